@@ -1,0 +1,22 @@
+//! The nouns, as plain data: what the store keeps and the verbs speak of.
+
+mod client;
+mod connection;
+mod event;
+mod flow;
+mod grant;
+mod id;
+mod revocation;
+
+pub use client::{
+    ClientRefused, ClientRow, Environment, SecretRow, SecretState,
+};
+pub use connection::ConnectionRow;
+pub use event::{Event, EventKind, EventRow};
+pub use flow::{FlowRow, TakenFlow};
+pub use grant::{
+    Account, Cause, GrantRow, GrantState, Intent, Lease, Life, Reason, ReasonCode, RefusedSpend,
+    RotationOwner, TokenFacts,
+};
+pub use id::{ClientId, ConnectionId, GrantId, HolderId, IdError, JournalId};
+pub use revocation::{RevocationItem, RevocationItemState, RevocationRow};

@@ -1,0 +1,61 @@
+//! A revocation: the durable queue of calls to services, and the receipt that they fill.
+
+use indicia_oauth::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::id::{ConnectionId, GrantId};
+use crate::vault::Sealed;
+
+/// How far one call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RevocationItemState {
+    /// The service took it back.
+    Revoked,
+    /// Not yet: tried again until it answers.
+    Pending,
+    /// The service can't; see the next step.
+    Cannot,
+}
+
+/// One thing to take back at a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationItem {
+    /// Whose grant.
+    pub grant: GrantId,
+    /// What: `refresh_token`, `access_token`, or `grant` where there is no call.
+    pub what: String,
+    /// The call, as shown: method and address without query.
+    pub call: Option<String>,
+    /// The sealed token to send; `None` once done.
+    pub sealed: Option<Sealed>,
+    /// What the service answered, in safe words.
+    pub answer: Option<String>,
+    /// When it answered last.
+    pub at: Option<Timestamp>,
+    /// How far.
+    pub state: RevocationItemState,
+    /// What to do by hand, where something is.
+    pub next_step: Option<String>,
+    /// Tries so far.
+    pub tries: u32,
+}
+
+/// A revocation with its calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationRow {
+    /// Random, hex.
+    pub id: String,
+    /// Connections that end.
+    pub connections: Vec<ConnectionId>,
+    /// When it was asked for.
+    pub requested_at: Timestamp,
+    /// The calls.
+    pub items: Vec<RevocationItem>,
+    /// Proof that the token is dead: which probe, when.
+    pub proof: Option<(String, Timestamp)>,
+    /// When to look at it next; `None`: done.
+    pub next_at: Option<Timestamp>,
+    /// Counts changes, from 1.
+    pub revision: u64,
+}

@@ -1,0 +1,456 @@
+//! The only ways out: traits whose methods are promises. They take and return plain data; nothing
+//! here can make a claim, a spend or a committed token (those are [`crate::commit`]'s).
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use indicia_oauth::{Answer, Request, Timestamp};
+use thiserror::Error;
+
+use crate::model::{
+    Account, ClientId, ClientRow, ConnectionId, ConnectionRow, Event, EventRow, FlowRow, GrantId,
+    GrantRow, GrantState, HolderId, Intent, JournalId, RevocationRow, TakenFlow, TokenFacts,
+};
+use crate::vault::{DataKeyRow, Fingerprint, Sealed};
+
+/// Why a store can't do what was asked.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{detail}")]
+pub struct StoreError {
+    /// Which kind.
+    pub kind: StoreErrorKind,
+    /// What happened, for people; no secret.
+    pub detail: String,
+    /// True when the effect may have happened all the same (an answer lost at commit).
+    pub maybe_done: bool,
+}
+
+/// Kinds of store failure that a caller treats differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// Another program holds it.
+    Locked,
+    /// No space left.
+    Full,
+    /// Can't be written: read-only file system or rights.
+    ReadOnly,
+    /// Made by a newer Indicia.
+    Newer,
+    /// On a network file system, which can't keep its promises.
+    NetworkFileSystem,
+    /// Can't be read: not a store, damaged, or no rights.
+    Unreadable,
+    /// Anything else for now: tried again.
+    Unavailable,
+}
+
+/// What a claim gave.
+#[derive(Clone, Debug)]
+pub enum ClaimOutcome {
+    /// The lease is ours; the row was read after it became ours.
+    Claimed(Box<ClaimedRow>),
+    /// Somebody else's until then ([`Clock::boot_millis`]), unless its holder is found dead.
+    Busy {
+        /// End of that lease.
+        until_boot_ms: u64,
+    },
+    /// No such grant.
+    Missing,
+}
+
+/// A claimed grant.
+#[derive(Clone, Debug)]
+pub struct ClaimedRow {
+    /// The row, its lease ours.
+    pub grant: GrantRow,
+    /// The fence: rises with each claim of this grant.
+    pub lease_no: u64,
+    /// End of our lease.
+    pub until_boot_ms: u64,
+}
+
+/// A token set to commit.
+#[derive(Clone, Debug)]
+pub struct NewTokens {
+    /// Sealed for version `from_version + 1`.
+    pub tokens: Sealed,
+    /// What may be known of it.
+    pub facts: TokenFacts,
+    /// What it leaves behind.
+    pub state: GrantState,
+    /// When it is due.
+    pub next_at: Option<Timestamp>,
+    /// Inputs, as they are from now on.
+    pub inputs: BTreeMap<String, String>,
+    /// Account, as known from now on.
+    pub account: Option<Account>,
+    /// Scopes asked for, where this commit changes them (a reconnect).
+    pub asked: Option<Vec<String>>,
+}
+
+/// What a commit did.
+#[derive(Clone, Debug)]
+pub enum CommitOutcome {
+    /// Stored as `from_version + 1`.
+    Done(Box<GrantRow>),
+    /// The grant had moved on: nothing was written; this is how it stands.
+    Superseded(Box<GrantRow>),
+    /// The grant was revoked or is gone: nothing was written.
+    Gone,
+}
+
+/// What making a connection did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectOutcome {
+    /// It is there.
+    Done,
+    /// A connection of this id is there already: nothing was written.
+    IdTaken,
+}
+
+/// Which connections.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionFilter {
+    /// Of this client.
+    pub client: Option<ClientId>,
+    /// Of these clients (a service's); an empty list matches none.
+    pub clients: Option<Vec<ClientId>>,
+    /// With this label.
+    pub label: Option<(String, String)>,
+    /// Of this grant.
+    pub grant: Option<GrantId>,
+}
+
+/// Whose store this is, to be recognised after a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreIdentity {
+    /// Random, made with the store.
+    pub id: String,
+    /// What the place of the store looked like when it was made (inode, birth time).
+    pub place_then: String,
+    /// What it looks like now.
+    pub place_now: String,
+}
+
+/// Where rows are kept, and who arbitrates. Sees [`Sealed`] bytes only.
+///
+/// Each method is atomic and durable when it returns `Ok`. An error with `maybe_done` may have taken
+/// effect; callers find out by reading. Leases end by [`Clock::boot_millis`] or at once when their
+/// holder is known to be dead. `events` are appended in the same transaction as what they tell.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Who claims through this handle.
+    fn holder(&self) -> HolderId;
+
+    /// Which store it is.
+    async fn identity(&self) -> Result<StoreIdentity, StoreError>;
+
+    /// A number that rises with every change by anyone, for caches. Cheap.
+    async fn change_number(&self) -> Result<u64, StoreError>;
+
+    /// All data keys, oldest first.
+    async fn data_keys(&self) -> Result<Vec<DataKeyRow>, StoreError>;
+
+    /// Adds a data key; `false` when its number is taken (somebody was faster): nothing written.
+    async fn add_data_key(&self, row: DataKeyRow) -> Result<bool, StoreError>;
+
+    /// Adds a client; `false` when the id is taken.
+    async fn add_client(&self, row: ClientRow, events: Vec<Event>) -> Result<bool, StoreError>;
+
+    /// One client.
+    async fn client(&self, id: &ClientId) -> Result<Option<ClientRow>, StoreError>;
+
+    /// All clients, by id.
+    async fn clients(&self) -> Result<Vec<ClientRow>, StoreError>;
+
+    /// Replaces a client if its stored revision is `row.revision - 1`; `false` otherwise.
+    async fn update_client(&self, row: ClientRow, events: Vec<Event>) -> Result<bool, StoreError>;
+
+    /// Removes a client without connections; `Ok(Some(n))`: it has `n` connections, nothing done;
+    /// `Ok(None)`: removed, or it wasn't there.
+    async fn remove_client(
+        &self,
+        id: &ClientId,
+        events: Vec<Event>,
+    ) -> Result<Option<u64>, StoreError>;
+
+    /// Adds a pending flow.
+    async fn add_flow(&self, row: FlowRow) -> Result<(), StoreError>;
+
+    /// Takes a pending flow once: exactly one caller gets [`TakenFlow::Taken`]; the row is marked
+    /// used at `now`, by `journal`.
+    async fn take_flow(
+        &self,
+        state_hash: &str,
+        journal: &JournalId,
+        now: Timestamp,
+    ) -> Result<TakenFlow, StoreError>;
+
+    /// A flow, used or not, without taking it.
+    async fn flow(&self, state_hash: &str) -> Result<Option<FlowRow>, StoreError>;
+
+    /// Removes a flow: its grant is stored, or it ended long ago.
+    async fn remove_flow(&self, state_hash: &str) -> Result<(), StoreError>;
+
+    /// Makes a connection with a grant of its own (version 1).
+    async fn connect(
+        &self,
+        connection: ConnectionRow,
+        grant: GrantRow,
+        events: Vec<Event>,
+    ) -> Result<ConnectOutcome, StoreError>;
+
+    /// Makes a connection that joins a grant which is there.
+    async fn join(
+        &self,
+        connection: ConnectionRow,
+        events: Vec<Event>,
+    ) -> Result<ConnectOutcome, StoreError>;
+
+    /// Replaces labels, grant and time of a connection that is there; `false` when it isn't.
+    async fn update_connection(
+        &self,
+        connection: ConnectionRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError>;
+
+    /// A connection with its grant.
+    async fn connection(
+        &self,
+        id: &ConnectionId,
+    ) -> Result<Option<(ConnectionRow, GrantRow)>, StoreError>;
+
+    /// Connections after `after`, by id, at most `limit`.
+    async fn connections(
+        &self,
+        filter: &ConnectionFilter,
+        after: Option<&ConnectionId>,
+        limit: usize,
+    ) -> Result<Vec<(ConnectionRow, GrantRow)>, StoreError>;
+
+    /// Removes a connection; its grant too when no other connection points to it.
+    async fn forget(&self, id: &ConnectionId, events: Vec<Event>) -> Result<bool, StoreError>;
+
+    /// One grant.
+    async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError>;
+
+    /// A living grant of this client for this account.
+    async fn grant_of_account(
+        &self,
+        client: &ClientId,
+        account_id: &str,
+    ) -> Result<Option<GrantRow>, StoreError>;
+
+    /// Grants whose access or refresh token (of the current version, or one before it) has this
+    /// fingerprint.
+    async fn grants_by_fingerprint(
+        &self,
+        fingerprint: &Fingerprint,
+    ) -> Result<Vec<GrantRow>, StoreError>;
+
+    /// Takes the lease for `lease` if it is free, ended, its holder dead, or — never — our own: a
+    /// second claim by the same holder is [`ClaimOutcome::Busy`] too. The row is read after.
+    async fn claim(&self, grant: &GrantId, lease: Duration) -> Result<ClaimOutcome, StoreError>;
+
+    /// Prolongs a lease that is still `lease_no`'s and not ended; the new end, or `None`: lost.
+    async fn renew(
+        &self,
+        grant: &GrantId,
+        lease_no: u64,
+        lease: Duration,
+    ) -> Result<Option<u64>, StoreError>;
+
+    /// Writes the intent; `false` when the lease is lost or the version is another one.
+    async fn begin(&self, grant: &GrantId, intent: Intent) -> Result<bool, StoreError>;
+
+    /// Stores a token set as `from_version + 1`, whoever holds the lease: the version is the fence.
+    /// Clears the intent; ends the lease if it is `lease_no`'s.
+    async fn commit(
+        &self,
+        grant: &GrantId,
+        from_version: u64,
+        lease_no: Option<u64>,
+        new: NewTokens,
+        events: Vec<Event>,
+    ) -> Result<CommitOutcome, StoreError>;
+
+    /// Records what an outcome left behind, under the lease and at this version, and ends the
+    /// lease. `clear_intent`: the outcome was definite. `false` when the lease or version moved on.
+    async fn settle(
+        &self,
+        grant: &GrantId,
+        lease_no: u64,
+        version: u64,
+        change: Settlement,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError>;
+
+    /// Marks the access token of this version as refused by the API; `false` when the version moved.
+    async fn reject(&self, grant: &GrantId, version: u64) -> Result<bool, StoreError>;
+
+    /// Ends the lease if it is `lease_no`'s.
+    async fn release(&self, grant: &GrantId, lease_no: u64) -> Result<(), StoreError>;
+
+    /// Grants whose `next_at` has come and whose lease is free, most overdue first: work is
+    /// proportional to what is due.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<GrantId>, StoreError>;
+
+    /// Grants with an open intent, or all with one of this journal's.
+    async fn open_intents(&self, limit: usize) -> Result<Vec<GrantId>, StoreError>;
+
+    /// Marks grants as revoked (life, reason; lease and version untouched) and queues their calls, in
+    /// one step.
+    async fn revoke(
+        &self,
+        grants: &[GrantId],
+        state: GrantState,
+        revocation: RevocationRow,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError>;
+
+    /// A revocation.
+    async fn revocation(&self, id: &str) -> Result<Option<RevocationRow>, StoreError>;
+
+    /// Revocations whose `next_at` has come.
+    async fn revocations_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RevocationRow>, StoreError>;
+
+    /// Replaces a revocation if its stored revision is `row.revision - 1`; `false` otherwise.
+    async fn update_revocation(
+        &self,
+        row: RevocationRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError>;
+
+    /// Events after `after`, in order.
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<EventRow>, StoreError>;
+}
+
+/// What [`Store::settle`] writes.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// The new state.
+    pub state: GrantState,
+    /// When it is due.
+    pub next_at: Option<Timestamp>,
+    /// Remove the intent.
+    pub clear_intent: bool,
+}
+
+/// What became of a request.
+pub enum Sent {
+    /// A whole head came back; the body may be cut ([`Answer::complete`]).
+    Answer(Answer),
+    /// No byte of the request was handed over.
+    NotSent(String),
+    /// At least one byte was; no usable head came back.
+    MaybeSent(String),
+}
+
+/// The network, for requests that may spend something. Never re-sends, never follows a redirect.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Sends once. `may_write` is asked immediately before the first byte is written: when it says
+    /// no, the answer is [`Sent::NotSent`].
+    async fn send(&self, request: Request, may_write: &(dyn Fn() -> bool + Sync)) -> Sent;
+}
+
+/// Two clocks.
+pub trait Clock: Send + Sync {
+    /// Wall clock: for expiry.
+    fn now(&self) -> Timestamp;
+    /// Milliseconds since the machine booted, sleep included; never jumps: for leases and ages.
+    fn boot_millis(&self) -> u64;
+}
+
+/// Unguessable bytes.
+pub trait Random: Send + Sync {
+    /// Fills `bytes`.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// The root key, wherever it is: wraps and unwraps data keys.
+#[async_trait]
+pub trait RootKey: Send + Sync {
+    /// Wraps a data key; `context` is bound to it.
+    async fn wrap(&self, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, RootKeyError>;
+    /// Unwraps it.
+    async fn unwrap(
+        &self,
+        context: &[u8],
+        wrapped: &[u8],
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, RootKeyError>;
+}
+
+/// Why a root key didn't work.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum RootKeyError {
+    /// It is another key.
+    #[error("another key wrapped this")]
+    Wrong,
+    /// It can't be had.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A place in the journal that is surely free: header and largest body fit.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotNo(pub u64);
+
+/// A kept answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// Grant id, or the state hash of a flow.
+    pub of: String,
+    /// Version that was spent from; 0 for a flow.
+    pub version: u64,
+    /// What was spent.
+    pub fingerprint: Fingerprint,
+    /// When the request was sent.
+    pub sent_at: Timestamp,
+    /// The raw answer, sealed ([`crate::vault::Field::Answer`]).
+    pub answer: Sealed,
+}
+
+/// Why the journal failed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct JournalError(pub String);
+
+/// The sealed local log of answers.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Which journal it is (of which home).
+    fn id(&self) -> JournalId;
+
+    /// Takes a free slot; an error means: no spend.
+    async fn reserve(&self) -> Result<SlotNo, JournalError>;
+
+    /// Keeps an answer durably in a reserved slot (an entry of the same grant that is older is
+    /// superseded).
+    async fn keep(&self, slot: SlotNo, entry: JournalEntry) -> Result<(), JournalError>;
+
+    /// Gives a slot back unused.
+    async fn give_back(&self, slot: SlotNo);
+
+    /// Entries that are kept: those of this grant or flow, or all.
+    async fn entries(&self, of: Option<&str>) -> Result<Vec<JournalEntry>, JournalError>;
+
+    /// Notes that the entry of `of` at `version` is stored; it stays for 7 days from `now`.
+    async fn committed(&self, of: &str, version: u64, now: Timestamp) -> Result<(), JournalError>;
+}
+
+/// A task that outlives its caller.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where tasks are started.
+pub trait Spawn: Send + Sync {
+    /// Starts a task.
+    fn spawn(&self, task: Task);
+}

@@ -1,0 +1,23 @@
+//! Client credentials (RFC 6749 §4.4): the client asks for itself. Only a client that can prove
+//! who it is may.
+
+use crate::call;
+use crate::client_auth::{ClientAuth, Credentials, TokenEndpoint};
+use crate::grant::BuildError;
+use crate::request::Request;
+
+/// Builds the request; a client without a secret is refused (RFC 6749 §4.4.2).
+pub fn request(
+    endpoint: &TokenEndpoint,
+    credentials: &Credentials<'_>,
+    scopes: &[String],
+    scope_separator: &str,
+) -> Result<Request, BuildError> {
+    let proves = !matches!(endpoint.auth, ClientAuth::None | ClientAuth::Omit)
+        && credentials.secret.is_some_and(|secret| !secret.expose().is_empty());
+    if !proves {
+        return Err(BuildError::NoSecret);
+    }
+    let scope = scopes.join(scope_separator);
+    call::build(endpoint, credentials, &[("grant_type", "client_credentials"), ("scope", &scope)])
+}

@@ -1,0 +1,21 @@
+//! One file a grant: how its token request is built.
+
+pub mod client_credentials;
+pub mod code;
+pub mod refresh;
+
+use thiserror::Error;
+
+/// Why a token request cannot be built.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum BuildError {
+    /// The endpoint is not an absolute https (or loopback http) URL without fragment.
+    #[error("endpoint {0:?} is not an absolute URL without a fragment")]
+    Endpoint(String),
+    /// A parameter would appear twice.
+    #[error("parameter {0:?} would appear twice")]
+    Twice(String),
+    /// This grant needs a client secret, and there is none (RFC 6749 §4.4).
+    #[error("this needs a client secret")]
+    NoSecret,
+}

@@ -1,0 +1,35 @@
+//! The OAuth 2.0 client protocol without I/O: requests are **built**, answers are **read**.
+//!
+//! Every function here is pure: it takes data (and the time, where time matters) and returns data.
+//! Nothing in this crate opens a connection, reads a clock, draws a random number, stores anything,
+//! or knows what an email marketing service is. That is what lets each byte of it be tested with
+//! vectors and fuzzed.
+//!
+//! Left out on purpose: the password grant (RFC 9700 §2.4), reading inside access tokens
+//! (RFC 9068 §6), JSONP revocation (RFC 7009 §2.3), signed metadata (RFC 8414 §2.1: ignored).
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod answer;
+pub mod authorization;
+pub mod client_auth;
+pub mod dialect;
+pub mod expiry;
+pub mod grant;
+pub mod introspection;
+pub mod metadata;
+pub mod pkce;
+pub mod request;
+pub mod revocation;
+pub mod secret;
+pub mod time;
+pub mod token_answer;
+
+pub use answer::Answer;
+pub use client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentials, TokenEndpoint};
+pub use dialect::{Dialect, ErrorRow, Verdict};
+pub use expiry::Expiry;
+pub use request::{Method, Request};
+pub use secret::{AccessToken, ClientSecret, Code, RefreshToken, Verifier};
+pub use time::Timestamp;
+pub use token_answer::{Reading, Refusal, TokenSet};

@@ -1,0 +1,57 @@
+//! Untrusted text made fit to show: no control bytes, no marks that turn or hide text, no length
+//! without end, nothing that looks like a token (RFC 6749 §4.1.2.1, §5.2).
+//!
+//! What would surprise: long runs of token characters are blotted out, since services do echo the
+//! refresh token or code that they refuse.
+
+/// Characters of a code or description that are shown at most.
+pub const SHOWN_CHARS_MAX: usize = 200;
+
+/// Cleans and cuts at [`SHOWN_CHARS_MAX`].
+pub(crate) fn clean(text: &str) -> String {
+    // Cut before the work, so that a huge text costs little; the blot needs the run's full length,
+    // but a run cut here is still longer than what is shown.
+    let cut: String = text.chars().take(4 * SHOWN_CHARS_MAX).filter(|c| !is_hidden(*c)).collect();
+    let mut out = String::new();
+    for word in cut.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()) {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        push_blotted(&mut out, word);
+    }
+    out.chars().take(SHOWN_CHARS_MAX).collect()
+}
+
+/// Cleans; `None` when nothing is left.
+pub(crate) fn clean_some(text: &str) -> Option<String> {
+    Some(clean(text)).filter(|text| !text.is_empty())
+}
+
+fn push_blotted(out: &mut String, word: &str) {
+    let mut rest = word;
+    while !rest.is_empty() {
+        let end = rest.find(|c| !is_token_char(c)).unwrap_or(rest.len());
+        let (run, after) = rest.split_at(end);
+        out.push_str(if looks_like_token(run) { "[…]" } else { run });
+        let next = after.chars().next().map_or(0, char::len_utf8);
+        out.push_str(&after[..next]);
+        rest = &after[next..];
+    }
+}
+
+fn looks_like_token(run: &str) -> bool {
+    let has_digit = run.bytes().any(|b| b.is_ascii_digit());
+    run.len() >= 40 || (run.len() >= 16 && has_digit)
+}
+
+fn is_token_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '+' | '/' | '=' | '|' | '%')
+}
+
+/// Marks that change what a reader sees without being seen: bidi controls, zero widths, tags.
+fn is_hidden(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}')
+}
