@@ -47,7 +47,9 @@ pub(crate) fn joint(url: &str) -> &'static str {
 
 fn parse(text: &str) -> Option<Url> {
     // The parser would drop or encode these silently: what is shown would not be what is called.
-    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'"'));
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'"'));
     let url = Url::parse(text).ok().filter(|_| plain)?;
     let named = url.host_str().is_some_and(|host| !host.is_empty());
     (named && url.username().is_empty() && url.password().is_none()).then_some(url)

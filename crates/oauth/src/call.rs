@@ -15,9 +15,10 @@ use crate::form;
 use crate::grant::BuildError;
 use crate::request::Request;
 
-/// Names that only the protocol's own code may set. A service file's extra of this name would
-/// override or repeat what was bound to the flow.
-pub(crate) const PROTOCOL_NAMES: [&str; 18] = [
+/// Names that only the protocol's own code may set. A service file's extra of such a name would
+/// override or repeat what was bound to the flow. `scope` and `redirect_uri` are not among them:
+/// some services want them again on refresh, and where we send them a second one is refused.
+pub(crate) const PROTOCOL_NAMES: [&str; 16] = [
     "client_assertion",
     "client_assertion_type",
     "client_id",
@@ -28,12 +29,10 @@ pub(crate) const PROTOCOL_NAMES: [&str; 18] = [
     "code_verifier",
     "grant_type",
     "password",
-    "redirect_uri",
     "refresh_token",
     "request",
     "request_uri",
     "response_type",
-    "scope",
     "state",
     "username",
 ];
@@ -57,10 +56,16 @@ pub(crate) fn build(
         ClientAuth::Basic(_) | ClientAuth::Omit => {}
         ClientAuth::None => params.push(("client_id", credentials.client_id)),
         ClientAuth::Body => {
-            params.extend([("client_id", credentials.client_id), ("client_secret", secret)]);
+            params.extend([
+                ("client_id", credentials.client_id),
+                ("client_secret", secret),
+            ]);
         }
         ClientAuth::Query => {
-            query.extend([("client_id", credentials.client_id), ("client_secret", secret)]);
+            query.extend([
+                ("client_id", credentials.client_id),
+                ("client_secret", secret),
+            ]);
         }
     }
     for (name, value) in &endpoint.params {
@@ -79,14 +84,22 @@ pub(crate) fn build(
     if endpoint.codec == BodyCodec::Query {
         query.splice(0..0, params);
     }
-    Ok(Request { method: endpoint.method, url: with_query(&endpoint.url, &query), headers, body })
+    Ok(Request {
+        method: endpoint.method,
+        url: with_query(&endpoint.url, &query),
+        headers,
+        body,
+    })
 }
 
 /// The first name that would appear twice, the endpoint's own query counted in.
 pub(crate) fn repeated<'a>(url: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    let mut seen: BTreeSet<String> =
-        form::decode_pairs(address::query(url)).map(|(name, _)| name.to_string()).collect();
-    names.map(str::to_owned).find(|name| !seen.insert(name.clone()))
+    let mut seen: BTreeSet<String> = form::decode_pairs(address::query(url))
+        .map(|(name, _)| name.to_string())
+        .collect();
+    names
+        .map(str::to_owned)
+        .find(|name| !seen.insert(name.clone()))
 }
 
 /// The URL with parameters appended; its own query stays as it is (RFC 6749 §3.1).
@@ -124,7 +137,10 @@ fn headers(
     }
     // Without `Accept`, some services answer in form encoding. Identity: a token answer is small,
     // and a body that we don't decode can't be a decompression bomb.
-    for (name, value) in [("accept", "application/json"), ("accept-encoding", "identity")] {
+    for (name, value) in [
+        ("accept", "application/json"),
+        ("accept-encoding", "identity"),
+    ] {
         if !headers.iter().any(|(n, _)| n == name) {
             headers.push((name.to_owned(), Zeroizing::new(value.to_owned())));
         }
@@ -168,7 +184,10 @@ fn write_body(
         BodyCodec::Json => ("application/json", json_object(params)),
     };
     if !headers.iter().any(|(n, _)| n == "content-type") {
-        headers.push(("content-type".to_owned(), Zeroizing::new(media_type.to_owned())));
+        headers.push((
+            "content-type".to_owned(),
+            Zeroizing::new(media_type.to_owned()),
+        ));
     }
     body
 }
@@ -176,7 +195,11 @@ fn write_body(
 /// A JSON object of strings, in the order of `params`.
 fn json_object(params: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
     // A JSON escape is at most six bytes for one: room for the longest, taken once.
-    let room = params.iter().map(|(n, v)| 6 * (n.len() + v.len()) + 6).sum::<usize>() + 2;
+    let room = params
+        .iter()
+        .map(|(n, v)| 6 * (n.len() + v.len()) + 6)
+        .sum::<usize>()
+        + 2;
     let mut out = Zeroizing::new(Vec::with_capacity(room));
     out.push(b'{');
     for (index, (name, value)) in params.iter().enumerate() {

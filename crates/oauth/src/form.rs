@@ -18,7 +18,10 @@ pub(crate) fn encode(text: &str) -> Zeroizing<String> {
 
 /// `name=value&…`, encoded. Room is taken once, so that no copy of a secret is left behind.
 pub(crate) fn encode_pairs(pairs: &[(&str, &str)]) -> Zeroizing<String> {
-    let room = pairs.iter().map(|(n, v)| encoded_bytes(n) + encoded_bytes(v) + 2).sum();
+    let room = pairs
+        .iter()
+        .map(|(n, v)| encoded_bytes(n) + encoded_bytes(v) + 2)
+        .sum();
     let mut out = Zeroizing::new(String::with_capacity(room));
     for (name, value) in pairs {
         if !out.is_empty() {
@@ -33,7 +36,9 @@ pub(crate) fn encode_pairs(pairs: &[(&str, &str)]) -> Zeroizing<String> {
 
 /// The pairs of a query or form body, decoded. Bytes that aren't UTF-8 become U+FFFD, which no
 /// exact comparison will match.
-pub(crate) fn decode_pairs(text: &str) -> impl Iterator<Item = (Zeroizing<String>, Zeroizing<String>)> {
+pub(crate) fn decode_pairs(
+    text: &str,
+) -> impl Iterator<Item = (Zeroizing<String>, Zeroizing<String>)> {
     text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name), decode(value))
@@ -47,5 +52,7 @@ fn decode(text: &str) -> Zeroizing<String> {
 }
 
 fn encoded_bytes(text: &str) -> usize {
-    form_urlencoded::byte_serialize(text.as_bytes()).map(str::len).sum()
+    form_urlencoded::byte_serialize(text.as_bytes())
+        .map(str::len)
+        .sum()
 }

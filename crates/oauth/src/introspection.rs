@@ -1,23 +1,30 @@
 //! Token introspection (RFC 7662).
+//!
+//! What would surprise: `active` alone decides, strictly as a boolean; other members may come with
+//! an inactive token, and aren't read at all.
 
 use crate::answer::Answer;
+use crate::call;
 use crate::client_auth::{Credentials, TokenEndpoint};
 use crate::grant::BuildError;
+use crate::json::Json;
 use crate::request::Request;
 
-/// Builds the call.
+/// Builds the call (RFC 7662 §2.1).
 pub fn request(
     endpoint: &TokenEndpoint,
     credentials: &Credentials<'_>,
     token: &str,
 ) -> Result<Request, BuildError> {
-    let _ = (endpoint, credentials, token);
-    todo!()
+    call::build(endpoint, credentials, &[("token", token)])
 }
 
 /// Whether the token is active: strictly the boolean `true` in a JSON object with status 200;
-/// `None` when the answer can't be read as one.
+/// `None` when the answer can't be read as one (RFC 7662 §2.2).
 pub fn active(answer: &Answer) -> Option<bool> {
-    let _ = answer;
-    todo!()
+    let json = Json::parse(&answer.body).filter(|_| answer.status == 200)?;
+    match (&json, json.at("active")) {
+        (Json::Object(_), Ok(active)) => Some(matches!(active, Some(Json::Bool(true)))),
+        _ => None,
+    }
 }

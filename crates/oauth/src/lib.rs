@@ -10,18 +10,25 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod address;
 pub mod answer;
 pub mod authorization;
+mod call;
 pub mod client_auth;
+pub mod deviation;
 pub mod dialect;
 pub mod expiry;
+mod form;
 pub mod grant;
 pub mod introspection;
+mod json;
 pub mod metadata;
 pub mod pkce;
 pub mod request;
+mod retry_after;
 pub mod revocation;
 pub mod secret;
+mod text;
 pub mod time;
 pub mod token_answer;
 

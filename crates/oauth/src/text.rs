@@ -11,9 +11,16 @@ pub const SHOWN_CHARS_MAX: usize = 200;
 pub(crate) fn clean(text: &str) -> String {
     // Cut before the work, so that a huge text costs little; the blot needs the run's full length,
     // but a run cut here is still longer than what is shown.
-    let cut: String = text.chars().take(4 * SHOWN_CHARS_MAX).filter(|c| !is_hidden(*c)).collect();
+    let cut: String = text
+        .chars()
+        .take(4 * SHOWN_CHARS_MAX)
+        .filter(|c| !is_hidden(*c))
+        .collect();
     let mut out = String::new();
-    for word in cut.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()) {
+    for word in cut
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|w| !w.is_empty())
+    {
         if !out.is_empty() {
             out.push(' ');
         }

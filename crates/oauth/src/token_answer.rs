@@ -1,13 +1,24 @@
 //! Bytes of a token endpoint's answer → [`TokenSet`] or [`Refusal`], by [`Dialect`].
+//!
+//! What would surprise: an error is looked for first, whatever the status says, and JSON decides by
+//! its content, whatever its media type says. A body that arrived shorter than announced is still
+//! read when the JSON in it is whole (JSON ends itself): to drop a rotated refresh token over a
+//! wrong length would lose the grant. A body in a content coding is never decoded, since identity
+//! was asked for: with 2xx it is ambiguous, and kept in the journal like any other.
+
+mod body;
+mod bytes;
+mod granted;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
+use self::body::Body;
 use crate::answer::Answer;
-use crate::dialect::{Dialect, Verdict};
+use crate::dialect::{Dialect, ErrorRow, FieldMatch, Matches, Verdict};
 use crate::expiry::Expiry;
+use crate::json::Json;
 use crate::secret::{AccessToken, RefreshToken};
 use crate::time::Timestamp;
 
@@ -29,19 +40,6 @@ pub struct TokenSet {
     pub extra: BTreeMap<String, String>,
     /// Deviations met (`DV-…` ids with a word), for `--verbose` and `doctor`.
     pub deviations: Vec<&'static str>,
-}
-
-impl TokenSet {
-    /// Bytes to seal: JSON with every member.
-    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        todo!()
-    }
-
-    /// Reads what [`Self::to_bytes`] wrote; `None` when it is not that.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let _ = bytes;
-        todo!()
-    }
 }
 
 /// A refusal, with what may be shown of it. Holds no secret.
@@ -80,6 +78,70 @@ pub enum Reading {
 /// Never panics, whatever the bytes; 2xx that is neither a token nor a well-formed error is
 /// [`Verdict::Ambiguous`].
 pub fn read(answer: &Answer, dialect: &Dialect, sent_at: Timestamp) -> Reading {
-    let _ = (answer, dialect, sent_at);
-    todo!()
+    let mut body = Body::of(answer, dialect);
+    if let Some(index) = matching_row(answer, &body, dialect) {
+        return Reading::Refused(refused::by_row(answer, &body, dialect, index, sent_at));
+    }
+    let flaw = match (refused::judge(answer, &body, dialect), &mut body) {
+        (Some(verdict), _) => Flaw {
+            verdict,
+            evidence: String::new(),
+        },
+        (None, Body::Json(json, deviations)) => {
+            match granted::read(json, dialect, sent_at, std::mem::take(deviations)) {
+                Ok(set) => return Reading::Granted(Box::new(set)),
+                Err(flaw) => flaw,
+            }
+        }
+        (None, _) => Flaw {
+            verdict: Verdict::Ambiguous,
+            evidence: String::new(),
+        },
+    };
+    Reading::Refused(refused::by_rules(answer, &body, flaw, sent_at))
+}
+
+/// Which of the dialect's error rows an answer matches first, if any: for the answers of an API as
+/// well as for those of a token endpoint.
+pub fn match_row(answer: &Answer, dialect: &Dialect) -> Option<usize> {
+    matching_row(answer, &Body::of(answer, dialect), dialect)
+}
+
+/// What keeps an answer from being a grant. The evidence holds no secret.
+struct Flaw {
+    verdict: Verdict,
+    evidence: String,
+}
+
+fn matching_row(answer: &Answer, body: &Body, dialect: &Dialect) -> Option<usize> {
+    // A row can't grant: a token comes from the one reader of tokens.
+    let can_match = |row: &ErrorRow| row.verdict != Verdict::Granted;
+    dialect
+        .errors
+        .iter()
+        .position(|row| can_match(row) && row_matches(row, answer, body))
+}
+
+fn row_matches(row: &ErrorRow, answer: &Answer, body: &Body) -> bool {
+    let json = body.json();
+    (row.statuses.is_empty() || row.statuses.contains(&answer.status))
+        && !(row.not_json && json.is_some())
+        && row
+            .fields
+            .iter()
+            .all(|field| json.is_some_and(|json| field_matches(field, json)))
+}
+
+fn field_matches(field: &FieldMatch, json: &Json) -> bool {
+    let Ok(Some(value)) = json.at(&field.field) else {
+        return false;
+    };
+    match (&field.matches, value.scalar()) {
+        (Matches::Present, _) => true,
+        (Matches::AnyOf(texts), Some(value)) => texts.iter().any(|text| text == value),
+        (Matches::Contains(part), Some(value)) => {
+            value.to_lowercase().contains(&part.to_lowercase())
+        }
+        (Matches::AnyOf(_) | Matches::Contains(_), None) => false,
+    }
 }
