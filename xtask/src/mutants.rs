@@ -1,0 +1,24 @@
+//! `cargo xtask mutants`: takes out each guard in turn, with the fault that isolates it, and sees
+//! that the simulation fails. A guard whose removal nobody notices is not guarded.
+
+use crate::repo::Repo;
+use crate::simulate::simulation;
+use crate::step::{run as command, step};
+use anyhow::Result;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Take out only this guard
+    #[arg(long)]
+    guard: Option<String>,
+}
+
+pub fn run(repo: &Repo, args: &Args) -> Result<()> {
+    step("taking out guards", || {
+        let mut cargo = simulation(repo, "sim::mutants");
+        if let Some(guard) = &args.guard {
+            cargo.env("INDICIA_SIM_MUTANT", guard);
+        }
+        command(&mut cargo)
+    })
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask simulate`: the simulation with many seeds, or the story of one.
+//!
+//! The simulation is a test of the engine's crate; here it is only built with optimisation and told
+//! which seeds to run.
+
+use crate::repo::Repo;
+use crate::step::{run as command, step};
+use anyhow::Result;
+use std::process::Command;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// How many seeds to run, from 0
+    #[arg(long, default_value_t = 2000, conflicts_with = "seed")]
+    seeds: u64,
+    /// Run this one seed and tell what happened
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+pub fn run(repo: &Repo, args: &Args) -> Result<()> {
+    match args.seed {
+        Some(seed) => step(&format!("the story of seed {seed}"), || {
+            command(simulation(repo, "sim::one_seed").env("INDICIA_SIM_SEED", seed.to_string()))
+        }),
+        None => step(&format!("simulating {} seeds", args.seeds), || {
+            let seeds = args.seeds.to_string();
+            command(simulation(repo, "sim::many_seeds").env("INDICIA_SIM_SEEDS", seeds))
+        }),
+    }
+}
+
+/// One test of the simulation, optimised, with its output shown.
+pub fn simulation(repo: &Repo, test: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(&repo.root);
+    cargo.args([
+        "test",
+        "--profile",
+        "release-fast",
+        "--package",
+        "indicia-broker",
+    ]);
+    cargo.args(["--test", "it", "--", "--exact", "--nocapture", test]);
+    cargo
+}
