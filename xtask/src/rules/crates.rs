@@ -6,10 +6,12 @@
 
 use super::{CrateRules, Problem, Rules};
 use crate::repo::Repo;
+use crate::step::output;
 use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId, TargetKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::process::Command;
 
 /// Looks at the dependency graph and at each crate's root and `clippy.toml`.
 pub fn check(repo: &Repo, rules: &Rules) -> Result<Vec<Problem>> {
@@ -18,7 +20,7 @@ pub fn check(repo: &Repo, rules: &Rules) -> Result<Vec<Problem>> {
         .other_options(vec!["--locked".to_owned()])
         .exec()
         .context("reading the dependency graph; a stale Cargo.lock is mended by `cargo check`")?;
-    let graph = Graph::new(&metadata)?;
+    let graph = Graph::new(&metadata, &used(repo)?)?;
     let mut problems = Vec::new();
     for package in metadata.workspace_packages() {
         let manifest = Manifest::of(repo, package)?;
@@ -307,7 +309,30 @@ pub(super) fn licence_allowed(expression: &str, allowed: &[String]) -> Result<bo
     Ok(parsed.evaluate(|licence| allowed.iter().any(|name| *name == licence.to_string())))
 }
 
-/// The packages that a build of the workspace really uses, tests included.
+/// Name and version of each package that a build uses, on any system, tests included.
+///
+/// `cargo metadata` alone says too much: it counts a package that only a weak feature names.
+fn used(repo: &Repo) -> Result<BTreeSet<String>> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(&repo.root)
+        .args(["tree", "--locked", "--workspace", "--target", "all"]);
+    cargo.args([
+        "--edges",
+        "normal,build,dev",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]);
+    let name_and_version = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().take(2).collect();
+        words.join(" ")
+    };
+    Ok(output(&mut cargo)?.lines().map(name_and_version).collect())
+}
+
+/// The packages that a build of the workspace uses, tests included.
 struct Graph<'a> {
     packages: BTreeMap<&'a PackageId, &'a Package>,
     /// What each needs to run: neither its tests nor its build scripts.
@@ -315,14 +340,22 @@ struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    fn new(metadata: &'a Metadata) -> Result<Self> {
+    fn new(metadata: &'a Metadata, used: &BTreeSet<String>) -> Result<Self> {
         let resolve = metadata.resolve.as_ref().context("the graph is resolved")?;
         let nodes: BTreeMap<_, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
+        let is_used =
+            |package: &&Package| used.contains(&format!("{} v{}", package.name, package.version));
+        let packages: BTreeMap<_, _> = metadata
+            .packages
+            .iter()
+            .filter(is_used)
+            .map(|package| (&package.id, package))
+            .collect();
         let mut seen = BTreeSet::new();
         let mut open: Vec<&PackageId> = metadata.workspace_members.iter().collect();
         let mut needs = BTreeMap::new();
         while let Some(id) = open.pop() {
-            if !seen.insert(id) {
+            if !packages.contains_key(id) || !seen.insert(id) {
                 continue;
             }
             let node = nodes.get(id).context("each package is in the graph")?;
@@ -351,7 +384,10 @@ impl<'a> Graph<'a> {
         let mut open = vec![(start, Vec::new())];
         while let Some((id, path)) = open.pop() {
             for next in self.needs.get(id).into_iter().flatten() {
-                let name = self.packages[*next].name.as_str();
+                let Some(package) = self.packages.get(next) else {
+                    continue;
+                };
+                let name = package.name.as_str();
                 if found.contains_key(name) {
                     continue;
                 }
