@@ -14,7 +14,10 @@ pub(crate) struct Chance {
 
 impl Chance {
     pub fn new(seed: u64, service: &str) -> Self {
-        Self { seed, service: service.to_owned() }
+        Self {
+            seed,
+            service: service.to_owned(),
+        }
     }
 
     /// 32 bytes for a purpose.
@@ -33,7 +36,9 @@ impl Chance {
     /// A number for a purpose.
     pub fn number(&self, purpose: &[&str]) -> u64 {
         let bytes = self.bytes(purpose);
-        bytes[..8].iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+        bytes[..8]
+            .iter()
+            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
     }
 
     /// One of `0..sides`.

@@ -1,0 +1,140 @@
+//! Refusals in the service's own dialect: the catalogue reads answers by its error rows, and the
+//! simulated service plays the reverse, each row's example.
+
+use indicia_catalog::Service;
+use indicia_catalog::service::Example;
+use indicia_oauth::{Answer, Verdict};
+use serde_json::json;
+
+use crate::wire;
+
+/// Whose dialect.
+#[derive(Clone, Copy)]
+pub(crate) enum Dialect {
+    /// The token endpoint's.
+    Token,
+    /// The API's.
+    Api,
+}
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What the client should read from the answer.
+    pub verdict: Verdict,
+    /// RFC 6749 §5.2 error code, where no row of the service says otherwise.
+    pub code: &'static str,
+    /// For the record.
+    pub why: String,
+    /// What the `Retry-After` header says.
+    pub retry_after_secs: Option<u64>,
+}
+
+impl Refusal {
+    fn new(verdict: Verdict, code: &'static str, why: impl Into<String>) -> Self {
+        Self {
+            verdict,
+            code,
+            why: why.into(),
+            retry_after_secs: None,
+        }
+    }
+
+    /// The code or refresh token isn't good.
+    pub fn grant(why: impl Into<String>) -> Self {
+        Self::new(Verdict::GrantRefused, "invalid_grant", why)
+    }
+
+    /// The client isn't known, or not proven.
+    pub fn client(why: impl Into<String>) -> Self {
+        Self::new(Verdict::ClientRefused, "invalid_client", why)
+    }
+
+    /// The request is wrong.
+    pub fn request(why: impl Into<String>) -> Self {
+        Self::new(Verdict::Misconfigured, "invalid_request", why)
+    }
+
+    /// The grant type isn't offered.
+    pub fn grant_type(why: impl Into<String>) -> Self {
+        Self::new(Verdict::Misconfigured, "unsupported_grant_type", why)
+    }
+
+    /// The scope isn't.
+    pub fn scope(why: impl Into<String>) -> Self {
+        Self::new(Verdict::Misconfigured, "invalid_scope", why)
+    }
+
+    /// Too many.
+    pub fn throttled(why: impl Into<String>, secs: u64) -> Self {
+        let refusal = Self::new(Verdict::Throttled, "slow_down", why);
+        Self {
+            retry_after_secs: Some(secs),
+            ..refusal
+        }
+    }
+
+    /// The answer.
+    pub fn answer(&self, service: &Service, dialect: Dialect) -> Answer {
+        let mut answer = match example(service, dialect, self.verdict, self.code) {
+            Some(answer) => answer,
+            None => self.standard(dialect),
+        };
+        if let Some(secs) = self.retry_after_secs {
+            answer
+                .headers
+                .push(("retry-after".to_owned(), secs.to_string()));
+        }
+        answer
+    }
+
+    /// RFC 6749 §5.2 and RFC 6750 §3.1.
+    fn standard(&self, dialect: Dialect) -> Answer {
+        let status = match (self.verdict, dialect) {
+            (Verdict::ClientRefused, _) | (Verdict::GrantRefused, Dialect::Api) => 401,
+            (Verdict::Throttled, _) => 429,
+            _ => 400,
+        };
+        let code = match (self.verdict, dialect) {
+            (Verdict::GrantRefused, Dialect::Api) => "invalid_token",
+            _ => self.code,
+        };
+        let body = json!({ "error": code, "error_description": self.why });
+        let mut answer = wire::json(status, &body);
+        if status == 401 {
+            let challenge = match dialect {
+                Dialect::Token => "Basic realm=\"sandbox\"".to_owned(),
+                Dialect::Api => format!("Bearer realm=\"sandbox\", error=\"{code}\""),
+            };
+            answer
+                .headers
+                .push(("www-authenticate".to_owned(), challenge));
+        }
+        answer
+    }
+}
+
+/// The example of the row that says this: one that spells the code, else the first of the verdict.
+fn example(service: &Service, dialect: Dialect, verdict: Verdict, code: &str) -> Option<Answer> {
+    let (rows, examples) = match dialect {
+        Dialect::Token => (&service.dialect.errors, &service.examples),
+        Dialect::Api => (&service.api_dialect.errors, &service.api_examples),
+    };
+    let fitting = rows
+        .iter()
+        .zip(examples)
+        .filter(|(row, _)| row.verdict == verdict);
+    let examples: Vec<&Example> = fitting.map(|(_, example)| example).collect();
+    let spells = |example: &&&Example| example.body.to_ascii_lowercase().contains(code);
+    let spelt = examples.iter().find(spells);
+    // Misconfigured has many causes: one row's example is no answer to another cause.
+    let any = examples
+        .first()
+        .filter(|_| verdict != Verdict::Misconfigured);
+    let example = spelt.or(any)?;
+    Some(wire::answer(
+        example.status,
+        &example.content_type,
+        example.body.clone(),
+    ))
+}
