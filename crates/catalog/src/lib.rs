@@ -5,13 +5,20 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod calls;
 pub mod capability;
 pub mod catalogue;
 pub mod check;
+mod places;
 pub mod read;
+mod resolve;
+mod rules;
 pub mod schema;
 pub mod service;
+mod shape;
+mod spelling;
 pub mod template;
+mod walk;
 
 pub use capability::Capability;
 pub use catalogue::Catalogue;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use indicia_oauth::{Dialect, TokenEndpoint};
+use indicia_oauth::{Dialect, TokenEndpoint, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::capability::Capability;
@@ -138,7 +138,11 @@ pub struct RefreshRule {
 impl RefreshRule {
     /// Rotation as the engine must treat it.
     pub fn effective_rotation(&self) -> Rotation {
-        if self.verified { self.rotation } else { Rotation::May }
+        if self.verified {
+            self.rotation
+        } else {
+            Rotation::May
+        }
     }
 
     /// The proof that the refresh token is kept, if it verifiably is.
@@ -309,6 +313,72 @@ pub struct ScopeRule {
     pub optional: Vec<String>,
     /// Whether the granted scopes in an answer can be compared with those asked for.
     pub comparable: bool,
+    /// What a request without scopes gets.
+    pub omitted: Omitted,
+}
+
+/// What a request without a scope parameter gets. An empty one is never sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Omitted {
+    /// Nobody knows.
+    #[default]
+    Unknown,
+    /// All that the application may have.
+    Everything,
+    /// A default that the service chooses.
+    Default,
+    /// A token without permissions.
+    Nothing,
+    /// A refusal.
+    Refused,
+}
+
+/// An answer that a row of an error table stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// HTTP status.
+    pub status: u16,
+    /// Media type.
+    pub content_type: String,
+    /// Body.
+    pub body: String,
+}
+
+/// A rate limit of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// At most so many calls…
+    pub calls: u32,
+    /// …in this window…
+    pub window: Duration,
+    /// …counted by this.
+    pub per: LimitPer,
+    /// In words; may be empty.
+    pub note: String,
+}
+
+/// What a rate limit counts by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitPer {
+    /// The application, over all of its accounts together.
+    Client,
+    /// The account at the service.
+    Account,
+    /// The user there.
+    User,
+    /// The token.
+    Connection,
+}
+
+/// An account at the simulated service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Id, as the service spells it.
+    pub id: String,
+    /// Name.
+    pub name: String,
 }
 
 /// What only a server knows; played by the simulated service.
@@ -320,16 +390,28 @@ pub struct SandboxFacts {
     pub code_life: Duration,
     /// Using a spent refresh token ends the whole grant.
     pub reuse_kills: bool,
-    /// Members that a token answer has besides the usual: JSON object, `{…}` filled in by the model.
+    /// Members that a token answer has besides the usual: JSON object, `{…}` filled in by the model
+    /// with [`crate::template::fill_json`].
     pub answer_extra: serde_json::Map<String, serde_json::Value>,
     /// Members that a token answer leaves out (`token_type`, `scope`, …).
     pub answer_omits: Vec<String>,
+    /// Members that a refresh's answer leaves out besides.
+    pub refresh_omits: Vec<String>,
     /// Value of `expires_in` when it isn't the life (0 for "never").
     pub expires_in: Option<serde_json::Value>,
     /// Query parameters that the callback has besides `code` and `state`.
     pub callback_extra: BTreeMap<String, String>,
-    /// What the probe and discovery calls answer: URL path → JSON, `{…}` filled in by the model.
+    /// What the probe and discovery calls answer: URL path → JSON, `{…}` filled in by the model
+    /// with [`crate::template::fill_json`].
     pub api_answers: BTreeMap<String, serde_json::Value>,
+    /// Accounts that may log in, the default first; at least two.
+    pub accounts: Vec<Account>,
+    /// Rotation where nobody knows: played each way, by seed. Empty: as the refresh rule says.
+    pub rotation_variants: Vec<Rotation>,
+    /// Whether a refresh ends the access token before it, where nobody knows.
+    pub kills_access_variants: Vec<bool>,
+    /// Whether an old client secret outlives a new one, where nobody knows.
+    pub secret_overlap_variants: Vec<bool>,
 }
 
 /// A service. Made by [`crate::read::read`] alone.
@@ -367,14 +449,21 @@ pub struct Service {
     pub scopes: ScopeRule,
     /// Token endpoint's dialect.
     pub dialect: Dialect,
+    /// An answer for each row of `dialect.errors`, in the same order: the simulated service plays
+    /// refusals by them.
+    pub examples: Vec<Example>,
     /// The API's error dialect (its `errors` rows only).
     pub api_dialect: Dialect,
+    /// An answer for each row of `api_dialect.errors`, in the same order.
+    pub api_examples: Vec<Example>,
     /// True: two connections of one client to one account share a grant.
     pub grant_per_account: bool,
     /// Dotted member of the token answer that names the account (`hub_id`), if one does.
     pub account_member: Option<String>,
     /// Where API calls go.
     pub api_base: ApiBase,
+    /// Rate limits of the API.
+    pub limits: Vec<Limit>,
     /// Client secrets.
     pub secrets: SecretRule,
     /// End-of-life dates of endpoints: URL or path → `YYYY-MM-DD`.
@@ -414,90 +503,25 @@ impl RedirectRule {
 }
 
 impl Service {
-    /// The authorization endpoint for this client.
-    pub fn authorize(&self, cx: Context<'_>) -> Result<AuthorizeCall, crate::template::FillError> {
-        let _ = (cx, &self.raw);
-        todo!()
+    /// The first example answer of the token endpoint that means this, so that a simulated service
+    /// refuses in the service's own words; `None`: it has no words of its own, RFC 6749 §5.2 holds.
+    pub fn example(&self, verdict: Verdict) -> Option<&Example> {
+        let rows = self.dialect.errors.iter().zip(&self.examples);
+        rows.into_iter()
+            .find(|(row, _)| row.verdict == verdict)
+            .map(|(_, example)| example)
     }
 
-    /// The endpoint and client authentication for a token request; `None`: not offered.
-    pub fn token_endpoint(
-        &self,
-        grant: GrantType,
-        cx: Context<'_>,
-    ) -> Result<Option<TokenEndpoint>, crate::template::FillError> {
-        let _ = (grant, cx);
-        todo!()
+    /// The same for the API.
+    pub fn api_example(&self, verdict: Verdict) -> Option<&Example> {
+        let rows = self.api_dialect.errors.iter().zip(&self.api_examples);
+        rows.into_iter()
+            .find(|(row, _)| row.verdict == verdict)
+            .map(|(_, example)| example)
     }
 
-    /// What a refresh does, with the client's settings applied.
-    pub fn refresh_rule(&self, cx: Context<'_>) -> RefreshRule {
-        let _ = cx;
-        todo!()
-    }
-
-    /// How a grant is taken back.
-    pub fn revocation(&self, cx: Context<'_>) -> Result<RevocationRule, crate::template::FillError> {
-        let _ = cx;
-        todo!()
-    }
-
-    /// The introspection endpoint, where there is one.
-    pub fn introspection(
-        &self,
-        cx: Context<'_>,
-    ) -> Result<Option<TokenEndpoint>, crate::template::FillError> {
-        let _ = cx;
-        todo!()
-    }
-
-    /// The call that learns the account and the API's place right after an exchange.
-    pub fn discovery(&self, cx: Context<'_>) -> Result<Option<CallRule>, crate::template::FillError> {
-        let _ = cx;
-        todo!()
-    }
-
-    /// A cheap and harmless call that proves a token and names the account.
-    pub fn probe(&self, cx: Context<'_>) -> Result<Option<CallRule>, crate::template::FillError> {
-        let _ = cx;
-        todo!()
-    }
-
-    /// Headers that an API call needs, `Authorization` included, with the token filled in.
-    pub fn api_headers(&self, cx: Context<'_>, token: &str) -> Vec<(String, String)> {
-        let _ = (cx, token);
-        todo!()
-    }
-
-    /// The API's base URL. `kept`: members of the token answer that the dialect kept.
-    pub fn api_base(
-        &self,
-        cx: Context<'_>,
-        kept: &BTreeMap<String, String>,
-    ) -> Result<Option<String>, crate::template::FillError> {
-        let _ = (cx, kept);
-        todo!()
-    }
-
-    /// Inputs learnt from a callback's further parameters, each checked by its pattern or table.
-    pub fn learn_from_callback(
-        &self,
-        extra: &[(String, String)],
-    ) -> Result<Bindings, crate::template::FillError> {
-        let _ = extra;
-        todo!()
-    }
-
-    /// Checks one input's value against its pattern or table.
-    pub fn check_input(&self, name: &str, value: &str) -> Result<(), crate::template::FillError> {
-        let _ = (name, value);
-        todo!()
-    }
-
-    /// The least scopes for these capabilities, with those that are always asked for; those of
-    /// `optional_param` apart: `(scope, optional_scope)`.
-    pub fn scopes_for(&self, capabilities: &[Capability]) -> Result<(Vec<String>, Vec<String>), String> {
-        let _ = capabilities;
-        todo!()
+    /// Whether a fact is verified; what the file doesn't speak of is not.
+    pub fn is_verified(&self, fact: &str) -> bool {
+        self.verified.get(fact).copied().unwrap_or(false)
     }
 }

@@ -1,0 +1,409 @@
+//! What must hold of a service file before anything is sent by it: names, templates, hosts, patterns.
+//!
+//! Surprise: these are not style. A file that breaks one could send a secret to the wrong host or a
+//! request that no service understands, so it isn't read at all. Style is in [`crate::check`].
+
+use std::collections::BTreeSet;
+
+use crate::schema::{File, InputFile, SCHEMA_VERSION};
+use crate::service::Flow;
+use crate::spelling::{Auth, From, Level};
+use crate::template::whole;
+use crate::walk::{Path, nearest};
+
+/// Something wrong, with the way to its key.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) path: Path,
+    pub(crate) problem: String,
+    pub(crate) fix: String,
+}
+
+/// A way to a key: `at!["inputs", 0, "name"]`.
+macro_rules! at {
+    ($($step:expr),* $(,)?) => { vec![$($step.to_string()),*] };
+}
+pub(crate) use at;
+
+/// Where problems are collected.
+#[derive(Default)]
+pub(crate) struct Problems(pub(crate) Vec<Problem>);
+
+impl Problems {
+    pub(crate) fn add(&mut self, path: Path, problem: impl Into<String>, fix: impl Into<String>) {
+        self.0.push(Problem {
+            path,
+            problem: problem.into(),
+            fix: fix.into(),
+        });
+    }
+}
+
+/// All that is wrong in what a file says.
+pub(crate) fn problems(raw: &File) -> Problems {
+    let mut found = Problems::default();
+    head(raw, &mut found);
+    inputs(raw, &mut found);
+    settings(raw, &mut found);
+    endpoints(raw, &mut found);
+    refresh(raw, &mut found);
+    api(raw, &mut found);
+    crate::places::problems(raw, &mut found);
+    found
+}
+
+/// Ids that are words of the command line.
+const RESERVED: [&str; 4] = ["list", "show", "check", "try"];
+
+fn head(raw: &File, found: &mut Problems) {
+    if raw.schema != SCHEMA_VERSION {
+        let fix = format!("write schema = {SCHEMA_VERSION}; a newer file needs a newer Indicia");
+        found.add(
+            at!["schema"],
+            format!("schema {} is not known", raw.schema),
+            fix,
+        );
+    }
+    let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if raw.id.is_empty() || raw.id.len() > ID_BYTES_MAX || !raw.id.bytes().all(letters) {
+        let fix = format!("use 1 to {ID_BYTES_MAX} lower-case letters, digits and `-`");
+        found.add(
+            at!["id"],
+            format!("id {:?} can't be typed safely", raw.id),
+            fix,
+        );
+    }
+    if RESERVED.contains(&raw.id.as_str()) {
+        let problem = format!("id {:?} is a word of the command line", raw.id);
+        found.add(
+            at!["id"],
+            problem,
+            format!("choose another than {}", RESERVED.join(", ")),
+        );
+    }
+    if raw.flows.is_empty() {
+        found.add(
+            at!["flows"],
+            "no flow is offered",
+            "name one, such as \"authorization-code\"",
+        );
+    }
+}
+
+fn inputs(raw: &File, found: &mut Problems) {
+    let mut seen = BTreeSet::new();
+    for (at, input) in raw.inputs.iter().enumerate() {
+        let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if input.name.is_empty()
+            || !input.name.bytes().all(letters)
+            || MODEL_NAMES.contains(&&*input.name)
+        {
+            let problem = format!("input name {:?} can't be used in a template", input.name);
+            found.add(at!["inputs", at, "name"], problem, INPUT_NAME_RULE);
+        }
+        if !seen.insert(&input.name) {
+            let problem = format!("input {:?} is declared twice", input.name);
+            found.add(at!["inputs", at, "name"], problem, "keep one of them");
+        }
+        input_values(input, at, found);
+        input_source(input, at, found);
+    }
+}
+
+fn input_values(input: &InputFile, at: usize, found: &mut Problems) {
+    match (&input.pattern, input.table.is_empty()) {
+        (None, true) => found.add(
+            at!["inputs", at],
+            format!("input {:?} would take any text", input.name),
+            "add a `pattern` or a `table`",
+        ),
+        (Some(_), false) => found.add(
+            at!["inputs", at, "pattern"],
+            "a pattern beside a table is never looked at",
+            "keep one of them",
+        ),
+        (Some(pattern), true) => {
+            if let Err(error) = whole(pattern) {
+                let problem = format!("pattern {pattern:?} is not a regular expression");
+                found.add(at!["inputs", at, "pattern"], problem, error.to_string());
+            }
+        }
+        (None, false) => {}
+    }
+    if crate::resolve::input(input).check(&input.example).is_err() {
+        let problem = format!("example {:?} is refused by its own rule", input.example);
+        found.add(
+            at!["inputs", at, "example"],
+            problem,
+            "correct the example, or the rule",
+        );
+    }
+}
+
+fn input_source(input: &InputFile, at: usize, found: &mut Problems) {
+    let named = matches!(input.from, From::Callback | From::Answer);
+    if named != input.member.is_some() {
+        let fix = "`member` names the callback parameter or the answer's member, and only goes with \
+                   from = \"callback\" or \"answer\"";
+        found.add(
+            at!["inputs", at, "from"],
+            "`from` and `member` don't go together",
+            fix,
+        );
+    }
+    if input.from != From::User && input.level == Level::Client {
+        found.add(
+            at!["inputs", at, "level"],
+            "what a service tells belongs to one connection",
+            "write level = \"connection\"",
+        );
+    }
+    if !input.confirm.is_empty() && input.from != From::Callback {
+        let fix = "take it out, or write from = \"callback\"";
+        found.add(
+            at!["inputs", at, "confirm"],
+            "there is no callback to confirm it by",
+            fix,
+        );
+    }
+}
+
+fn settings(raw: &File, found: &mut Problems) {
+    for (at, setting) in raw.settings.iter().enumerate() {
+        if setting.values.is_empty() {
+            found.add(
+                at!["settings", at, "values"],
+                "no value is possible",
+                "name some",
+            );
+        }
+    }
+    for (at, when) in raw.refresh.when.iter().enumerate() {
+        let setting = raw
+            .settings
+            .iter()
+            .find(|setting| setting.name == when.setting);
+        if !setting.is_some_and(|setting| setting.values.contains(&when.value)) {
+            let problem = format!(
+                "there is no setting {:?} with {:?}",
+                when.setting, when.value
+            );
+            found.add(
+                at!["refresh", "when", at],
+                problem,
+                "declare it under [[settings]]",
+            );
+        }
+    }
+}
+
+fn endpoints(raw: &File, found: &mut Problems) {
+    let browser = raw
+        .flows
+        .iter()
+        .any(|f| matches!(f, Flow::AuthorizationCode | Flow::Implicit));
+    if browser && raw.authorize.url.is_none() && raw.issuer.is_none() {
+        let fix = "add [authorize] with `url`, or an `issuer` whose metadata tells it";
+        found.add(at!["flows"], "there is no authorization endpoint", fix);
+    }
+    let token = raw.flows.iter().any(|f| {
+        matches!(
+            f,
+            Flow::AuthorizationCode | Flow::ClientCredentials | Flow::Device
+        )
+    });
+    if token && raw.token.url.is_none() && raw.issuer.is_none() {
+        let fix = "add [token] with `url`, or an `issuer` whose metadata tells it";
+        found.add(at!["flows"], "there is no token endpoint", fix);
+    }
+    let call = raw.revocation.url.is_some() || raw.issuer.is_some();
+    if raw.revocation.by_hand.is_none() && !call {
+        let fix = "add `url`, or say in `by_hand` what the account's owner does";
+        found.add(
+            at!["revocation"],
+            "nothing says how a grant is taken back",
+            fix,
+        );
+    }
+    if raw.revocation.by_hand.is_some() && raw.revocation.url.is_some() {
+        found.add(
+            at!["revocation"],
+            "there is a call and there is none",
+            "keep one of them",
+        );
+    }
+    for (path, auth) in auths(raw) {
+        if auth == Some(Auth::PrivateKeyJwt) {
+            let fix = "use basic, basic-raw, body, query, none or omit";
+            found.add(path, "private-key-jwt can't be sent yet", fix);
+        }
+    }
+}
+
+fn auths(raw: &File) -> Vec<(Path, Option<Auth>)> {
+    let token = &raw.token;
+    let mut all = vec![
+        (at!["token", "auth"], token.auth),
+        (at!["token", "public_auth"], token.public_auth),
+        (at!["revocation", "auth"], raw.revocation.auth),
+        (at!["revocation", "public_auth"], raw.revocation.public_auth),
+    ];
+    for (name, endpoint) in [
+        ("authorization-code", &token.authorization_code),
+        ("client-credentials", &token.client_credentials),
+        ("refresh-token", &token.refresh_token),
+    ] {
+        if let Some(endpoint) = endpoint {
+            all.push((at!["token", name, "auth"], endpoint.auth));
+            all.push((at!["token", name, "public_auth"], endpoint.public_auth));
+        }
+    }
+    for (name, endpoint) in [
+        ("introspection", &raw.introspection),
+        ("device", &raw.device),
+        ("par", &raw.par),
+    ] {
+        if let Some(endpoint) = endpoint {
+            all.push((at![name, "auth"], endpoint.auth));
+        }
+    }
+    all
+}
+
+fn refresh(raw: &File, found: &mut Problems) {
+    let rule = &raw.refresh;
+    let code = raw.flows.contains(&Flow::AuthorizationCode);
+    if code && !rule.none && rule.rotation.is_none() {
+        let fix = "add [refresh] with `rotation` (\"may\" where nobody knows), or `none = true`";
+        found.add(
+            at!["refresh"],
+            "nothing says whether a refresh token rotates",
+            fix,
+        );
+    }
+    if rule.mint_max.is_some() != rule.mint_window.is_some() {
+        let fix = "write both `mint_max` and `mint_window`";
+        found.add(at!["refresh"], "half of a minting limit", fix);
+    }
+    if let Some(text) = &raw.answer.no_expiry {
+        let known = text == "unknown" || text == "never";
+        if !known && crate::shape::duration(text).is_none() {
+            let fix = "write \"unknown\", \"never\", or a length of time such as \"1h\"";
+            found.add(
+                at!["answer", "no_expiry"],
+                format!("{text:?} is no expiry"),
+                fix,
+            );
+        }
+    }
+    for name in raw.scopes.capabilities.keys() {
+        if name.parse::<crate::Capability>().is_err() {
+            let near = nearest(name, crate::Capability::ALL.iter().map(|c| c.as_str()));
+            let fix = match near.first() {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => {
+                    "see DESIGN's list of capabilities: contacts.read, campaigns.send, …".into()
+                }
+            };
+            let path = at!["scopes", "capabilities", name];
+            found.add(path, format!("there is no capability {name:?}"), fix);
+        }
+    }
+}
+
+fn api(raw: &File, found: &mut Problems) {
+    let api = &raw.api;
+    if api.base.is_some() && api.base_member.is_some() {
+        found.add(
+            at!["api"],
+            "two places for the API's base URL",
+            "keep one of them",
+        );
+    }
+    if api.base_member.is_some() != api.base_pattern.is_some() {
+        let fix = "a base URL from an answer needs both `base_member` and `base_pattern`";
+        found.add(at!["api"], "half of a base URL from an answer", fix);
+    }
+    if let Some(problem) = api.base_pattern.as_deref().and_then(host_pattern_problem) {
+        let fix = r"write it like 'https://[a-z0-9-]{1,63}\.example\.com/'";
+        found.add(at!["api", "base_pattern"], problem, fix);
+    }
+    let relative = |call: &&crate::schema::CallFile| call.url.starts_with('/');
+    let calls = [&raw.discovery, &raw.userinfo, &api.probe];
+    if api.base.is_none() && calls.into_iter().flatten().any(|call| relative(&call)) {
+        let fix = "write the call's whole address, or add `base`";
+        found.add(
+            at!["api"],
+            "a call follows a base URL that isn't known",
+            fix,
+        );
+    }
+    let per_input = raw.secrets.per_input.as_ref();
+    if let Some(input) = per_input.filter(|name| raw.inputs.iter().all(|i| i.name != **name)) {
+        let problem = format!("there is no input {input:?}");
+        found.add(
+            at!["secrets", "per_input"],
+            problem,
+            "declare it under [[inputs]]",
+        );
+    }
+    for input in raw.discovery.iter().flat_map(|call| call.learns.keys()) {
+        let known = raw.inputs.iter().find(|i| i.name == *input);
+        if !known.is_some_and(|i| i.from == From::Discovery) {
+            let problem = format!("there is no input {input:?} that comes from discovery");
+            let fix = "declare it under [[inputs]] with from = \"discovery\"";
+            found.add(at!["discovery", "learns", input], problem, fix);
+        }
+    }
+}
+
+/// Why a pattern might let another host in.
+fn host_pattern_problem(pattern: &str) -> Option<String> {
+    if let Err(error) = whole(pattern) {
+        return Some(format!("the pattern is not a regular expression: {error}"));
+    }
+    if !pattern.starts_with("https://") || pattern.contains('|') {
+        return Some("the pattern must begin with https:// and have no alternatives".into());
+    }
+    let mut in_class = false;
+    let mut escaped = false;
+    for (at, letter) in pattern.char_indices() {
+        let wide = match (escaped, in_class, letter) {
+            (true, _, 'S' | 'W' | 'D') | (false, false, '.') => true,
+            (false, false, '[') => pattern[at + 1..].starts_with('^'),
+            (false, true, '/' | '@' | ':' | '\\' | '#' | '?') => letter != '\\',
+            _ => false,
+        };
+        if wide {
+            return Some(format!(
+                "{letter:?} in the pattern would let another host in"
+            ));
+        }
+        match (escaped, letter) {
+            (false, '\\') => escaped = true,
+            (false, '[') => (in_class, escaped) = (true, false),
+            (false, ']') => (in_class, escaped) = (false, false),
+            _ => escaped = false,
+        }
+    }
+    let host = pattern["https://".len()..]
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    let labels = host
+        .rsplit(r"\.")
+        .take_while(|label| label.bytes().all(host_letter))
+        .count();
+    (labels < 2).then(|| "the pattern's host must end in a domain written out".to_owned())
+}
+
+const fn host_letter(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
+}
+
+/// What an input may be called.
+const INPUT_NAME_RULE: &str =
+    "use lower-case letters, digits and `_`; token, account_id and account_name are taken";
+/// Places that the simulated service and the API's headers fill in.
+const MODEL_NAMES: [&str; 3] = ["token", "account_id", "account_name"];
+const ID_BYTES_MAX: usize = 64;

@@ -1,0 +1,126 @@
+//! How the values of a service file are spelt: the words that it chooses from.
+//!
+//! Surprise: a word list is written out beside its enum, since serde doesn't tell what it would
+//! take; a test holds the two together.
+
+use indicia_oauth::Verdict;
+use indicia_oauth::expiry::ExpiryKind;
+use serde::Deserialize;
+
+use crate::capability::Capability;
+use crate::service::{ClientKind, Flow, Kills, LimitPer, Omitted, Pkce, Rotation, TokenKind};
+use crate::shape::{Shape, Shaped, choices};
+
+/// How sure a fact is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Standing {
+    Verified,
+    Unverified,
+}
+
+/// Whose value an input is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    Client,
+    #[default]
+    Connection,
+}
+
+/// Where an input comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum From {
+    #[default]
+    User,
+    Callback,
+    Answer,
+    Discovery,
+}
+
+/// HTTP methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum MethodName {
+    #[serde(rename = "GET")]
+    Get,
+    #[serde(rename = "POST")]
+    Post,
+    #[serde(rename = "DELETE")]
+    Delete,
+}
+
+/// How parameters travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Codec {
+    Form,
+    Json,
+    Query,
+}
+
+/// How a client authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Auth {
+    Basic,
+    BasicRaw,
+    Body,
+    Query,
+    None,
+    Omit,
+    PrivateKeyJwt,
+}
+
+/// What a field of an error answer must say.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Says {
+    Exactly(String),
+    AnyOf(Vec<String>),
+    Contains(Contains),
+    Present(Present),
+}
+
+/// `{ contains = "…" }`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Contains {
+    pub(crate) contains: String,
+}
+
+/// `{ present = true }`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Present {
+    pub(crate) present: bool,
+}
+
+impl Shaped for Says {
+    const SHAPE: Shape = Shape::Words(
+        "a text, a list of texts (any of them), `{ contains = \"…\" }`, or `{ present = true }`",
+    );
+}
+
+choices! {
+    Flow: "authorization-code", "client-credentials", "implicit", "device", "import", "api-key";
+    ClientKind: "confidential", "public";
+    Pkce: "required", "supported", "public-only", "forbidden", "unknown";
+    Rotation: "rotates", "keeps", "may";
+    TokenKind: "refresh_token", "access_token";
+    Kills: "token", "grant", "account";
+    Omitted: "unknown", "everything", "default", "nothing", "refused";
+    Standing: "verified", "unverified";
+    Level: "client", "connection";
+    From: "user", "callback", "answer", "discovery";
+    MethodName: "GET", "POST", "DELETE";
+    Codec: "form", "json", "query";
+    Auth: "basic", "basic-raw", "body", "query", "none", "omit", "private-key-jwt";
+    LimitPer: "client", "account", "user", "connection";
+    ExpiryKind: "seconds", "millis", "unix_seconds", "unix_millis", "rfc3339";
+    Verdict: "throttled", "unavailable", "ambiguous", "grant_refused", "client_refused",
+        "misconfigured", "nonsense";
+    Capability: "account.read", "contacts.read", "contacts.write", "lists.read", "lists.write",
+        "campaigns.read", "campaigns.write", "campaigns.send", "templates.read",
+        "templates.write", "reports.read", "webhooks.manage";
+}

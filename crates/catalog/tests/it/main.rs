@@ -1,0 +1,3 @@
+//! The catalogue's integration tests.
+
+mod shipped;
