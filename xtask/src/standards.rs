@@ -1,14 +1,345 @@
-use crate::repo::Repo;
-use anyhow::Result;
+//! `cargo xtask standards`: docs/standards.md, each row of the standards with the tests that show it.
+//!
+//! The rows are data, in `xtask/standards.toml`. Tests are found by name: a test function carries
+//! ids in lower case (`ar_1_…`, `pk_1_pk_2_…`), a vector file in upper case (`DV-7-….json`).
+
+use crate::repo::{File, Repo};
+use anyhow::{Context, Result, bail};
+use regex_lite::Regex;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+
+const PAGE: &str = "docs/standards.md";
+
+const HEAD: &str = "\
+# What the standards ask, and which test shows it
+
+Made by `cargo xtask standards` from `xtask/standards.toml` and from the names of the tests; the gate
+fails when this page is stale, or when a row that is kept has no test. RFC 9700 is the best current
+practice for OAuth 2.0 security. A row that waits belongs to something that isn't built yet.
+";
+
 #[derive(clap::Args)]
 pub struct Args {
+    /// Write nothing; fail when the page is stale or a row lacks its test
     #[arg(long)]
     check: bool,
 }
+
 pub fn run(repo: &Repo, args: &Args) -> Result<()> {
-    let _ = args.check;
-    check(repo)
-}
-pub fn check(_: &Repo) -> Result<()> {
+    if args.check {
+        return check(repo);
+    }
+    let standards = Standards::read(repo)?;
+    fs::create_dir_all(repo.path("docs"))?;
+    fs::write(repo.path(PAGE), standards.page()).with_context(|| format!("writing {PAGE}"))?;
+    println!("wrote {PAGE}: {}", standards.summary());
+    for problem in standards.problems() {
+        println!("  {problem}");
+    }
     Ok(())
+}
+
+/// Fails when the page is stale or a row lacks its test. Part of the gate.
+pub fn check(repo: &Repo) -> Result<()> {
+    let standards = Standards::read(repo)?;
+    let mut problems = standards.problems();
+    if repo.read(PAGE).unwrap_or_default() != standards.page() {
+        problems.push(format!("{PAGE} is stale; run `cargo xtask standards`"));
+    }
+    if !problems.is_empty() {
+        bail!(
+            "{} problem(s):\n  {}",
+            problems.len(),
+            problems.join("\n  ")
+        );
+    }
+    println!("{}", standards.summary());
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Data {
+    #[serde(rename = "group")]
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    id: String,
+    title: String,
+    rows: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    id: String,
+    source: String,
+    words: String,
+    waits: Option<String>,
+    left_out: Option<String>,
+}
+
+/// A test, as the page names it: the crate, then the function or file.
+type Test = (String, String);
+
+struct Standards {
+    groups: Vec<Group>,
+    tests: BTreeMap<String, BTreeSet<Test>>,
+}
+
+impl Standards {
+    fn read(repo: &Repo) -> Result<Self> {
+        let text = repo.read("xtask/standards.toml")?;
+        let data: Data = toml::from_str(&text).context("reading xtask/standards.toml")?;
+        Ok(Self {
+            groups: data.groups,
+            tests: tests(&repo.files()?)?,
+        })
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.groups.iter().flat_map(|group| &group.rows)
+    }
+
+    fn summary(&self) -> String {
+        let count = |keep: fn(&Row) -> bool| self.rows().filter(|row| keep(row)).count();
+        let kept = self.rows().filter(|row| row.is_kept());
+        let shown = kept.filter(|row| self.tests.contains_key(&row.id)).count();
+        format!(
+            "{} rows: {} kept, of which {shown} have a test; {} wait, {} are left out",
+            self.rows().count(),
+            count(Row::is_kept),
+            count(|row| row.waits.is_some()),
+            count(|row| row.left_out.is_some()),
+        )
+    }
+
+    /// Rows without their test, and tests for rows that don't exist.
+    fn problems(&self) -> Vec<String> {
+        let kept = self.rows().filter(|row| row.is_kept());
+        let bare = kept.filter(|row| !self.tests.contains_key(&row.id));
+        let mut problems: Vec<String> = bare
+            .map(|row| format!("{} has no test: {}", row.id, row.words))
+            .collect();
+        let known: BTreeSet<&str> = self.rows().map(|row| row.id.as_str()).collect();
+        for (id, tests) in self
+            .tests
+            .iter()
+            .filter(|(id, _)| !known.contains(id.as_str()))
+        {
+            let names: Vec<&str> = tests.iter().map(|(_, name)| name.as_str()).collect();
+            problems.push(format!(
+                "{id} is no row, but is named by {}",
+                names.join(", ")
+            ));
+        }
+        problems
+    }
+
+    fn page(&self) -> String {
+        let mut page = format!("{HEAD}\n{}.\n", self.summary());
+        for group in &self.groups {
+            let _ = writeln!(page, "\n## {} ({})\n", group.title, group.id);
+            page.push_str("| row | what we keep | source | shown by |\n|---|---|---|---|\n");
+            for row in &group.rows {
+                let shown = self.shown_by(row);
+                let _ = writeln!(
+                    page,
+                    "| {} | {} | {} | {shown} |",
+                    row.id, row.words, row.source
+                );
+            }
+        }
+        page
+    }
+
+    /// The last cell of a row: its tests by crate, and why there may be none.
+    fn shown_by(&self, row: &Row) -> String {
+        let mut parts = Vec::new();
+        parts.extend(row.waits.as_ref().map(|what| format!("waits for: {what}")));
+        parts.extend(row.left_out.as_ref().map(|why| format!("left out: {why}")));
+        let mut by_crate: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (of, name) in self.tests.get(&row.id).into_iter().flatten() {
+            by_crate.entry(of).or_default().push(format!("`{name}`"));
+        }
+        parts.extend(
+            by_crate
+                .iter()
+                .map(|(of, names)| format!("{of}: {}", names.join(", "))),
+        );
+        if parts.is_empty() {
+            "**no test yet**".to_owned()
+        } else {
+            parts.join("; ")
+        }
+    }
+}
+
+impl Row {
+    fn is_kept(&self) -> bool {
+        self.waits.is_none() && self.left_out.is_none()
+    }
+}
+
+/// Every test that names rows, by row.
+fn tests(files: &[File]) -> Result<BTreeMap<String, BTreeSet<Test>>> {
+    let function = Regex::new(r"^\s*(?:async )?fn ([a-z0-9_]+)\(")?;
+    let mut found: BTreeMap<String, BTreeSet<Test>> = BTreeMap::new();
+    for file in files {
+        let Some(of) = file
+            .path
+            .strip_prefix("crates/")
+            .and_then(|rest| rest.split('/').next())
+        else {
+            continue;
+        };
+        for name in names(file, &function) {
+            for id in ids(&name) {
+                found
+                    .entry(id)
+                    .or_default()
+                    .insert((of.to_owned(), name.clone()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The test functions of a Rust file, or the name of a vector.
+fn names(file: &File, function: &Regex) -> Vec<String> {
+    if file.path.contains("/tests/vectors/") {
+        return file
+            .path
+            .rsplit('/')
+            .next()
+            .map(str::to_owned)
+            .into_iter()
+            .collect();
+    }
+    if file.extension() != "rs" {
+        return Vec::new();
+    }
+    let lines: Vec<&str> = file.text.lines().collect();
+    let is_test = |index: usize| {
+        let above = lines[..index].iter().rev().map(|line| line.trim());
+        let attributes = above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+        attributes
+            .into_iter()
+            .any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
+    };
+    let functions = lines
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| is_test(*index));
+    functions
+        .filter_map(|(_, line)| Some(function.captures(line)?.get(1)?.as_str().to_owned()))
+        .collect()
+}
+
+/// The rows that a test's name carries: `pk_1_pk_2_fresh` is PK-1 and PK-2.
+///
+/// Ids stand before the words, so that a number within the words is none; before them may stand
+/// that of a published vector (`V11-RH-5-issuer.json`).
+fn ids(name: &str) -> Vec<String> {
+    let published = |part: &&str| {
+        let number = part.strip_prefix('V').unwrap_or_default();
+        !number.is_empty() && number.chars().all(|c| c.is_ascii_digit())
+    };
+    let mut parts = name.split(['_', '-', '.']).skip_while(published);
+    let mut ids = Vec::new();
+    while let (Some(group), Some(number)) = (parts.next(), parts.next()) {
+        let is_group = group.len() == 2 && group.chars().all(|c| c.is_ascii_alphabetic());
+        let is_number = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit());
+        if !is_group || !is_number {
+            break;
+        }
+        ids.push(format!("{}-{number}", group.to_ascii_uppercase()));
+    }
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{File, Row, Standards, ids, tests};
+    use crate::repo::Repo;
+
+    fn file(path: &str, text: &str) -> File {
+        File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn ids_stand_before_the_words() {
+        assert_eq!(ids("pk_1_pk_2_fresh_verifiers"), ["PK-1", "PK-2"]);
+        assert_eq!(ids("DV-7-error-with-200.json"), ["DV-7"]);
+        assert_eq!(ids("V11-RV-3-RV-8-request.json"), ["RV-3", "RV-8"]);
+        assert_eq!(ids("dv_34_retry_after_of_3600"), ["DV-34"]);
+        assert!(ids("first_1_then_ar_2").is_empty());
+    }
+
+    #[test]
+    fn tests_are_found_by_attribute_and_vectors_by_folder() {
+        let code = "#[test]\n// why\nfn ar_1_kept() {}\nfn ar_2_helper() {}\n\
+                    #[tokio::test(start_paused = true)]\nasync fn rh_3_once() {}\n";
+        let files = [
+            file("crates/oauth/tests/it/a.rs", code),
+            file("crates/oauth/tests/vectors/rfc6749/DV-7-x.json", "{}"),
+            file("docs/DV-8-x.json", "{}"),
+        ];
+        let found = tests(&files).unwrap();
+        let ids: Vec<&str> = found.keys().map(String::as_str).collect();
+        assert_eq!(ids, ["AR-1", "DV-7", "RH-3"]);
+    }
+
+    #[test]
+    fn a_kept_row_without_test_and_a_test_without_row_are_problems() {
+        let row = |id: &str, waits: Option<&str>| Row {
+            id: id.to_owned(),
+            source: String::new(),
+            words: "w".to_owned(),
+            waits: waits.map(str::to_owned),
+            left_out: None,
+        };
+        let rows = vec![
+            row("AR-1", None),
+            row("AR-2", None),
+            row("AR-3", Some("server")),
+        ];
+        let group = super::Group {
+            id: "AR".to_owned(),
+            title: String::new(),
+            rows,
+        };
+        let code = "#[test]\nfn ar_1_ar_9_x() {}\n";
+        let tests = tests(&[file("crates/oauth/tests/it/a.rs", code)]).unwrap();
+        let standards = Standards {
+            groups: vec![group],
+            tests,
+        };
+        let expected = [
+            "AR-2 has no test: w",
+            "AR-9 is no row, but is named by ar_1_ar_9_x",
+        ];
+        assert_eq!(standards.problems(), expected);
+    }
+
+    #[test]
+    fn row_ids_are_of_their_group_and_stand_once() {
+        let standards = Standards::read(&Repo::find().unwrap()).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for group in &standards.groups {
+            for row in &group.rows {
+                assert!(row.id.starts_with(&format!("{}-", group.id)), "{}", row.id);
+                assert!(seen.insert(&row.id), "{} stands twice", row.id);
+            }
+        }
+    }
 }
