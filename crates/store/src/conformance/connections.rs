@@ -1,0 +1,371 @@
+//! Promises on connections, and on how grants are found.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indicia_broker::model::{ConnectionRow, GrantState, Intent, Lease, Life};
+use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, Store};
+
+use super::Subject;
+use super::rows::{
+    at, client, client_id, connect, connection, connection_id, fingerprint, grant, grant_id,
+    intent, one, revocation, state, tokens,
+};
+
+pub(super) async fn a_connection_comes_back_with_its_grant(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x"]).await;
+    let other = subject.handle();
+    let found = other.connection(&connection_id("x")).await.unwrap();
+    assert_eq!(found, Some((connection("x", "c", "x"), grant("x", "c"))));
+    assert_eq!(
+        other.grant(&grant_id("x")).await.unwrap(),
+        Some(grant("x", "c"))
+    );
+    assert_eq!(
+        other.connection(&connection_id("nobody")).await.unwrap(),
+        None
+    );
+    assert_eq!(other.grant(&grant_id("nobody")).await.unwrap(), None);
+
+    let mut full = grant("full", "c");
+    full.state = state(Life::Dead);
+    full.intent = Some(Intent {
+        version: 7,
+        ..intent("full", 7, 3)
+    });
+    full.lease = Some(Lease {
+        holder: store.holder(),
+        no: 3,
+        until_boot_ms: 1,
+    });
+    full.version = 7;
+    store
+        .connect(connection("full", "c", "full"), full.clone(), vec![])
+        .await
+        .unwrap();
+    assert_eq!(other.grant(&full.id).await.unwrap(), Some(full));
+
+    let mut bare = grant("bare", "c");
+    bare.account = None;
+    bare.inputs = BTreeMap::new();
+    bare.asked = vec![];
+    bare.next_at = None;
+    bare.facts.granted = None;
+    bare.facts.refresh = None;
+    bare.facts.refresh_since = None;
+    bare.rotation_owner = indicia_broker::model::RotationOwner::Other;
+    store
+        .connect(connection("bare", "c", "bare"), bare.clone(), vec![])
+        .await
+        .unwrap();
+    assert_eq!(other.grant(&bare.id).await.unwrap(), Some(bare));
+}
+
+pub(super) async fn a_connection_id_is_taken_once(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x", "y"]).await;
+    let taken = store
+        .connect(connection("x", "c", "new"), grant("new", "c"), vec![])
+        .await;
+    assert_eq!(taken.unwrap(), ConnectOutcome::IdTaken);
+    let taken = store.join(connection("x", "c", "y"), vec![]).await;
+    assert_eq!(taken.unwrap(), ConnectOutcome::IdTaken);
+    assert_eq!(
+        store.grant(&grant_id("new")).await.unwrap(),
+        None,
+        "nothing was written"
+    );
+    let (kept, _) = store
+        .connection(&connection_id("x"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(kept, connection("x", "c", "x"));
+}
+
+pub(super) async fn a_connection_joins_a_grant_that_is_there(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x"]).await;
+    let done = store.join(connection("y", "c", "x"), vec![]).await.unwrap();
+    assert_eq!(done, ConnectOutcome::Done);
+    let (row, shared) = store
+        .connection(&connection_id("y"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((row, shared), (connection("y", "c", "x"), grant("x", "c")));
+    assert!(
+        store
+            .join(connection("z", "c", "nobody"), vec![])
+            .await
+            .is_err()
+    );
+    assert_eq!(store.connection(&connection_id("z")).await.unwrap(), None);
+}
+
+pub(super) async fn a_connection_is_relabelled_and_moved(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x", "y"]).await;
+    let change = ConnectionRow {
+        labels: one("team", "red"),
+        updated_at: at(99),
+        created_at: at(98),
+        ..connection("x", "other", "x")
+    };
+    assert!(
+        store
+            .update_connection(change.clone(), vec![])
+            .await
+            .unwrap()
+    );
+    let expected = ConnectionRow {
+        client: client_id("c"),
+        created_at: connection("x", "c", "x").created_at,
+        ..change
+    };
+    let (found, _) = store
+        .connection(&connection_id("x"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found, expected, "client and birth stay");
+    assert_eq!(labelled(&*store, "team", "x").await, Vec::<String>::new());
+    assert_eq!(labelled(&*store, "team", "red").await, ["x"]);
+
+    let moved = ConnectionRow {
+        grant: grant_id("y"),
+        ..expected
+    };
+    assert!(store.update_connection(moved, vec![]).await.unwrap());
+    let (_, shared) = store
+        .connection(&connection_id("x"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(shared, grant("y", "c"));
+    assert_eq!(
+        store.grant(&grant_id("x")).await.unwrap(),
+        None,
+        "nobody points to it any more"
+    );
+
+    assert!(
+        !store
+            .update_connection(connection("z", "c", "y"), vec![])
+            .await
+            .unwrap()
+    );
+    assert!(
+        store
+            .update_connection(connection("x", "c", "nobody"), vec![])
+            .await
+            .is_err()
+    );
+}
+
+async fn labelled(store: &dyn Store, key: &str, value: &str) -> Vec<String> {
+    let label = Some((key.to_owned(), value.to_owned()));
+    ids(
+        store,
+        &ConnectionFilter {
+            label,
+            ..ConnectionFilter::default()
+        },
+    )
+    .await
+}
+
+async fn ids(store: &dyn Store, filter: &ConnectionFilter) -> Vec<String> {
+    let rows = store.connections(filter, None, 100).await.unwrap();
+    rows.into_iter()
+        .map(|(row, _)| row.id.as_str().to_owned())
+        .collect()
+}
+
+pub(super) async fn connections_are_filtered(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x", "y"]).await;
+    store.add_client(client("d"), vec![]).await.unwrap();
+    store
+        .connect(connection("z", "d", "z"), grant("z", "d"), vec![])
+        .await
+        .unwrap();
+    store.join(connection("w", "c", "x"), vec![]).await.unwrap();
+    let clients = |ids: &[&str]| Some(ids.iter().map(|id| client_id(id)).collect());
+    let label = || Some(("team".to_owned(), "y".to_owned()));
+    let check = async |expected: &[&str], change: &(dyn Fn(&mut ConnectionFilter) + Sync)| {
+        let mut filter = ConnectionFilter::default();
+        change(&mut filter);
+        assert_eq!(ids(&*store, &filter).await, expected, "{filter:?}");
+    };
+    check(&["w", "x", "y", "z"], &|_| ()).await;
+    check(&["w", "x", "y"], &|f| f.client = Some(client_id("c"))).await;
+    check(&[], &|f| f.client = Some(client_id("nobody"))).await;
+    check(&["z"], &|f| f.clients = clients(&["d", "nobody"])).await;
+    check(&["w", "x", "y", "z"], &|f| f.clients = clients(&["c", "d"])).await;
+    check(&[], &|f| f.clients = clients(&[])).await;
+    check(&["y"], &|f| f.label = label()).await;
+    check(&["w", "x"], &|f| f.grant = Some(grant_id("x"))).await;
+    check(&[], &|f| f.grant = Some(grant_id("nobody"))).await;
+    check(&[], &|f| {
+        (f.label, f.client) = (label(), Some(client_id("d")))
+    })
+    .await;
+    check(&["y"], &|f| {
+        *f = ConnectionFilter {
+            client: Some(client_id("c")),
+            clients: clients(&["c"]),
+            label: label(),
+            grant: Some(grant_id("y")),
+        };
+    })
+    .await;
+}
+
+pub(super) async fn connections_are_paged(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    // Byte order, as ids sort in Rust: upper case first.
+    let names = ["B", "a", "a-2", "a.b", "b"];
+    connect(&*store, &names).await;
+    let filter = ConnectionFilter::default();
+    let mut seen = vec![];
+    let mut after = None;
+    loop {
+        let page = store.connections(&filter, after.as_ref(), 2).await.unwrap();
+        let Some((last, _)) = page.last() else { break };
+        assert!(page.len() <= 2);
+        after = Some(last.id.clone());
+        seen.extend(page.into_iter().map(|(row, _)| row.id.as_str().to_owned()));
+    }
+    assert_eq!(seen, names);
+}
+
+pub(super) async fn forget_takes_the_grant_with_the_last_connection(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x"]).await;
+    store.join(connection("y", "c", "x"), vec![]).await.unwrap();
+    assert!(store.forget(&connection_id("x"), vec![]).await.unwrap());
+    assert_eq!(store.connection(&connection_id("x")).await.unwrap(), None);
+    assert!(
+        store
+            .connection(&connection_id("y"))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(store.forget(&connection_id("y"), vec![]).await.unwrap());
+    assert_eq!(store.grant(&grant_id("x")).await.unwrap(), None);
+    assert!(!store.forget(&connection_id("y"), vec![]).await.unwrap());
+    let found = store
+        .grants_by_fingerprint(&grant("x", "c").facts.access)
+        .await
+        .unwrap();
+    assert_eq!(found, vec![], "its tokens are forgotten too");
+    assert_eq!(labelled(&*store, "team", "x").await, Vec::<String>::new());
+    assert_eq!(store.due(at(99), 9).await.unwrap(), vec![]);
+}
+
+pub(super) async fn the_living_grant_of_an_account_is_found(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x", "y"]).await;
+    store.add_client(client("d"), vec![]).await.unwrap();
+    let found = store
+        .grant_of_account(&client_id("c"), "account of x")
+        .await
+        .unwrap();
+    assert_eq!(found, Some(grant("x", "c")));
+    for (client, account) in [("d", "account of x"), ("c", "account of nobody")] {
+        assert_eq!(
+            store
+                .grant_of_account(&client_id(client), account)
+                .await
+                .unwrap(),
+            None
+        );
+    }
+    let revoked = GrantState {
+        life: Life::Revoked,
+        ..GrantState::alive()
+    };
+    let row = revocation("r", "x", None);
+    store
+        .revoke(&[grant_id("x")], revoked, row, vec![])
+        .await
+        .unwrap();
+    let found = store
+        .grant_of_account(&client_id("c"), "account of x")
+        .await
+        .unwrap();
+    assert_eq!(found, None, "only living grants are joined");
+
+    let mut new = tokens("y", 2);
+    new.account.as_mut().unwrap().id = "account of x".to_owned();
+    store
+        .commit(&grant_id("y"), 1, None, new, vec![])
+        .await
+        .unwrap();
+    let found = store
+        .grant_of_account(&client_id("c"), "account of x")
+        .await
+        .unwrap();
+    assert_eq!(
+        found.map(|row| row.id),
+        Some(grant_id("y")),
+        "a commit may learn the account"
+    );
+}
+
+pub(super) async fn earlier_tokens_are_found_by_fingerprint(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x", "y"]).await;
+    for version in 1..=10 {
+        let new = tokens("x", version + 1);
+        store
+            .commit(&grant_id("x"), version, None, new, vec![])
+            .await
+            .unwrap();
+    }
+    for version in 1..=11 {
+        for what in ["access", "refresh"] {
+            let sought = fingerprint(&format!("x {what} {version}"));
+            let found = store.grants_by_fingerprint(&sought).await.unwrap();
+            let ids: Vec<_> = found.into_iter().map(|row| row.id).collect();
+            assert_eq!(ids, [grant_id("x")], "{what} of version {version}");
+        }
+    }
+    // The same token may be in two grants, an import beside a connect; and may stay for ever.
+    let mut shared = tokens("y", 2);
+    shared.facts.refresh = Some(fingerprint("x refresh 1"));
+    store
+        .commit(&grant_id("y"), 1, None, shared.clone(), vec![])
+        .await
+        .unwrap();
+    let found = store
+        .grants_by_fingerprint(&fingerprint("x refresh 1"))
+        .await
+        .unwrap();
+    let ids: Vec<_> = found.into_iter().map(|row| row.id).collect();
+    assert_eq!(ids, [grant_id("x"), grant_id("y")]);
+    for version in 2..=100 {
+        store
+            .commit(&grant_id("y"), version, None, shared.clone(), vec![])
+            .await
+            .unwrap();
+    }
+    let found = store
+        .grants_by_fingerprint(&fingerprint("x refresh 1"))
+        .await
+        .unwrap();
+    assert!(
+        found.iter().any(|row| row.id == grant_id("y")),
+        "a token in use is never forgotten"
+    );
+    assert_eq!(
+        store
+            .grants_by_fingerprint(&fingerprint("nobody"))
+            .await
+            .unwrap(),
+        vec![]
+    );
+}

@@ -1,0 +1,355 @@
+//! What the memory store holds: clients, flows, connections, revocations, events. Grants and their
+//! leases are in `grants.rs`.
+//!
+//! What would surprise: events are linked before anything else is changed, so that a failure there
+//! leaves the state as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use indicia_broker::model::{
+    ClientId, ClientRow, ConnectionId, ConnectionRow, Event, EventRow, FlowRow, GrantId, GrantRow,
+    HolderId, JournalId, RevocationRow, TakenFlow,
+};
+use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, StoreError, StoreErrorKind};
+use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId};
+use indicia_oauth::Timestamp;
+
+use crate::chain;
+
+/// One commit of a token set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitRecord {
+    /// Of which grant.
+    pub grant: GrantId,
+    /// The version that it started from.
+    pub from_version: u64,
+    /// The version that it made.
+    pub to_version: u64,
+    /// Through whose handle.
+    pub holder: HolderId,
+    /// When, in milliseconds of `Clock::boot_millis`.
+    pub boot_ms: u64,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) change_number: u64,
+    pub(super) clients: BTreeMap<ClientId, ClientRow>,
+    pub(super) flows: BTreeMap<String, FlowRow>,
+    pub(super) grants: BTreeMap<GrantId, Held>,
+    pub(super) revocations: BTreeMap<String, RevocationRow>,
+    pub(super) commits: Vec<CommitRecord>,
+    pub(super) dead: BTreeSet<HolderId>,
+    data_keys: BTreeMap<KeyId, DataKeyRow>,
+    connections: BTreeMap<ConnectionId, ConnectionRow>,
+    events: Vec<EventRow>,
+    last_hash: [u8; 32],
+}
+
+/// A grant with what its row doesn't show.
+pub(super) struct Held {
+    pub(super) row: GrantRow,
+    /// How often it was claimed: the number of the latest lease.
+    pub(super) claims: u64,
+    /// Fingerprints of its tokens, the newest last.
+    pub(super) fingerprints: Vec<Fingerprint>,
+}
+
+impl State {
+    /// Notes a change, with the events that tell it.
+    pub(super) fn changed(&mut self, events: Vec<Event>) -> Result<(), StoreError> {
+        let mut rows = Vec::with_capacity(events.len());
+        let mut hash = self.last_hash;
+        let first = self.events.len() as u64 + 1;
+        for (seq, event) in (first..).zip(events) {
+            let json = chain::canonical_json(&event).map_err(|error| failed(&error.to_string()))?;
+            hash = chain::link(&hash, &json);
+            rows.push(EventRow {
+                seq,
+                hash: chain::to_hex(&hash),
+                event,
+            });
+        }
+        self.events.append(&mut rows);
+        self.last_hash = hash;
+        self.change_number += 1;
+        Ok(())
+    }
+
+    pub(super) fn data_keys(&self) -> Vec<DataKeyRow> {
+        self.data_keys.values().cloned().collect()
+    }
+
+    pub(super) fn add_data_key(&mut self, row: DataKeyRow) -> bool {
+        if self.data_keys.contains_key(&row.id) {
+            return false;
+        }
+        self.data_keys.insert(row.id, row);
+        self.change_number += 1;
+        true
+    }
+
+    pub(super) fn add_client(
+        &mut self,
+        row: ClientRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        if self.clients.contains_key(&row.id) {
+            return Ok(false);
+        }
+        self.changed(events)?;
+        self.clients.insert(row.id.clone(), row);
+        Ok(true)
+    }
+
+    pub(super) fn update_client(
+        &mut self,
+        row: ClientRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        let stored = self.clients.get(&row.id).map(|client| client.revision + 1);
+        if stored != Some(row.revision) {
+            return Ok(false);
+        }
+        self.changed(events)?;
+        self.clients.insert(row.id.clone(), row);
+        Ok(true)
+    }
+
+    pub(super) fn remove_client(
+        &mut self,
+        id: &ClientId,
+        events: Vec<Event>,
+    ) -> Result<Option<u64>, StoreError> {
+        let users = self
+            .connections
+            .values()
+            .filter(|row| row.client == *id)
+            .count() as u64;
+        if users > 0 {
+            return Ok(Some(users));
+        }
+        if self.clients.contains_key(id) {
+            self.changed(events)?;
+            self.clients.remove(id);
+            self.flows.retain(|_, flow| flow.client != *id);
+        }
+        Ok(None)
+    }
+
+    pub(super) fn add_flow(&mut self, row: FlowRow) -> Result<(), StoreError> {
+        if self.flows.contains_key(&row.state_hash) {
+            return Err(failed("a flow of this state is there already"));
+        }
+        self.change_number += 1;
+        self.flows.insert(row.state_hash.clone(), row);
+        Ok(())
+    }
+
+    pub(super) fn take_flow(
+        &mut self,
+        state_hash: &str,
+        journal: &JournalId,
+        now: Timestamp,
+    ) -> TakenFlow {
+        let Some(flow) = self.flows.get_mut(state_hash) else {
+            return TakenFlow::Unknown;
+        };
+        if let Some(used_at) = flow.used_at {
+            return TakenFlow::Used(used_at);
+        }
+        if flow.expires_at <= now {
+            return TakenFlow::Expired(flow.expires_at);
+        }
+        flow.used_at = Some(now);
+        flow.journal = Some(journal.clone());
+        self.change_number += 1;
+        TakenFlow::Taken(Box::new(flow.clone()))
+    }
+
+    pub(super) fn remove_flow(&mut self, state_hash: &str) {
+        if self.flows.remove(state_hash).is_some() {
+            self.change_number += 1;
+        }
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        connection: ConnectionRow,
+        grant: GrantRow,
+        events: Vec<Event>,
+    ) -> Result<ConnectOutcome, StoreError> {
+        if self.connections.contains_key(&connection.id) {
+            return Ok(ConnectOutcome::IdTaken);
+        }
+        self.needs_client(&connection.client)?;
+        if self.grants.contains_key(&grant.id) {
+            return Err(failed("a grant of this id is there already"));
+        }
+        self.changed(events)?;
+        self.grants.insert(grant.id.clone(), Held::new(grant));
+        self.connections.insert(connection.id.clone(), connection);
+        Ok(ConnectOutcome::Done)
+    }
+
+    pub(super) fn join(
+        &mut self,
+        connection: ConnectionRow,
+        events: Vec<Event>,
+    ) -> Result<ConnectOutcome, StoreError> {
+        if self.connections.contains_key(&connection.id) {
+            return Ok(ConnectOutcome::IdTaken);
+        }
+        self.needs_client(&connection.client)?;
+        self.needs_grant(&connection.grant)?;
+        self.changed(events)?;
+        self.connections.insert(connection.id.clone(), connection);
+        Ok(ConnectOutcome::Done)
+    }
+
+    pub(super) fn update_connection(
+        &mut self,
+        new: ConnectionRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        let Some(old) = self.connections.get(&new.id).cloned() else {
+            return Ok(false);
+        };
+        self.needs_grant(&new.grant)?;
+        self.changed(events)?;
+        let kept = ConnectionRow {
+            client: old.client,
+            created_at: old.created_at,
+            ..new
+        };
+        self.connections.insert(kept.id.clone(), kept);
+        self.drop_unused(&old.grant);
+        Ok(true)
+    }
+
+    pub(super) fn connection(&self, id: &ConnectionId) -> Option<(ConnectionRow, GrantRow)> {
+        self.connections
+            .get(id)
+            .and_then(|connection| self.with_grant(connection))
+    }
+
+    pub(super) fn connections(
+        &self,
+        filter: &ConnectionFilter,
+        after: Option<&ConnectionId>,
+        limit: usize,
+    ) -> Vec<(ConnectionRow, GrantRow)> {
+        self.connections
+            .values()
+            .filter(|row| after.is_none_or(|after| row.id > *after))
+            .filter(|row| passes(filter, row))
+            .filter_map(|row| self.with_grant(row))
+            .take(limit)
+            .collect()
+    }
+
+    pub(super) fn forget(
+        &mut self,
+        id: &ConnectionId,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        let Some(grant) = self.connections.get(id).map(|row| row.grant.clone()) else {
+            return Ok(false);
+        };
+        self.changed(events)?;
+        self.connections.remove(id);
+        self.drop_unused(&grant);
+        Ok(true)
+    }
+
+    pub(super) fn revocations_due(&self, now: Timestamp, limit: usize) -> Vec<RevocationRow> {
+        let mut due: Vec<_> = self
+            .revocations
+            .values()
+            .filter(|row| row.next_at.is_some_and(|at| at <= now))
+            .cloned()
+            .collect();
+        due.sort_by(|a, b| (a.next_at, &a.id).cmp(&(b.next_at, &b.id)));
+        due.truncate(limit);
+        due
+    }
+
+    pub(super) fn update_revocation(
+        &mut self,
+        row: RevocationRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        let stored = self
+            .revocations
+            .get(&row.id)
+            .map(|stored| stored.revision + 1);
+        if stored != Some(row.revision) {
+            return Ok(false);
+        }
+        self.changed(events)?;
+        self.revocations.insert(row.id.clone(), row);
+        Ok(true)
+    }
+
+    pub(super) fn events(&self, after: u64, limit: usize) -> Vec<EventRow> {
+        self.events
+            .iter()
+            .filter(|row| row.seq > after)
+            .take(limit)
+            .cloned()
+            .collect()
+    }
+
+    fn with_grant(&self, connection: &ConnectionRow) -> Option<(ConnectionRow, GrantRow)> {
+        self.grants
+            .get(&connection.grant)
+            .map(|held| (connection.clone(), held.row.clone()))
+    }
+
+    fn drop_unused(&mut self, grant: &GrantId) {
+        if !self.connections.values().any(|row| row.grant == *grant) {
+            self.grants.remove(grant);
+        }
+    }
+
+    fn needs_client(&self, id: &ClientId) -> Result<(), StoreError> {
+        match self.clients.contains_key(id) {
+            true => Ok(()),
+            false => Err(failed("the client is gone")),
+        }
+    }
+
+    fn needs_grant(&self, id: &GrantId) -> Result<(), StoreError> {
+        match self.grants.contains_key(id) {
+            true => Ok(()),
+            false => Err(failed("the grant is gone")),
+        }
+    }
+}
+
+fn passes(filter: &ConnectionFilter, row: &ConnectionRow) -> bool {
+    filter
+        .client
+        .as_ref()
+        .is_none_or(|client| row.client == *client)
+        && filter
+            .clients
+            .as_ref()
+            .is_none_or(|clients| clients.contains(&row.client))
+        && filter
+            .label
+            .as_ref()
+            .is_none_or(|(key, value)| row.labels.get(key) == Some(value))
+        && filter
+            .grant
+            .as_ref()
+            .is_none_or(|grant| row.grant == *grant)
+}
+
+pub(super) fn failed(detail: &str) -> StoreError {
+    StoreError {
+        kind: StoreErrorKind::Unavailable,
+        detail: detail.to_owned(),
+        maybe_done: false,
+    }
+}

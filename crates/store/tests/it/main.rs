@@ -1,0 +1,9 @@
+//! Tests of the stores, through the port.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests: a panic is the finding"
+)]
+
+mod conforms;
