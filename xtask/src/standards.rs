@@ -1,4 +1,5 @@
-//! `cargo xtask standards`: docs/standards.md, each row of the standards with the tests that show it.
+//! `cargo xtask standards`: docs/standards.md, each row of the standards with the tests that show
+//! it.
 //!
 //! The rows are data, in `xtask/standards.toml`. Tests are found by name: a test function carries
 //! ids in lower case (`ar_1_…`, `pk_1_pk_2_…`), a vector file in upper case (`DV-7-….json`).
