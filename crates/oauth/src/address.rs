@@ -51,6 +51,10 @@ fn parse(text: &str) -> Option<Url> {
         .bytes()
         .all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'"'));
     let url = Url::parse(text).ok().filter(|_| plain)?;
-    let named = url.host_str().is_some_and(|host| !host.is_empty());
+    // It also reads `https:host` and `https:///host` as if both slashes were there.
+    let rest = text
+        .split_once("://")
+        .filter(|(scheme, _)| *scheme == url.scheme());
+    let named = rest.is_some_and(|(_, rest)| !rest.is_empty() && !rest.starts_with('/'));
     (named && url.username().is_empty() && url.password().is_none()).then_some(url)
 }

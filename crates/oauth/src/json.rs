@@ -100,7 +100,13 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
-        Ok(Json::Number(value.to_string()))
+        let text = value.to_string();
+        // So that `3600.0` is seen to have had a fraction.
+        Ok(Json::Number(if text.contains('.') {
+            text
+        } else {
+            text + ".0"
+        }))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {

@@ -46,9 +46,19 @@ fn push_blotted(out: &mut String, word: &str) {
     }
 }
 
+/// Random text, as far as that can be seen: long, and with more digits, or more capitals after
+/// small letters, than codes such as `oauth.v2.InvalidRefreshToken` have.
 fn looks_like_token(run: &str) -> bool {
-    let has_digit = run.bytes().any(|b| b.is_ascii_digit());
-    run.len() >= 40 || (run.len() >= 16 && has_digit)
+    let digits = run.bytes().filter(u8::is_ascii_digit).count();
+    let humps = run.as_bytes().windows(2);
+    let humps = humps
+        .filter(|w| w[0].is_ascii_lowercase() && w[1].is_ascii_uppercase())
+        .count();
+    let random_word = |word: &str| {
+        word.len() >= 32 || (word.len() >= 16 && word.bytes().any(|b| b.is_ascii_digit()))
+    };
+    let mut words = run.split(|c: char| !c.is_ascii_alphanumeric());
+    run.len() >= 16 && (digits >= 3 || humps >= 4 || words.any(random_word))
 }
 
 fn is_token_char(c: char) -> bool {
