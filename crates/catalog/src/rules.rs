@@ -94,10 +94,7 @@ fn inputs(raw: &File, found: &mut Problems) {
     let mut seen = BTreeSet::new();
     for (at, input) in raw.inputs.iter().enumerate() {
         let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-        if input.name.is_empty()
-            || !input.name.bytes().all(letters)
-            || MODEL_NAMES.contains(&&*input.name)
-        {
+        if input.name.is_empty() || !input.name.bytes().all(letters) || input.name == "token" {
             let problem = format!("input name {:?} can't be used in a template", input.name);
             found.add(at!["inputs", at, "name"], problem, INPUT_NAME_RULE);
         }
@@ -402,8 +399,5 @@ const fn host_letter(byte: u8) -> bool {
 }
 
 /// What an input may be called.
-const INPUT_NAME_RULE: &str =
-    "use lower-case letters, digits and `_`; token, account_id and account_name are taken";
-/// Places that the simulated service and the API's headers fill in.
-const MODEL_NAMES: [&str; 3] = ["token", "account_id", "account_name"];
+const INPUT_NAME_RULE: &str = "use lower-case letters, digits and `_`; token is taken, for headers";
 const ID_BYTES_MAX: usize = 64;
