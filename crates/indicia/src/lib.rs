@@ -1,1 +1,8 @@
+//! Indicia, the library: the engine of `indicia-broker` with its doors to the real world.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod clock;
+pub mod random;
+pub mod spawn;
+pub mod transport;

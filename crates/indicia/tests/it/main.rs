@@ -1,0 +1,14 @@
+//! The adapters against the real world: sockets, files, clocks, processes.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't go on has failed, in helpers too"
+)]
+
+mod adapters;
+mod guard;
+mod hostile;
+mod support;
+mod tls;
+mod transport_pool;
+mod transport_spend;
+mod transport_wire;
