@@ -26,8 +26,13 @@ impl Answer {
 
     fn until(&self, date: &str, sent_at: Option<Timestamp>) -> Option<Duration> {
         let then = http_date(date)?;
-        let now = self.header("date").and_then(http_date).or(sent_at)?;
-        Some(then.since(now))
+        Some(then.since(self.date().or(sent_at)?))
+    }
+
+    /// The answer's own `Date`, from which a skew between the two clocks can be learnt
+    /// (RFC 9110 §6.6.1).
+    pub fn date(&self) -> Option<Timestamp> {
+        self.header("date").and_then(http_date)
     }
 }
 

@@ -31,7 +31,7 @@ fn refused(answer: &Answer) -> token_answer::Refusal {
 }
 
 #[test]
-fn ar_6_ar_7_state_is_wide_and_plain() {
+fn ar_6_ar_7_st_7_state_is_wide_and_plain() {
     let states: BTreeSet<String> = (0..=255_u8)
         .flat_map(|byte| (0..32).map(move |at| (byte, at)))
         .map(|(byte, at)| {
@@ -145,6 +145,60 @@ fn rh_21_long_codes_and_tokens_come_through_whole() {
     );
 }
 
+/// Code × status × media type: the code decides, whatever the rest says (RFC 6749 §5.2).
+#[test]
+fn tr_11_a_well_formed_code_decides() {
+    let codes = [
+        ("invalid_grant", Verdict::GrantRefused),
+        ("invalid_client", Verdict::ClientRefused),
+        ("unauthorized_client", Verdict::ClientRefused),
+        ("invalid_request", Verdict::Misconfigured),
+        ("unsupported_grant_type", Verdict::Misconfigured),
+        ("invalid_scope", Verdict::Misconfigured),
+        ("invalid_target", Verdict::Misconfigured),
+        ("slow_down", Verdict::Throttled),
+        ("temporarily_unavailable", Verdict::Unavailable),
+        ("server_error", Verdict::Ambiguous),
+    ];
+    for (code, verdict) in codes {
+        for status in [200, 400, 401, 403, 404, 405, 500, 503] {
+            for media_type in ["application/json", "text/html", ""] {
+                let body = format!(r#"{{"error":"{code}"}}"#);
+                let headers = [("content-type", media_type)];
+                let refusal = refused(&answer_of(status, &headers, body.as_bytes()));
+                assert_eq!(
+                    refusal.verdict, verdict,
+                    "{code} with {status} as {media_type:?}"
+                );
+                assert_eq!(
+                    (refusal.code.as_deref(), refusal.status),
+                    (Some(code), status)
+                );
+            }
+        }
+        // These speak of the way to the endpoint, or of pace.
+        for (status, verdict) in [
+            (302, Verdict::Misconfigured),
+            (408, Verdict::Ambiguous),
+            (425, Verdict::Throttled),
+            (429, Verdict::Throttled),
+        ] {
+            let body = format!(r#"{{"error":"{code}"}}"#);
+            let refusal = refused(&answer_of(status, &[], body.as_bytes()));
+            assert_eq!(refusal.verdict, verdict, "{code} with {status}");
+        }
+    }
+}
+
+#[test]
+fn dv_33_the_services_clock_can_be_read() {
+    let date = [("date", "Thu, 01 Jan 2026 00:10:00 GMT")];
+    let ahead = answer_of(401, &date, br#"{"error":"invalid_client"}"#);
+    let skew = ahead.date().map(|date| date.since(SENT_AT));
+    assert_eq!(skew, Some(Duration::from_secs(600)));
+    assert_eq!(answer_of(401, &[("date", "soon")], b"").date(), None);
+}
+
 #[test]
 fn dv_16_a_huge_body_is_not_read() {
     let filler = "x".repeat(256 * 1024);
@@ -159,7 +213,7 @@ fn dv_16_a_huge_body_is_not_read() {
 }
 
 #[test]
-fn pk_2_verifiers_are_long_plain_and_distinct() {
+fn pk_2_st_7_verifiers_are_long_plain_and_distinct() {
     // V1 and V2: the published octets.
     let octets = [
         116, 24, 223, 180, 151, 153, 224, 37, 79, 250, 96, 125, 216, 173, 187, 186, 22, 212, 37,
