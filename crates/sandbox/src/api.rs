@@ -1,8 +1,6 @@
 //! The API that tokens are for, as far as a probe needs it: header scheme, compulsory headers, a
 //! valid token, the right data centre; and an answer with the account in it.
 
-use std::collections::BTreeMap;
-
 use indicia_oauth::{Answer, Timestamp};
 use serde_json::{Value, json};
 
@@ -72,12 +70,12 @@ impl Model {
     }
 
     fn wanted_headers(&self, hit: &Hit) -> Vec<(String, String)> {
-        let settings = BTreeMap::new();
         let inputs = self.all_inputs(&hit.inputs);
-        let cx = Self::bare_context(&inputs, &settings);
+        let cx = self.bare_context(&inputs);
         let call = match hit.kind {
             Kind::Discovery => self.service.discovery(cx).ok().flatten(),
             Kind::Probe => self.service.probe(cx).ok().flatten(),
+            Kind::Userinfo => self.service.userinfo(cx).ok().flatten(),
             _ => None,
         };
         match call {

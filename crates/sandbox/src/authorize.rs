@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use indicia_catalog::service::{AuthorizeCall, Pkce};
+use indicia_catalog::service::{AuthorizeCall, Omitted, Pkce};
 use indicia_catalog::{ClientKind, Service};
 use indicia_oauth::{Answer, Timestamp};
 
@@ -278,7 +278,13 @@ impl Model {
         let known = |scope: &String| {
             rule.full_access || rule.known.is_empty() || rule.known.iter().any(|k| k.name == *scope)
         };
-        let mut scopes = split(scope.unwrap_or_default());
+        let mut scopes = match (scope, rule.omitted) {
+            (Some(scope), _) => split(scope),
+            (None, Omitted::Everything) => rule.known.iter().map(|k| k.name.clone()).collect(),
+            (None, Omitted::Refused) => return Err(Refusal::scope("scope is missing")),
+            (None, Omitted::Default) => rule.always.clone(),
+            (None, Omitted::Unknown | Omitted::Nothing) => Vec::new(),
+        };
         if let Some(unknown) = scopes.iter().find(|scope| !known(scope)) {
             return Err(Refusal::scope(format!("scope {unknown:?} isn't known")));
         }
@@ -421,16 +427,13 @@ fn page(code: &str, why: &str) -> Refused {
     }
 }
 
-/// Whether the client asked for a refresh token in the way that the service wants: by a scope for
-/// offline access that is always asked for, or by `access_type`.
+/// Whether the client asked for a refresh token in the way that the service wants: by its scope for
+/// offline access, if it knows one, or by `access_type`.
 fn is_offline(service: &Service, call: &AuthorizeCall, params: &Params, scopes: &[String]) -> bool {
-    let mut always = service
-        .scopes
-        .always
-        .iter()
-        .filter(|scope| scope.starts_with("offline"));
+    let known = service.scopes.known.iter().map(|k| &k.name);
+    let mut needed = known.filter(|name| name.starts_with("offline"));
     let mut types = call.params.iter().filter(|(name, _)| name == "access_type");
-    always.all(|scope| scopes.contains(scope))
+    needed.all(|scope| scopes.contains(scope))
         && types.all(|(name, value)| params.value(name) == Some(value))
 }
 

@@ -10,6 +10,7 @@ mod api;
 mod authorize;
 mod chance;
 mod clients;
+pub mod faults;
 mod fill;
 mod model;
 mod pages;

@@ -16,8 +16,8 @@ use crate::chance::{Chance, digest};
 use crate::clients::{Claimed, Registration};
 use crate::record::{GrantId, Record, What, Why};
 use crate::refuse::Refusal;
-use crate::route::{Hit, Kind, Routes};
-use crate::wire::{self, Incoming};
+use crate::route::{self, Hit, Kind, Routes};
+use crate::wire::{self, Incoming, Params};
 
 /// How a simulated service is set up.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +76,8 @@ pub struct Model {
     pub(crate) options: Options,
     pub(crate) chance: Chance,
     pub(crate) routes: Routes,
+    /// Settings of a client that has none of its own: endpoints that only metadata tells.
+    pub(crate) settings: BTreeMap<String, String>,
     pub(crate) clients: BTreeMap<String, Registration>,
     pub(crate) accounts: BTreeMap<String, Account>,
     pub(crate) codes: BTreeMap<String, IssuedCode>,
@@ -87,12 +89,14 @@ impl Model {
     /// A service without clients.
     pub fn new(service: Arc<Service>, options: Options) -> Self {
         let chance = Chance::new(options.seed, &service.id);
-        let routes = Routes::of(&service);
+        let settings = route::pins(&service);
+        let routes = Routes::of(&service, &settings);
         Self {
             service,
             options,
             chance,
             routes,
+            settings,
             clients: BTreeMap::new(),
             accounts: BTreeMap::new(),
             codes: BTreeMap::new(),
@@ -107,7 +111,13 @@ impl Model {
     }
 
     /// Registers an application, or changes one.
-    pub fn register(&mut self, registration: Registration) {
+    pub fn register(&mut self, mut registration: Registration) {
+        for (name, value) in &self.settings {
+            registration
+                .settings
+                .entry(name.clone())
+                .or_insert_with(|| value.clone());
+        }
         self.clients
             .insert(registration.client_id.clone(), registration);
     }
@@ -158,17 +168,23 @@ impl Model {
         self.routes.find(&self.service, host, path).is_some()
     }
 
-    /// The endpoint that an address belongs to, in a word: `authorize`, `token`, `revoke`,
-    /// `introspect`, `metadata`, `api`; `None`: not this service's.
-    pub fn endpoint_of(&self, host: &str, path: &str) -> Option<&'static str> {
-        let hit = self.routes.find(&self.service, host, path)?;
+    /// The endpoint that a request is for, in a word: `authorize`, `exchange`, `refresh`, `revoke`,
+    /// `introspect`, `metadata`, `api`; `None`: not this service's. Client credentials count as
+    /// `exchange`.
+    pub fn endpoint_of(&self, request: &Incoming) -> Option<&'static str> {
+        let hit = self
+            .routes
+            .find(&self.service, &request.host, &request.path)?;
         Some(match hit.kind {
             Kind::Authorize => "authorize",
-            Kind::Token => "token",
+            Kind::Token => match Params::anywhere(request).value("grant_type") {
+                Some("refresh_token") => "refresh",
+                _ => "exchange",
+            },
             Kind::Revoke => "revoke",
             Kind::Introspect => "introspect",
             Kind::Metadata => "metadata",
-            Kind::Discovery | Kind::Probe | Kind::Api => "api",
+            Kind::Discovery | Kind::Probe | Kind::Userinfo | Kind::Api => "api",
         })
     }
 
@@ -193,7 +209,9 @@ impl Model {
             Kind::Revoke => self.revoke(request, hit, now),
             Kind::Introspect => self.introspect(request, hit, now),
             Kind::Metadata => self.metadata(hit),
-            Kind::Discovery | Kind::Probe | Kind::Api => self.api(request, hit, now),
+            Kind::Discovery | Kind::Probe | Kind::Userinfo | Kind::Api => {
+                self.api(request, hit, now)
+            }
         }
     }
 
@@ -251,7 +269,7 @@ impl Model {
             kind,
             redirect_uris: Vec::new(),
             inputs: BTreeMap::new(),
-            settings: BTreeMap::new(),
+            settings: self.settings.clone(),
         }
     }
 
@@ -269,13 +287,7 @@ impl Model {
     /// The same, with the example of each input that must be told and wasn't: a server knows its own
     /// tenant.
     pub(crate) fn all_inputs(&self, known: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let needed = self
-            .service
-            .inputs
-            .iter()
-            .filter(|i| !i.optional && i.default.is_none());
-        let examples = needed.map(|i| (i.name.clone(), i.example.clone()));
-        let mut all: BTreeMap<String, String> = examples.collect();
+        let mut all = route::needed_examples(&self.service);
         all.extend(known.iter().map(|(n, v)| (n.clone(), v.clone())));
         all
     }
@@ -302,14 +314,11 @@ impl Model {
     }
 
     /// A context for questions that don't depend on the client.
-    pub(crate) fn bare_context<'a>(
-        inputs: &'a BTreeMap<String, String>,
-        settings: &'a BTreeMap<String, String>,
-    ) -> Context<'a> {
+    pub(crate) fn bare_context<'a>(&'a self, inputs: &'a BTreeMap<String, String>) -> Context<'a> {
         Context {
             kind: ClientKind::Confidential,
             inputs,
-            settings,
+            settings: &self.settings,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use indicia_catalog::Service;
 use indicia_catalog::service::Example;
-use indicia_oauth::{Answer, Verdict};
+use indicia_oauth::{Answer, ErrorRow, Verdict};
 use serde_json::json;
 
 use crate::wire;
@@ -76,11 +76,16 @@ impl Refusal {
 
     /// The answer.
     pub fn answer(&self, service: &Service, dialect: Dialect) -> Answer {
-        let mut answer = match example(service, dialect, self.verdict, self.code) {
-            Some(answer) => answer,
+        let found = example(service, dialect, self.verdict, self.code);
+        // A service whose waits stand in its file is one that doesn't tell them.
+        let tells = found
+            .as_ref()
+            .is_none_or(|(row, _)| row.retry_after_secs.is_none());
+        let mut answer = match found {
+            Some((_, e)) => wire::answer(e.status, &e.content_type, e.body.clone()),
             None => self.standard(dialect),
         };
-        if let Some(secs) = self.retry_after_secs {
+        if let Some(secs) = self.retry_after_secs.filter(|_| tells) {
             answer
                 .headers
                 .push(("retry-after".to_owned(), secs.to_string()));
@@ -114,8 +119,13 @@ impl Refusal {
     }
 }
 
-/// The example of the row that says this: one that spells the code, else the first of the verdict.
-fn example(service: &Service, dialect: Dialect, verdict: Verdict, code: &str) -> Option<Answer> {
+/// The row that says this, with its example: one that spells the code, else the first of the verdict.
+fn example<'a>(
+    service: &'a Service,
+    dialect: Dialect,
+    verdict: Verdict,
+    code: &str,
+) -> Option<(&'a ErrorRow, &'a Example)> {
     let (rows, examples) = match dialect {
         Dialect::Token => (&service.dialect.errors, &service.examples),
         Dialect::Api => (&service.api_dialect.errors, &service.api_examples),
@@ -124,17 +134,11 @@ fn example(service: &Service, dialect: Dialect, verdict: Verdict, code: &str) ->
         .iter()
         .zip(examples)
         .filter(|(row, _)| row.verdict == verdict);
-    let examples: Vec<&Example> = fitting.map(|(_, example)| example).collect();
-    let spells = |example: &&&Example| example.body.to_ascii_lowercase().contains(code);
-    let spelt = examples.iter().find(spells);
+    let spells =
+        |(_, example): &(&ErrorRow, &Example)| example.body.to_ascii_lowercase().contains(code);
     // Misconfigured has many causes: one row's example is no answer to another cause.
-    let any = examples
-        .first()
+    let mut any = fitting
+        .clone()
         .filter(|_| verdict != Verdict::Misconfigured);
-    let example = spelt.or(any)?;
-    Some(wire::answer(
-        example.status,
-        &example.content_type,
-        example.body.clone(),
-    ))
+    fitting.clone().find(spells).or_else(|| any.next())
 }

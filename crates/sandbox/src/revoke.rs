@@ -1,10 +1,8 @@
 //! What else an authorization server answers: revocation, introspection, metadata.
 
-use std::collections::BTreeMap;
-
 use indicia_catalog::service::{Kills, TokenKind};
 use indicia_catalog::{GrantType, RevocationRule};
-use indicia_oauth::{Answer, Timestamp, TokenEndpoint};
+use indicia_oauth::{Answer, ClientAuth, Timestamp, TokenEndpoint};
 use serde_json::{Value, json};
 
 use crate::clients::{Claimed, Registration, authenticate};
@@ -31,7 +29,7 @@ impl Model {
         hit: &Hit,
         now: Timestamp,
     ) -> Result<Answer, Refusal> {
-        let client = self.known_client(&Claimed::of(incoming))?;
+        let client = self.revoking_client(incoming, hit)?;
         let inputs = self.all_inputs(&self.inputs_of(&client, &hit.inputs));
         let rule = self.service.revocation(client.context(&inputs));
         let Ok(RevocationRule::Call {
@@ -72,6 +70,34 @@ impl Model {
             self.kill(grant, access.filter(|_| refresh.is_none()), kills, now);
         }
         Ok(self.done(incoming, own))
+    }
+
+    /// Where a revocation takes no client authentication, the token tells whose it is.
+    fn revoking_client(&mut self, incoming: &Incoming, hit: &Hit) -> Result<Registration, Refusal> {
+        let inputs = self.all_inputs(&hit.inputs);
+        let rule = self.service.revocation(self.bare_context(&inputs));
+        let Ok(RevocationRule::Call {
+            endpoint,
+            token_param,
+            ..
+        }) = rule
+        else {
+            return Err(Refusal::request("nothing can be revoked here"));
+        };
+        if endpoint.auth != ClientAuth::Omit {
+            return self.known_client(&Claimed::of(incoming));
+        }
+        let params = Params::anywhere(incoming);
+        let token = params.value(&token_param).unwrap_or_default();
+        let found = self
+            .record
+            .refresh_token(token)
+            .or(self.record.access_token(token));
+        let record = found.and_then(|(grant, _)| self.record.grant(grant));
+        let client = record.and_then(|record| self.clients.get(&record.client_id));
+        client
+            .cloned()
+            .ok_or_else(|| Refusal::grant("the token isn't known"))
     }
 
     fn kill(
@@ -179,9 +205,8 @@ impl Model {
 
     /// RFC 8414.
     pub(crate) fn metadata(&self, hit: &Hit) -> Answer {
-        let settings = BTreeMap::new();
         let inputs = self.all_inputs(&hit.inputs);
-        let cx = Self::bare_context(&inputs, &settings);
+        let cx = self.bare_context(&inputs);
         let Ok(call) = self.service.authorize(cx) else {
             return wire::json(404, &json!({}));
         };

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indicia_catalog::template::Input;
 use indicia_catalog::{ApiBase, ClientKind, Context, GrantType, RevocationRule, Service};
+use indicia_oauth::metadata::Metadata;
 
 use crate::fill::Values;
 
@@ -24,6 +25,7 @@ pub(crate) enum Kind {
     Metadata,
     Discovery,
     Probe,
+    Userinfo,
     Api,
 }
 
@@ -48,20 +50,35 @@ enum Piece {
     Input(String),
 }
 
+/// The same address from several inputs tells none of those that differ.
+fn merged(routes: BTreeSet<Route>) -> Vec<Route> {
+    let mut merged: Vec<Route> = Vec::new();
+    for route in routes {
+        match merged.last_mut() {
+            Some(last) if last.kind == route.kind && last.pieces == route.pieces => {
+                last.inputs
+                    .retain(|name, value| route.inputs.get(name) == Some(value));
+            }
+            _ => merged.push(route),
+        }
+    }
+    merged
+}
+
 /// All addresses of a service.
 pub(crate) struct Routes(Vec<Route>);
 
 impl Routes {
-    pub fn of(service: &Service) -> Self {
+    pub fn of(service: &Service, pins: &BTreeMap<String, String>) -> Self {
         let mut routes = BTreeSet::new();
         for kind in [ClientKind::Confidential, ClientKind::Public] {
-            for settings in settings(service) {
+            for settings in settings(service, pins) {
                 for fixed in combinations(service) {
                     add(service, kind, &settings, &fixed, &mut routes);
                 }
             }
         }
-        Self(routes.into_iter().collect())
+        Self(merged(routes))
     }
 
     /// The endpoint of an address: an exact one, else the API.
@@ -87,20 +104,63 @@ pub(crate) fn address(url: &str) -> &str {
 }
 
 /// Defaults, and each other value of each setting by itself.
-fn settings(service: &Service) -> Vec<BTreeMap<String, String>> {
-    let one = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+fn settings(service: &Service, pins: &BTreeMap<String, String>) -> Vec<BTreeMap<String, String>> {
+    let one = |name: &str, value: &str| {
+        let mut settings = pins.clone();
+        settings.insert(name.to_owned(), value.to_owned());
+        settings
+    };
     let each = service.settings.iter();
     let others = each.flat_map(|s| s.values.iter().map(|value| one(&s.name, value)));
-    std::iter::once(BTreeMap::new()).chain(others).collect()
+    std::iter::once(pins.clone()).chain(others).collect()
 }
 
-/// Every combination of table values, and the examples of all other inputs.
+/// Where the file leaves endpoints to the issuer's metadata, the simulated service makes them up, in
+/// the form in which a client's settings hold them.
+pub(crate) fn pins(service: &Service) -> BTreeMap<String, String> {
+    let (settings, inputs) = (BTreeMap::new(), needed_examples(service));
+    let cx = Context {
+        kind: ClientKind::Confidential,
+        inputs: &inputs,
+        settings: &settings,
+    };
+    let Ok(Some(issuer)) = service.issuer(cx) else {
+        return settings;
+    };
+    if !service.needs_metadata(cx) {
+        return settings;
+    }
+    let at = |path: &str| Some(format!("{}/{path}", issuer.trim_end_matches('/')));
+    Service::pins(&Metadata {
+        authorization_endpoint: at("authorize"),
+        token_endpoint: at("token"),
+        revocation_endpoint: at("revoke"),
+        introspection_endpoint: at("introspect"),
+        issuer_in_response: true,
+        issuer: issuer.clone(),
+        ..Metadata::default()
+    })
+}
+
+/// The example of each input that must be told.
+pub(crate) fn needed_examples(service: &Service) -> BTreeMap<String, String> {
+    let needed = service
+        .inputs
+        .iter()
+        .filter(|i| !i.optional && i.default.is_none());
+    needed
+        .map(|i| (i.name.clone(), i.example.clone()))
+        .collect()
+}
+
+/// Every combination of table values, and a stand-in for each other input.
 fn combinations(service: &Service) -> Vec<BTreeMap<String, String>> {
     let mut all = vec![BTreeMap::new()];
+    let mut used = BTreeSet::new();
     for input in service.inputs.iter().filter(|input| !input.optional) {
-        let values: Vec<&String> = match input.table.is_empty() {
-            true => vec![&input.example],
-            false => input.table.keys().collect(),
+        let values: Vec<String> = match input.table.is_empty() {
+            true => vec![stand_in(input, &mut used)],
+            false => input.table.keys().cloned().collect(),
         };
         let with = |known: &BTreeMap<String, String>, value: &String| {
             let mut inputs = known.clone();
@@ -113,6 +173,23 @@ fn combinations(service: &Service) -> Vec<BTreeMap<String, String>> {
         all = longer.take(COMBINATIONS_MAX).collect();
     }
     all
+}
+
+/// The input's example, or the like of it where another input has the same example: else an address
+/// wouldn't show which of the two stands in it.
+fn stand_in(input: &Input, used: &mut BTreeSet<String>) -> String {
+    let mut shorter = input.example.clone();
+    shorter.pop();
+    let others = ('a'..='z')
+        .chain('0'..='9')
+        .map(|end| format!("{shorter}{end}"));
+    let fits = |value: &String| input.check(value).is_ok() && !used.contains(value);
+    let value = std::iter::once(input.example.clone())
+        .chain(others)
+        .find(fits);
+    let value = value.unwrap_or_else(|| input.example.clone());
+    used.insert(value.clone());
+    value
 }
 
 fn add(
@@ -164,6 +241,9 @@ fn add(
     if let Ok(Some(call)) = service.probe(cx) {
         push(Kind::Probe, &call.url);
     }
+    if let Ok(Some(call)) = service.userinfo(cx) {
+        push(Kind::Userinfo, &call.url);
+    }
     if let Ok(Some(base)) = service.api_base(cx, &kept(service, inputs)) {
         push(Kind::Api, base.trim_end_matches('/'));
     }
@@ -207,7 +287,7 @@ fn metadata_urls(issuer: &str) -> Vec<String> {
     ]
 }
 
-/// Cuts an address at the examples in it. What is left in the map are the table values.
+/// Cuts an address at the stand-ins in it. What is left in the map are the table values.
 fn pieces(
     inputs: &[Input],
     values: &BTreeMap<String, String>,
@@ -216,27 +296,29 @@ fn pieces(
     let mut pieces = vec![Piece::Text(address.to_owned())];
     let mut fixed = values.clone();
     for input in inputs.iter().filter(|i| i.table.is_empty()) {
-        fixed.remove(&input.name);
+        let Some(value) = fixed.remove(&input.name) else {
+            continue;
+        };
         pieces = pieces
             .into_iter()
-            .flat_map(|piece| cut(piece, input))
+            .flat_map(|piece| cut(piece, &input.name, &value))
             .collect();
     }
     (pieces, fixed)
 }
 
-fn cut(piece: Piece, input: &Input) -> Vec<Piece> {
+fn cut(piece: Piece, name: &str, value: &str) -> Vec<Piece> {
     let Piece::Text(text) = &piece else {
         return vec![piece];
     };
-    let Some(at) = place_of(text, &input.example) else {
+    let Some(at) = place_of(text, value) else {
         return vec![piece];
     };
     let (before, from) = text.split_at(at);
-    let after = &from[input.example.len()..];
+    let after = &from[value.len()..];
     vec![
         Piece::Text(before.to_owned()),
-        Piece::Input(input.name.clone()),
+        Piece::Input(name.to_owned()),
         Piece::Text(after.to_owned()),
     ]
 }

@@ -105,11 +105,10 @@ impl Model {
         grant_type: GrantType,
         inputs: &BTreeMap<String, String>,
     ) -> Result<Registration, Refusal> {
-        let settings = BTreeMap::new();
         let inputs = self.all_inputs(inputs);
         let bare = self
             .service
-            .token_endpoint(grant_type, Self::bare_context(&inputs, &settings));
+            .token_endpoint(grant_type, self.bare_context(&inputs));
         let omits = bare
             .ok()
             .flatten()
