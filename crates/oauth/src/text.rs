@@ -5,7 +5,7 @@
 //! refresh token or code that they refuse.
 
 /// Characters of a code or description that are shown at most.
-pub const SHOWN_CHARS_MAX: usize = 200;
+pub(crate) const SHOWN_CHARS_MAX: usize = 200;
 
 /// Cleans and cuts at [`SHOWN_CHARS_MAX`].
 pub(crate) fn clean(text: &str) -> String {

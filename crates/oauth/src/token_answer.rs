@@ -14,7 +14,9 @@ mod refused;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use self::body::BODY_BYTES_MAX;
 use self::body::Body;
+pub use self::granted::EXTRA_BYTES_MAX;
 use crate::answer::Answer;
 use crate::dialect::{Dialect, ErrorRow, FieldMatch, Matches, Verdict};
 use crate::expiry::Expiry;
