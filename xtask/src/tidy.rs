@@ -11,6 +11,7 @@ pub fn run(repo: &Repo) -> Result<()> {
     let files = repo.files()?;
     let mut problems = rules::crates::check(repo, &rules)?;
     problems.extend(rules::lines::check(&files, &rules)?);
+    problems.extend(rules::lines::said(&files, &rules));
     problems.extend(rules::names::check(&files)?);
     problems.extend(rules::marks::check(&files)?);
     problems.sort();

@@ -27,6 +27,26 @@ pub fn check(files: &[File], rules: &Rules) -> Result<Vec<Problem>> {
     Ok(problems)
 }
 
+/// Lines that must stand in a file, and the file with them.
+pub fn said(files: &[File], rules: &Rules) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for rule in &rules.must_say {
+        for path in &rule.files {
+            let file = files.iter().find(|file| file.path == *path);
+            if file.is_some_and(|file| file.text.lines().any(|line| line == rule.text)) {
+                continue;
+            }
+            problems.push(Problem {
+                path: path.clone(),
+                line: 1,
+                what: format!("lacks `{}`", rule.text),
+                fix: rule.fix.clone(),
+            });
+        }
+    }
+    problems
+}
+
 fn generated(file: &File) -> bool {
     let name = file.path.rsplit('/').next().unwrap_or_default();
     GENERATED.contains(&name) || file.path.starts_with("xtask/samples/")

@@ -43,6 +43,8 @@ pub struct Rules {
     pub files: FileRules,
     #[serde(rename = "line")]
     pub lines: Vec<LineRule>,
+    #[serde(default)]
+    pub must_say: Vec<MustSay>,
     pub dependencies: DependencyRules,
     pub crates: BTreeMap<String, CrateRules>,
     /// Groups of names that clippy must disallow.
@@ -83,6 +85,15 @@ pub enum Within {
     Code,
     /// Any line.
     All,
+}
+
+/// A line that must stand in each of these files.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MustSay {
+    pub files: Vec<String>,
+    pub text: String,
+    pub fix: String,
 }
 
 #[derive(Deserialize)]

@@ -73,6 +73,24 @@ fn long_files_are_found_and_lists_may_be_longer() {
 }
 
 #[test]
+fn a_line_that_must_stand_is_missed() {
+    let repo = Repo::find().unwrap();
+    let mut rules = Rules::read(&repo).unwrap();
+    let file = |text: &str| {
+        vec![File {
+            path: "a.rs".to_owned(),
+            text: text.to_owned(),
+        }]
+    };
+    rules.must_say.truncate(1);
+    rules.must_say[0].files = vec!["a.rs".to_owned()];
+    let text = rules.must_say[0].text.clone();
+    assert!(lines::said(&file(&format!("//! x\n{text}\n")), &rules).is_empty());
+    assert_eq!(lines::said(&file(&format!("// {text}\n")), &rules).len(), 1);
+    assert_eq!(lines::said(&[], &rules).len(), 1);
+}
+
+#[test]
 fn licences_are_judged_as_expressions() {
     let allowed = ["MIT", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned);
     for (expression, expected) in [
