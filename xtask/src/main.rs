@@ -5,6 +5,7 @@
 //! other subcommands are parts of it, or what is too slow for it.
 #![expect(clippy::print_stdout, reason = "a command line tells what it does")]
 
+mod counted;
 mod mutants;
 mod needs;
 mod repo;

@@ -1,9 +1,10 @@
 //! `cargo xtask mutants`: takes out each guard in turn, with the fault that isolates it, and sees
 //! that the simulation fails. A guard whose removal nobody notices is not guarded.
 
+use crate::counted;
 use crate::repo::Repo;
 use crate::simulate::simulation;
-use crate::step::{run as command, step};
+use crate::step::step;
 use anyhow::Result;
 
 #[derive(clap::Args)]
@@ -19,6 +20,6 @@ pub fn run(repo: &Repo, args: &Args) -> Result<()> {
         if let Some(guard) = &args.guard {
             cargo.env("INDICIA_SIM_MUTANT", guard);
         }
-        command(&mut cargo)
+        counted::run(&mut cargo)
     })
 }

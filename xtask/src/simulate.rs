@@ -3,8 +3,9 @@
 //! The simulation is a test of the engine's crate; here it is only built with optimisation and told
 //! which seeds to run.
 
+use crate::counted;
 use crate::repo::Repo;
-use crate::step::{run as command, step};
+use crate::step::step;
 use anyhow::Result;
 use std::process::Command;
 
@@ -21,11 +22,13 @@ pub struct Args {
 pub fn run(repo: &Repo, args: &Args) -> Result<()> {
     match args.seed {
         Some(seed) => step(&format!("the story of seed {seed}"), || {
-            command(simulation(repo, "sim::one_seed").env("INDICIA_SIM_SEED", seed.to_string()))
+            counted::run(
+                simulation(repo, "sim::one_seed").env("INDICIA_SIM_SEED", seed.to_string()),
+            )
         }),
         None => step(&format!("simulating {} seeds", args.seeds), || {
             let seeds = args.seeds.to_string();
-            command(simulation(repo, "sim::many_seeds").env("INDICIA_SIM_SEEDS", seeds))
+            counted::run(simulation(repo, "sim::many_seeds").env("INDICIA_SIM_SEEDS", seeds))
         }),
     }
 }
