@@ -12,6 +12,7 @@ pub fn run(repo: &Repo) -> Result<()> {
     let mut problems = rules::crates::check(repo, &rules)?;
     problems.extend(rules::lines::check(&files, &rules)?);
     problems.extend(rules::lines::said(&files, &rules));
+    problems.extend(rules::lines::pages(&files)?);
     problems.extend(rules::names::check(&files)?);
     problems.extend(rules::marks::check(&files)?);
     problems.sort();

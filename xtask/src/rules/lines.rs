@@ -47,6 +47,33 @@ pub fn said(files: &[File], rules: &Rules) -> Vec<Problem> {
     problems
 }
 
+/// Pages that are named and aren't here.
+pub fn pages(files: &[File]) -> Result<Vec<Problem>> {
+    let name = Regex::new(r"[A-Za-z0-9_./-]*[A-Za-z0-9_-]\.md\b")?;
+    let exists = |page: &str| {
+        let page = page.trim_start_matches("./").trim_start_matches("../");
+        files
+            .iter()
+            .any(|file| file.path == page || file.path.ends_with(&format!("/{page}")))
+    };
+    let mut problems = Vec::new();
+    for file in files.iter().filter(|file| !generated(file)) {
+        for (index, line) in file.text.lines().enumerate() {
+            let addresses = line.contains("://");
+            let mut named = name.find_iter(line).map(|found| found.as_str());
+            if let Some(page) = named.find(|page| !addresses && !exists(page)) {
+                problems.push(Problem {
+                    path: file.path.clone(),
+                    line: index + 1,
+                    what: format!("names the page `{page}`, which isn't here"),
+                    fix: "name one that is, or say here what it would have said".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(problems)
+}
+
 fn generated(file: &File) -> bool {
     let name = file.path.rsplit('/').next().unwrap_or_default();
     GENERATED.contains(&name) || file.path.starts_with("xtask/samples/")

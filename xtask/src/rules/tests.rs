@@ -27,6 +27,7 @@ fn check(sample: &str) {
         .collect();
     let rules = Rules::read(&repo).unwrap();
     let mut found = lines::check(&files, &rules).unwrap();
+    found.extend(lines::pages(&files).unwrap());
     found.extend(names::check(&files).unwrap());
     found.extend(marks::check(&files).unwrap());
     found.sort();
