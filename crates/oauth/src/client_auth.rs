@@ -1,4 +1,7 @@
-//! How a client proves who it is at an endpoint, as values (RFC 6749 §2.3, RFC 7523).
+//! How a client proves who it is at an endpoint, as values (RFC 6749 §2.3).
+//!
+//! What would surprise: the method is data of the endpoint, never found out by trying. A second
+//! attempt in another form would spend a code or refresh token, and trips brute-force locks.
 
 use crate::request::Method;
 use crate::secret::ClientSecret;

@@ -1,5 +1,7 @@
 //! How a service spells success and failure: data, from the catalogue. One reader:
 //! [`crate::token_answer`].
+//!
+//! What would surprise: a row of [`Verdict::Granted`] never matches; rows only ever refuse.
 
 use serde::{Deserialize, Serialize};
 

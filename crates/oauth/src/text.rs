@@ -7,21 +7,21 @@
 /// Characters of a code or description that are shown at most.
 pub(crate) const SHOWN_CHARS_MAX: usize = 200;
 
+/// Characters that are looked at: a huge text costs no more.
+const READ_CHARS_MAX: usize = 4 * SHOWN_CHARS_MAX;
+
 /// Cleans and cuts at [`SHOWN_CHARS_MAX`].
 pub(crate) fn clean(text: &str) -> String {
-    // Cut before the work, so that a huge text costs little; the blot needs the run's full length,
-    // but a run cut here is still longer than what is shown.
-    let cut: String = text
-        .chars()
-        .take(4 * SHOWN_CHARS_MAX)
-        .filter(|c| !is_hidden(*c))
-        .collect();
+    let mut read: String = text.chars().take(READ_CHARS_MAX).collect();
+    if read.len() < text.len() {
+        // The start of a token that is cut here would no longer look like one.
+        read.truncate(read.trim_end_matches(is_token_char).len());
+        read.push('…');
+    }
+    read.retain(|c| !is_hidden(c));
     let mut out = String::new();
-    for word in cut
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|w| !w.is_empty())
-    {
-        if !out.is_empty() {
+    for word in read.split(|c: char| c.is_whitespace() || c.is_control()) {
+        if !out.is_empty() && !word.is_empty() {
             out.push(' ');
         }
         push_blotted(&mut out, word);

@@ -1,4 +1,7 @@
 //! One file a grant: how its token request is built.
+//!
+//! What would surprise: a single-use code is taken by value, a refresh token only borrowed, since
+//! the engine keeps it until its successor is durable.
 
 pub mod client_credentials;
 pub mod code;

@@ -344,6 +344,20 @@ fn tr_3_an_echoed_secret_is_not_shown() {
 }
 
 #[test]
+fn tr_3_a_token_cut_by_the_limit_is_not_shown() {
+    let (secret, tokens) = (
+        "tGzv3JOkF0XG5Qx2TlKWIA",
+        "tGzv3JOkF0XG5Qx2TlKWIA ".repeat(34),
+    );
+    for spaces in 0..40 {
+        let prose = format!("{tokens}{}{secret}", " ".repeat(spaces));
+        let body = format!(r#"{{"error":"x","error_description":"{prose}"}}"#);
+        let shown = refused(&answer_of(400, &[], body.as_bytes())).description;
+        assert!(!shown.unwrap_or_default().contains("tG"), "{spaces}");
+    }
+}
+
+#[test]
 fn dv_10_evidence_is_short() {
     let page = format!("<html>{}</html>", "down for works ".repeat(10_000));
     let refusal = refused(&answer_of(
