@@ -210,6 +210,16 @@ pub trait Store: Send + Sync {
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError>;
 
+    /// Points a connection that is there at a new grant (which is added), in one step; the grant
+    /// before goes when no other connection points to it and no revocation waits for it. `false`
+    /// when there is no such connection.
+    async fn reconnect(
+        &self,
+        connection: ConnectionRow,
+        grant: GrantRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError>;
+
     /// Replaces labels, grant and time of a connection that is there; `false` when it isn't.
     async fn update_connection(
         &self,
@@ -327,6 +337,9 @@ pub trait Store: Send + Sync {
         row: RevocationRow,
         events: Vec<Event>,
     ) -> Result<bool, StoreError>;
+
+    /// Number of the newest event; 0 when there is none.
+    async fn last_event(&self) -> Result<u64, StoreError>;
 
     /// Events after `after`, in order.
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<EventRow>, StoreError>;

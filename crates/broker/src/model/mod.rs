@@ -8,9 +8,7 @@ mod grant;
 mod id;
 mod revocation;
 
-pub use client::{
-    ClientRefused, ClientRow, Environment, SecretRow, SecretState,
-};
+pub use client::{ClientRefused, ClientRow, Environment, SecretRow, SecretState};
 pub use connection::ConnectionRow;
 pub use event::{Event, EventKind, EventRow};
 pub use flow::{FlowRow, TakenFlow};

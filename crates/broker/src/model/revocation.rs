@@ -1,9 +1,11 @@
 //! A revocation: the durable queue of calls to services, and the receipt that they fill.
 
+use std::collections::BTreeMap;
+
 use indicia_oauth::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::id::{ConnectionId, GrantId};
+use super::id::{ClientId, ConnectionId, GrantId};
 use crate::vault::Sealed;
 
 /// How far one call is.
@@ -23,12 +25,18 @@ pub enum RevocationItemState {
 pub struct RevocationItem {
     /// Whose grant.
     pub grant: GrantId,
+    /// Whose client: the call is made in its name.
+    pub client: ClientId,
+    /// The grant's inputs, since the grant may be forgotten before the service answers.
+    pub inputs: BTreeMap<String, String>,
     /// What: `refresh_token`, `access_token`, or `grant` where there is no call.
     pub what: String,
     /// The call, as shown: method and address without query.
     pub call: Option<String>,
     /// The sealed token to send; `None` once done.
     pub sealed: Option<Sealed>,
+    /// The sealed access token that a probe proves dead; `None`: no proof, or done.
+    pub probe: Option<Sealed>,
     /// What the service answered, in safe words.
     pub answer: Option<String>,
     /// When it answered last.

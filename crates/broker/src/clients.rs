@@ -1,0 +1,480 @@
+//! Clients: applications as registered in a service's developer portal, and their secrets.
+
+use std::collections::BTreeMap;
+
+use indicia_catalog::ClientKind;
+use indicia_oauth::{ClientSecret, Timestamp};
+
+use crate::Broker;
+use crate::error::Error;
+use crate::model::{ClientId, ClientRow, Environment, Event, EventKind, SecretRow, SecretState};
+use crate::vault::Field;
+use crate::view::{ClientView, SecretView};
+
+/// Longest `client_id` and secret that are taken, in bytes.
+const CREDENTIAL_BYTES_MAX: usize = 4096;
+
+/// A client to add.
+pub struct NewClient {
+    /// Catalogue id.
+    pub service: String,
+    /// Our id; the service's, then with -2, -3, where none is given.
+    pub id: Option<String>,
+    /// The service's client identifier.
+    pub client_id: Option<String>,
+    /// Its secret; none for a public client.
+    pub secret: Option<ClientSecret>,
+    /// The secret's last day, where known.
+    pub secret_expires_at: Option<Timestamp>,
+    /// Kind; the service's usual one where none is given.
+    pub kind: Option<ClientKind>,
+    /// Redirect URI; by the service's rule where none is given.
+    pub redirect_uri: Option<String>,
+    /// Client-level inputs.
+    pub inputs: BTreeMap<String, String>,
+    /// Settings.
+    pub settings: BTreeMap<String, String>,
+    /// Live or sandbox.
+    pub environment: Environment,
+}
+
+fn refused(field: &str, detail: impl Into<String>, hint: impl Into<String>) -> Error {
+    Error::Refused {
+        code: "input_refused",
+        field: field.to_owned(),
+        detail: detail.into(),
+        hint: hint.into(),
+    }
+}
+
+impl Broker {
+    /// Adds a client. Works offline.
+    ///
+    /// # Errors
+    /// An unknown service, a refused field (each named), a taken id.
+    pub async fn add_client(&self, new: NewClient) -> Result<ClientView, Error> {
+        let service = self.service(&new.service)?;
+        let kind = kind_of(&new, &service.client_kinds)?;
+        let client_id = new.client_id.unwrap_or_default();
+        check_credential("client-id", &client_id)?;
+        if client_id.is_empty() {
+            let hint = format!(
+                "`indicia services show {}` says where it stands",
+                service.id
+            );
+            return Err(refused("client-id", "a client ID is needed", hint));
+        }
+        if kind == ClientKind::Confidential && new.secret.is_none() {
+            return Err(refused(
+                "secret",
+                format!(
+                    "a confidential client of {} needs its client secret",
+                    service.name
+                ),
+                "give it with --secret-stdin, or at the prompt",
+            ));
+        }
+        if let Environment::Sandbox { address } = &new.environment
+            && !Environment::is_loopback(address)
+        {
+            let detail = format!("{address:?} is not a loopback address with a port");
+            return Err(refused(
+                "sandbox",
+                detail,
+                "give the address that `indicia sandbox` shows",
+            ));
+        }
+        check_settings(&service, &new.settings)?;
+        self.check_inputs(&service, &new.inputs)?;
+        let id = match &new.id {
+            Some(id) => ClientId::new(id)
+                .map_err(|e| refused("id", e.to_string(), "choose another with --id"))?,
+            None => self.free_client_id(&service.id).await?,
+        };
+        let redirect_uri = match new.redirect_uri {
+            Some(uri) => checked_redirect(&uri)?,
+            None => service
+                .redirect
+                .default_uri(id.as_str(), self.settings.callback_port),
+        };
+        let now = self.ports.clock.now();
+        let secrets = match &new.secret {
+            Some(secret) => {
+                let expires = new.secret_expires_at;
+                vec![self.secret_row(&id, 1, SecretState::Current, secret, expires, None, now)?]
+            }
+            None => Vec::new(),
+        };
+        let row = ClientRow {
+            id: id.clone(),
+            service: service.id.clone(),
+            client_id,
+            kind,
+            redirect_uri,
+            inputs: new.inputs,
+            settings: new.settings,
+            environment: new.environment,
+            secrets,
+            refused: None,
+            created_at: now,
+            revision: 1,
+        };
+        let event = client_event(&row, EventKind::ClientAdded, now);
+        if self
+            .ports
+            .store
+            .add_client(row.clone(), vec![event])
+            .await?
+        {
+            Ok(view(&row))
+        } else {
+            Err(Error::Conflict {
+                code: "id_taken",
+                detail: format!("there is a client {id} already"),
+                hint: "choose another with --id".into(),
+            })
+        }
+    }
+
+    fn check_inputs(
+        &self,
+        service: &indicia_catalog::Service,
+        inputs: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let hint = format!("`indicia services show {}` lists its inputs", service.id);
+        for (name, value) in inputs {
+            service
+                .check_input(name, value)
+                .map_err(|e| refused(name, e.to_string(), hint.clone()))?;
+        }
+        let missing = service.inputs.iter().find(|i| {
+            i.level == indicia_catalog::template::Level::Client
+                && i.from == indicia_catalog::template::InputFrom::User
+                && i.default.is_none()
+                && !inputs.contains_key(&i.name)
+        });
+        match missing {
+            Some(input) => Err(Error::Refused {
+                code: "input_missing",
+                field: input.name.clone(),
+                detail: format!(
+                    "{} needs the input {}: {}",
+                    service.name, input.name, input.help
+                ),
+                hint: format!(
+                    "give it, for example --input {}={}",
+                    input.name, input.example
+                ),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    async fn free_client_id(&self, service: &str) -> Result<ClientId, Error> {
+        for n in 1.. {
+            let text = if n == 1 {
+                service.to_owned()
+            } else {
+                format!("{service}-{n}")
+            };
+            let id = ClientId::new(&text)
+                .map_err(|e| refused("id", e.to_string(), "choose one with --id"))?;
+            if self.ports.store.client(&id).await?.is_none() {
+                return Ok(id);
+            }
+        }
+        Err(Error::Internal("ran out of numbers".into()))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one column of the row")]
+    fn secret_row(
+        &self,
+        client: &ClientId,
+        n: u32,
+        state: SecretState,
+        secret: &ClientSecret,
+        expires_at: Option<Timestamp>,
+        for_input: Option<String>,
+        now: Timestamp,
+    ) -> Result<SecretRow, Error> {
+        check_credential("secret", secret.expose())?;
+        if secret.expose().is_empty() {
+            return Err(refused(
+                "secret",
+                "the client secret is empty",
+                "give it on standard input",
+            ));
+        }
+        let field = Field::ClientSecret {
+            client: client.as_str(),
+            n,
+        };
+        let sealed = Some(self.vault.seal(field, secret.expose().as_bytes()));
+        Ok(SecretRow {
+            n,
+            state,
+            sealed,
+            added_at: now,
+            expires_at,
+            for_input,
+        })
+    }
+
+    /// All clients, by id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn clients(&self) -> Result<Vec<ClientView>, Error> {
+        Ok(self.ports.store.clients().await?.iter().map(view).collect())
+    }
+
+    /// One client.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn client(&self, id: &str) -> Result<ClientView, Error> {
+        Ok(view(&self.client_named(id).await?))
+    }
+
+    pub(crate) async fn client_named(&self, id: &str) -> Result<ClientRow, Error> {
+        match ClientId::new(id) {
+            Ok(key) => self.client_row(&key).await,
+            Err(_) => Err(Error::NotFound {
+                what: "client",
+                id: id.into(),
+                nearest: Vec::new(),
+            }),
+        }
+    }
+
+    /// Removes a client that no connection uses.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] while connections use it.
+    pub async fn remove_client(&self, id: &str) -> Result<(), Error> {
+        let row = self.client_named(id).await?;
+        let event = client_event(&row, EventKind::ClientRemoved, self.ports.clock.now());
+        match self.ports.store.remove_client(&row.id, vec![event]).await? {
+            None => Ok(()),
+            Some(n) => Err(Error::Conflict {
+                code: "client_in_use",
+                detail: format!("{n} connection(s) use client {id}"),
+                hint: format!("first `indicia revoke --client {id}`, then `indicia forget` each"),
+            }),
+        }
+    }
+
+    /// Adds a secret as `staged`: used when the current one is refused, or once promoted.
+    ///
+    /// # Errors
+    /// A public client has none.
+    pub async fn add_secret(
+        &self,
+        client: &str,
+        secret: ClientSecret,
+        expires_at: Option<Timestamp>,
+        for_input: Option<String>,
+    ) -> Result<ClientView, Error> {
+        loop {
+            let mut row = self.client_named(client).await?;
+            if row.kind == ClientKind::Public {
+                let hint = "a public client keeps no secret (RFC 6749 §2.1)";
+                return Err(refused(
+                    "secret",
+                    format!("client {client} is public"),
+                    hint,
+                ));
+            }
+            let now = self.ports.clock.now();
+            let n = row.secrets.iter().map(|s| s.n).max().unwrap_or(0) + 1;
+            let first = !row.secrets.iter().any(|s| s.state == SecretState::Current);
+            let state = if first {
+                SecretState::Current
+            } else {
+                SecretState::Staged
+            };
+            let input = for_input.clone();
+            let new = self.secret_row(&row.id, n, state, &secret, expires_at, input, now)?;
+            row.secrets.push(new);
+            if self.change_secrets(&mut row, now).await? {
+                return Ok(view(&row));
+            }
+        }
+    }
+
+    /// Makes a secret the current one; the one before retires.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such secret or it is retired.
+    pub async fn promote_secret(&self, client: &str, n: u32) -> Result<ClientView, Error> {
+        loop {
+            let mut row = self.client_named(client).await?;
+            if !row.secrets.iter().any(|s| s.n == n && s.sealed.is_some()) {
+                let nearest = row.secrets.iter().map(|s| s.n.to_string()).collect();
+                return Err(Error::NotFound {
+                    what: "client secret",
+                    id: n.to_string(),
+                    nearest,
+                });
+            }
+            make_current(&mut row.secrets, n);
+            let now = self.ports.clock.now();
+            if self.change_secrets(&mut row, now).await? {
+                return Ok(view(&row));
+            }
+        }
+    }
+
+    /// A change of secrets ends the wait after a refusal: what is new is tried at once.
+    async fn change_secrets(&self, row: &mut ClientRow, now: Timestamp) -> Result<bool, Error> {
+        if let Some(refused) = &mut row.refused {
+            refused.retry_at = now;
+        }
+        row.revision += 1;
+        let event = client_event(row, EventKind::ClientSecretChanged, now);
+        Ok(self
+            .ports
+            .store
+            .update_client(row.clone(), vec![event])
+            .await?)
+    }
+}
+
+/// Makes secret `n` current and the one before it (of the same input value) retiring.
+pub(crate) fn make_current(secrets: &mut [SecretRow], n: u32) {
+    let input = secrets
+        .iter()
+        .find(|s| s.n == n)
+        .and_then(|s| s.for_input.clone());
+    for secret in secrets {
+        if secret.n == n {
+            secret.state = SecretState::Current;
+        } else if secret.state == SecretState::Current && secret.for_input == input {
+            secret.state = SecretState::Retiring;
+        }
+    }
+}
+
+fn kind_of(new: &NewClient, kinds: &[ClientKind]) -> Result<ClientKind, Error> {
+    let usual = kinds.first().copied().unwrap_or(ClientKind::Confidential);
+    let kind = new.kind.unwrap_or(usual);
+    if kinds.is_empty() || kinds.contains(&kind) {
+        Ok(kind)
+    } else {
+        let known = if usual == ClientKind::Public {
+            "public"
+        } else {
+            "confidential"
+        };
+        Err(refused(
+            "kind",
+            format!("{} has {known} clients only", new.service),
+            "leave out --kind",
+        ))
+    }
+}
+
+fn check_credential(field: &str, text: &str) -> Result<(), Error> {
+    if text.len() > CREDENTIAL_BYTES_MAX {
+        let detail = format!("it is longer than {CREDENTIAL_BYTES_MAX} bytes");
+        return Err(refused(field, detail, "check what was copied"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(refused(
+            field,
+            "it has control characters",
+            "check what was copied",
+        ));
+    }
+    Ok(())
+}
+
+fn check_settings(
+    service: &indicia_catalog::Service,
+    settings: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    for (name, value) in settings {
+        if name == crate::connect::SCOPES_SETTING {
+            continue;
+        }
+        let Some(setting) = service.settings.iter().find(|s| s.name == *name) else {
+            let names: Vec<&str> = service.settings.iter().map(|s| s.name.as_str()).collect();
+            let detail = format!("{} has no setting {name:?}", service.name);
+            let hint = if names.is_empty() {
+                "it has none".to_owned()
+            } else {
+                format!("it has {}", names.join(", "))
+            };
+            return Err(refused(name, detail, hint));
+        };
+        if !setting.values.is_empty() && !setting.values.contains(value) {
+            let detail = format!("{value:?} is not a value of setting {name}");
+            return Err(refused(
+                name,
+                detail,
+                format!("one of {}", setting.values.join(", ")),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A redirect URI that may be registered: absolute, no fragment; `http` on loopback only
+/// (RFC 6749 §3.1.2, RFC 8252 §7.3).
+fn checked_redirect(uri: &str) -> Result<String, Error> {
+    let hint = "give the URI exactly as it is registered";
+    let parsed = url::Url::parse(uri).map_err(|_| {
+        refused(
+            "redirect-uri",
+            format!("{uri:?} is not an absolute URL"),
+            hint,
+        )
+    })?;
+    if parsed.fragment().is_some() {
+        return Err(refused(
+            "redirect-uri",
+            "a redirect URI has no fragment",
+            hint,
+        ));
+    }
+    let loopback = matches!(parsed.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+    if parsed.scheme() != "https" && !(parsed.scheme() == "http" && loopback) {
+        let detail = "a redirect URI is https, or http on loopback";
+        return Err(refused("redirect-uri", detail, hint));
+    }
+    Ok(uri.to_owned())
+}
+
+fn client_event(row: &ClientRow, kind: EventKind, at: Timestamp) -> Event {
+    Event {
+        kind,
+        at,
+        connection: None,
+        client: Some(row.id.clone()),
+        grant: None,
+        facts: BTreeMap::from([("service".into(), row.service.clone())]),
+    }
+}
+
+/// A client, as shown.
+pub(crate) fn view(row: &ClientRow) -> ClientView {
+    let secret = |s: &SecretRow| SecretView {
+        n: s.n,
+        state: s.state,
+        added_at: s.added_at,
+        expires_at: s.expires_at,
+    };
+    ClientView {
+        id: row.id.to_string(),
+        service: row.service.clone(),
+        client_id: row.client_id.clone(),
+        kind: row.kind,
+        redirect_uri: row.redirect_uri.clone(),
+        inputs: row.inputs.clone(),
+        settings: row.settings.clone(),
+        secrets: row.secrets.iter().map(secret).collect(),
+        created_at: row.created_at,
+        environment: row.environment.clone(),
+        refused: row.refused.as_ref().map(|r| r.said.clone()),
+    }
+}

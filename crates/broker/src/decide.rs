@@ -1,0 +1,451 @@
+//! The heart as a table: what follows from an outcome. One `match`, no I/O.
+//!
+//! The rows are DESIGN §1.1 (what an outcome means) and §1.2 (what may be sent again after an
+//! ambiguous spend). `explain` speaks from the values that are decided here.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::time::Duration;
+
+use indicia_catalog::{RefreshRule, Rotation};
+use indicia_oauth::Timestamp;
+
+use crate::model::{
+    Cause, EventKind, GrantRow, GrantState, Life, Reason, ReasonCode, RefusedSpend,
+};
+use crate::outcome::{Evidence, Outcome};
+use crate::schedule;
+use crate::vault::Fingerprint;
+
+/// Pause before a refusal is asked for a second time, where the service keeps its refresh token: a
+/// replica that lags has caught up by then.
+pub const CONFIRM_PAUSE: Duration = Duration::from_secs(30);
+
+/// Pause after an outcome that only a person can change (our request or the service file is wrong).
+pub const WRONG_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// Kept free at the end of a reuse grace for the way to the service.
+const GRACE_MARGIN: Duration = Duration::from_secs(1);
+
+/// Sends of one spend within a reuse grace.
+const GRACE_SENDS_MAX: u32 = 5;
+
+/// What was sent, under which circumstances.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// When the first of these sends went out (of an open spend: the first of all).
+    pub first_sent_at: Timestamp,
+    /// How often this credential was sent from this version.
+    pub sends: u32,
+    /// With which client secret, by number; 0 for none.
+    pub secret_n: u32,
+    /// Where to.
+    pub endpoint: String,
+    /// What was spent; `None` where nothing is (client credentials).
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Store the token set.
+    Commit,
+    /// Send the same again at once: the service forgives it.
+    SendAgain,
+    /// Write down what the outcome left behind, and end.
+    Settle,
+}
+
+/// What follows from an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do.
+    pub next: Next,
+    /// The grant's new state.
+    pub state: GrantState,
+    /// When to look again.
+    pub next_at: Option<Timestamp>,
+    /// The spend is resolved: its intent can go.
+    pub definite: bool,
+    /// What to tell.
+    pub event: Option<EventKind>,
+}
+
+/// Decides. `grant` is the row as read under the lease; `now` the time of the outcome.
+pub fn decide(
+    grant: &GrantRow,
+    attempt: &Attempt,
+    outcome: &Outcome,
+    rule: &RefreshRule,
+    now: Timestamp,
+) -> Decision {
+    let case = Case {
+        grant,
+        attempt,
+        rotation: rotation(grant, rule, attempt),
+        rule,
+        now,
+    };
+    match outcome {
+        Outcome::Granted(_) => case.granted(),
+        Outcome::Throttled(e) => {
+            case.later(e, ReasonCode::Throttled, "the service asks us to wait")
+        }
+        Outcome::Unavailable(e) => case.later(
+            e,
+            ReasonCode::ServiceUnavailable,
+            "the service can't be reached",
+        ),
+        Outcome::Ambiguous(e) => case.ambiguous(e),
+        Outcome::GrantRefused(e) => case.grant_refused(e),
+        Outcome::ClientRefused(e) => case.client_refused(e),
+        Outcome::Misconfigured(e) => case.misconfigured(e),
+        Outcome::Nonsense(e) => case.later(
+            e,
+            ReasonCode::Nonsense,
+            "the service answers with nothing we can read",
+        ),
+    }
+}
+
+/// How this grant's refresh token must be treated: as the catalogue has it verified, but a grant
+/// that was ever given a different one rotates from then on. Where nothing is spent, nothing can be
+/// lost.
+pub fn rotation(grant: &GrantRow, rule: &RefreshRule, attempt: &Attempt) -> Rotation {
+    if attempt.fingerprint.is_none() {
+        return Rotation::Keeps;
+    }
+    if grant.facts.rotated {
+        Rotation::Rotates
+    } else {
+        rule.effective_rotation()
+    }
+}
+
+struct Case<'a> {
+    grant: &'a GrantRow,
+    attempt: &'a Attempt,
+    rotation: Rotation,
+    rule: &'a RefreshRule,
+    now: Timestamp,
+}
+
+impl Case<'_> {
+    fn granted(&self) -> Decision {
+        let state = GrantState {
+            secret_n: Some(self.attempt.secret_n),
+            reason: self.lasting_reason(),
+            ..GrantState::alive()
+        };
+        Decision {
+            next: Next::Commit,
+            state,
+            next_at: None,
+            definite: true,
+            event: Some(EventKind::Refreshed),
+        }
+    }
+
+    /// A reason that a new token set doesn't cure.
+    fn lasting_reason(&self) -> Option<Reason> {
+        self.grant.state.reason.clone().filter(|reason| {
+            matches!(
+                reason.code,
+                ReasonCode::AccountUnknown | ReasonCode::FewerScopes
+            )
+        })
+    }
+
+    /// Whether an earlier send of this spend is still open: then a later refusal to look at it
+    /// resolves nothing.
+    fn open_before(&self) -> bool {
+        self.grant.state.ambiguous_at.is_some()
+    }
+
+    fn later(&self, evidence: &Evidence, code: ReasonCode, what: &str) -> Decision {
+        let open = self.open_before();
+        let reason = if open {
+            self.grant.state.reason.clone()
+        } else {
+            Some(self.reason(code, what, evidence, "nothing: it is tried again by itself"))
+        };
+        self.wait(
+            evidence.retry_after,
+            reason,
+            !open && !evidence.kept,
+            Some(EventKind::Attention),
+        )
+    }
+
+    fn ambiguous(&self, evidence: &Evidence) -> Decision {
+        if self.rotation == Rotation::Keeps {
+            let what = "no usable answer came";
+            let next = "nothing: it is tried again by itself";
+            let reason = self.reason(ReasonCode::ServiceUnavailable, what, evidence, next);
+            return self.wait(
+                evidence.retry_after,
+                Some(reason),
+                true,
+                Some(EventKind::Attention),
+            );
+        }
+        if self.forgiven() {
+            let mut decision = self.lost(evidence);
+            decision.next = Next::SendAgain;
+            return decision;
+        }
+        self.lost(evidence)
+    }
+
+    /// Whether the service still forgives a second send of the same refresh token.
+    fn forgiven(&self) -> bool {
+        self.attempt.sends < GRACE_SENDS_MAX
+            && self.rule.reuse_grace.is_some_and(|grace| {
+                let spent = self.now.since(self.attempt.first_sent_at);
+                spent + GRACE_MARGIN < grace
+            })
+    }
+
+    /// A spend whose answer is lost: nothing is sent before the token's end; then it is sent again
+    /// until the answer is definite. Had the service processed it, the grant was gone already.
+    fn lost(&self, evidence: &Evidence) -> Decision {
+        let serving = schedule::good_for(&self.grant.facts, Duration::ZERO, self.now);
+        let end =
+            schedule::served_until(&self.grant.facts).filter(|end| serving && *end > self.now);
+        let failures = self.grant.state.failures.saturating_add(1);
+        let pause = schedule::back_off(failures, evidence.retry_after, self.grant.id.as_str());
+        let retry_at = end.unwrap_or_else(|| self.now.plus(pause));
+        let reason = self.reason(
+            ReasonCode::AnswerLost,
+            "the answer to a refresh was lost; the service may have replaced the refresh token",
+            evidence,
+            "nothing now: it is tried again when the token has ended; `indicia connect` on the same \
+             id renews it at once",
+        );
+        Decision {
+            next: Next::Settle,
+            state: GrantState {
+                reason: Some(reason),
+                failures,
+                retry_at: Some(retry_at),
+                ambiguous_at: self
+                    .grant
+                    .state
+                    .ambiguous_at
+                    .or(Some(self.attempt.first_sent_at)),
+                ..self.grant.state.clone()
+            },
+            next_at: Some(retry_at),
+            definite: false,
+            event: Some(EventKind::AnswerLost),
+        }
+    }
+
+    fn grant_refused(&self, evidence: &Evidence) -> Decision {
+        let times = self.refused_before() + 1;
+        let refused = self.attempt.fingerprint.map(|fingerprint| RefusedSpend {
+            fingerprint,
+            secret_n: self.attempt.secret_n,
+            endpoint: self.attempt.endpoint.clone(),
+            at: self.now,
+            times,
+        });
+        let state = GrantState {
+            refused,
+            ambiguous_at: None,
+            ..self.grant.state.clone()
+        };
+        if self.rotation == Rotation::Keeps && times == 1 {
+            return self.unconfirmed(state, evidence);
+        }
+        let cause = self.cause();
+        let mut reason = self.reason(
+            ReasonCode::GrantRefused,
+            cause_words(cause),
+            evidence,
+            &format!(
+                "connect again: `indicia connect {} --id ID`",
+                self.grant.client
+            ),
+        );
+        reason.cause = Some(cause);
+        Decision {
+            next: Next::Settle,
+            state: GrantState {
+                life: Life::Dead,
+                reason: Some(reason),
+                retry_at: None,
+                ..state
+            },
+            next_at: None,
+            definite: true,
+            event: Some(EventKind::GrantDied),
+        }
+    }
+
+    /// Refused once where the refresh token is kept: a lagging replica can do that, and asking again
+    /// harms nothing.
+    fn unconfirmed(&self, state: GrantState, evidence: &Evidence) -> Decision {
+        let retry_at = self.now.plus(CONFIRM_PAUSE);
+        let reason = self.reason(
+            ReasonCode::RefusalUnconfirmed,
+            "the service refused the grant once; it is asked once more after a pause",
+            evidence,
+            "nothing: it is tried again by itself",
+        );
+        Decision {
+            next: Next::Settle,
+            state: GrantState {
+                reason: Some(reason),
+                retry_at: Some(retry_at),
+                ..state
+            },
+            next_at: Some(retry_at),
+            definite: true,
+            event: Some(EventKind::Attention),
+        }
+    }
+
+    fn refused_before(&self) -> u32 {
+        let same = |r: &&RefusedSpend| {
+            Some(r.fingerprint) == self.attempt.fingerprint
+                && r.secret_n == self.attempt.secret_n
+                && r.endpoint == self.attempt.endpoint
+        };
+        self.grant
+            .state
+            .refused
+            .as_ref()
+            .filter(same)
+            .map_or(0, |r| r.times)
+    }
+
+    /// Why a grant died, as far as the evidence goes; the surest cause first.
+    fn cause(&self) -> Cause {
+        let facts = &self.grant.facts;
+        let aged = |since: Option<Timestamp>, limit: Option<Duration>| {
+            since
+                .zip(limit)
+                .is_some_and(|(since, limit)| self.now.since(since) >= limit)
+        };
+        if self.open_before() || self.attempt.sends > 1 {
+            Cause::AnswerLost
+        } else if aged(facts.refresh_since, self.rule.lifetime)
+            || facts.refresh_expires_at.is_some_and(|end| end <= self.now)
+        {
+            Cause::Aged
+        } else if aged(Some(facts.obtained_at), self.rule.idle) {
+            Cause::Idle
+        } else if self
+            .grant
+            .state
+            .secret_n
+            .is_some_and(|n| n != self.attempt.secret_n)
+        {
+            Cause::SecretChanged
+        } else {
+            Cause::EndedOutside
+        }
+    }
+
+    fn client_refused(&self, evidence: &Evidence) -> Decision {
+        let open = self.open_before();
+        let reason = if open {
+            self.grant.state.reason.clone()
+        } else {
+            Some(self.reason(
+                ReasonCode::ClientRefused,
+                "the service refuses the client, not this grant",
+                evidence,
+                &format!(
+                    "check the secret: `indicia clients secrets {} add`",
+                    self.grant.client
+                ),
+            ))
+        };
+        Decision {
+            next: Next::Settle,
+            state: GrantState {
+                reason,
+                ..self.grant.state.clone()
+            },
+            next_at: Some(self.now.plus(WRONG_PAUSE)),
+            definite: !open,
+            event: None,
+        }
+    }
+
+    fn misconfigured(&self, evidence: &Evidence) -> Decision {
+        let reason = self.reason(
+            ReasonCode::Misconfigured,
+            "our request or the service file is wrong",
+            evidence,
+            "`indicia doctor` and `indicia services show` look closer",
+        );
+        // A 2xx may have rotated the refresh token: its answer is kept, the spend stays open.
+        let definite = !self.open_before() && !evidence.kept;
+        self.wait(
+            Some(WRONG_PAUSE),
+            Some(reason),
+            definite,
+            Some(EventKind::Attention),
+        )
+    }
+
+    fn wait(
+        &self,
+        asked: Option<Duration>,
+        reason: Option<Reason>,
+        definite: bool,
+        event: Option<EventKind>,
+    ) -> Decision {
+        let failures = self.grant.state.failures.saturating_add(1);
+        let pause = schedule::back_off(failures, asked, self.grant.id.as_str());
+        let retry_at = self.now.plus(pause);
+        let first =
+            self.grant.state.reason.as_ref().map(|r| r.code) != reason.as_ref().map(|r| r.code);
+        Decision {
+            next: Next::Settle,
+            state: GrantState {
+                reason,
+                failures,
+                retry_at: Some(retry_at),
+                ..self.grant.state.clone()
+            },
+            next_at: Some(retry_at),
+            definite,
+            event: event.filter(|_| first),
+        }
+    }
+
+    fn reason(&self, code: ReasonCode, what: &str, evidence: &Evidence, next: &str) -> Reason {
+        let before = self.grant.state.reason.as_ref();
+        let since = before
+            .filter(|r| r.code == code)
+            .map_or(self.now, |r| r.since);
+        let detail = if evidence.text.is_empty() {
+            what.to_owned()
+        } else {
+            format!("{what} ({})", evidence.text)
+        };
+        Reason {
+            code,
+            detail,
+            since,
+            next_step: next.to_owned(),
+            cause: None,
+        }
+    }
+}
+
+/// A cause in words.
+pub const fn cause_words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::AnswerLost => {
+            "the service refused the refresh token: it had replaced it in an answer that was lost"
+        }
+        Cause::Aged => "the refresh token reached the age that the service allows",
+        Cause::Idle => "the refresh token was unused for longer than the service allows",
+        Cause::SecretChanged => "the service refused the grant after the client's secret changed",
+        Cause::EndedOutside => "the account's owner or the service ended the grant",
+    }
+}

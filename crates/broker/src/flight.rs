@@ -1,0 +1,121 @@
+//! One flight for a grant in this process: whoever comes while it is in the air waits for its end.
+//!
+//! A flight is a task of its own, so that a caller who goes away doesn't take a spend with him.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::Broker;
+use crate::commit::Committed;
+use crate::error::Error;
+use crate::model::{GrantId, GrantRow};
+use crate::refresh::{self, Force};
+
+/// How a flight ended.
+#[derive(Clone)]
+pub(crate) enum End {
+    /// With a token set: new, or found fresh.
+    Committed(Arc<Committed>, Behind),
+    /// Without one: this is how the grant stands.
+    Row(Arc<GrantRow>),
+    /// It could not be flown.
+    Failed(Error),
+}
+
+/// Whether the store has what is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// It does.
+    No,
+    /// Not yet: the journal does.
+    Yes,
+}
+
+type Ending = watch::Receiver<Option<End>>;
+
+/// Flights in the air.
+#[derive(Default)]
+pub(crate) struct Flights {
+    map: Mutex<BTreeMap<GrantId, Ending>>,
+    open: watch::Sender<usize>,
+}
+
+impl Flights {
+    /// Waits until none is in the air.
+    pub(crate) async fn drain(&self) {
+        let mut open = self.open.subscribe();
+        // The sender lives as long as `self`, so this can't fail.
+        let _ = open.wait_for(|n| *n == 0).await;
+    }
+
+    /// Counts a spend that is no flight (a code exchange) as open while the guard lives.
+    pub(crate) fn count(&self) -> Open<'_> {
+        self.open.send_modify(|n| *n += 1);
+        Open(self)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<GrantId, Ending>> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts as an open spend until dropped.
+pub(crate) struct Open<'a>(&'a Flights);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|n| *n -= 1);
+    }
+}
+
+impl Broker {
+    /// Refreshes a grant, or joins who does. `seen`: the version that the caller found wanting; a
+    /// newer one ends the flight at once.
+    pub(crate) async fn fly(self: &Arc<Self>, grant: &GrantId, seen: u64, force: Force) -> End {
+        let mut ending = self.join_or_start(grant, seen, force);
+        match ending.wait_for(Option::is_some).await {
+            Ok(end) => end.clone().unwrap_or_else(stopped),
+            Err(_) => stopped(),
+        }
+    }
+
+    /// Starts a flight, if none is in the air, and doesn't wait for it.
+    pub(crate) fn nudge(self: &Arc<Self>, grant: &GrantId, seen: u64) {
+        drop(self.join_or_start(grant, seen, Force::No));
+    }
+
+    fn join_or_start(self: &Arc<Self>, grant: &GrantId, seen: u64, force: Force) -> Ending {
+        let mut map = self.flights.lock();
+        if let Some(ending) = map.get(grant).filter(|_| self.guards().single_flight) {
+            return ending.clone();
+        }
+        let (tell, ending) = watch::channel(None);
+        map.insert(grant.clone(), ending.clone());
+        drop(map);
+        let broker = Arc::clone(self);
+        let grant = grant.clone();
+        self.ports.spawn.spawn(Box::pin(async move {
+            let open = broker.flights.count();
+            let end = refresh::fly(&broker, &grant, seen, force).await;
+            if let End::Committed(committed, _) = &end {
+                broker.cache.evict_older(&grant, committed.row().version);
+            }
+            broker.flights.lock().remove(&grant);
+            drop(open);
+            // Nobody may be waiting any more.
+            let _ = tell.send(Some(end));
+        }));
+        ending
+    }
+}
+
+fn stopped() -> End {
+    End::Failed(Error::Unavailable {
+        code: "stopped",
+        detail: "this process is stopping".into(),
+        retry_after: None,
+        hint: "try again".into(),
+    })
+}

@@ -1,0 +1,293 @@
+//! `token()`: cache → store → verdict. Never waits for a refresh while a valid token is at hand,
+//! save for a caller who asks for more validity than it has, and then not to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicia_oauth::{Expiry, Timestamp};
+use sha2::{Digest as _, Sha256};
+
+use crate::Broker;
+use crate::commit::Committed;
+use crate::error::Error;
+use crate::flight::{Behind, End};
+use crate::model::{ClientRow, ConnectionId, ConnectionRow, GrantRow, Life, RotationOwner};
+use crate::refresh::{Force, WAIT_MAX};
+use crate::schedule;
+use crate::view::{TokenView, Warning};
+
+/// A wait for a refresh ends this long before the token at hand does.
+const WAIT_MARGIN: Duration = Duration::from_secs(2);
+
+/// How many near names an error offers.
+const NEAREST_MAX: usize = 3;
+
+impl Broker {
+    /// The token at hand, if it is cached, still good for `min_valid`, and nothing newer is known.
+    /// Takes no lock that blocks, asks nobody, opens nothing.
+    pub fn try_cached(
+        self: &Arc<Self>,
+        id: &str,
+        min_valid: Option<Duration>,
+    ) -> Option<Arc<TokenView>> {
+        let ready = self.cache.get(id)?;
+        let now = self.ports.clock.now();
+        let need = schedule::effective_min_valid(&ready.facts, min_valid);
+        if self.cache.is_stale(&ready) || !schedule::good_for(&ready.facts, need, now) {
+            return None;
+        }
+        if self.settings.refresh_ahead && ready.next_at.is_some_and(|at| at <= now) {
+            self.nudge(&ready.grant, ready.view.version);
+        }
+        Some(Arc::clone(&ready.view))
+    }
+
+    /// A valid token of a connection.
+    ///
+    /// `min_valid`: how long it must stay valid; more than half its life is never asked for. Without
+    /// it, what is good for 5 s more is given at once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Reauthorization`] or [`Error::Revoked`] once no valid token is
+    /// left; [`Error::Unavailable`] when none is at hand for now; [`Error::Store`].
+    pub async fn token(
+        self: &Arc<Self>,
+        id: &str,
+        min_valid: Option<Duration>,
+    ) -> Result<Arc<TokenView>, Error> {
+        if let Some(view) = self.try_cached(id, min_valid) {
+            return Ok(view);
+        }
+        let (connection, grant) = match self.load(id).await {
+            Ok(found) => found,
+            Err(error @ Error::Store { .. }) => return self.serve_without_store(id, error),
+            Err(error) => return Err(error),
+        };
+        self.serve_row(&connection, grant, min_valid).await
+    }
+
+    /// The API refused a token: if it is the current one, it counts as ended and is refreshed; if it
+    /// isn't, the current one is given.
+    ///
+    /// `sha256_hex`: SHA-256 of the refused access token, hex.
+    ///
+    /// # Errors
+    /// As [`Self::token`].
+    pub async fn rejected(
+        self: &Arc<Self>,
+        id: &str,
+        sha256_hex: &str,
+    ) -> Result<Arc<TokenView>, Error> {
+        let (connection, grant) = self.load(id).await?;
+        let committed = Committed::load(&self.vault, grant.clone())?;
+        let digest = Sha256::digest(committed.tokens().access_token.expose().as_bytes());
+        if hex::encode(digest) != sha256_hex.to_ascii_lowercase() {
+            return self.serve_row(&connection, grant, None).await;
+        }
+        self.ports.store.reject(&grant.id, grant.version).await?;
+        self.cache.evict(id);
+        let mut grant = grant;
+        grant.facts.rejected = true;
+        self.serve_row(&connection, grant, None).await
+    }
+
+    /// A connection with its grant.
+    pub(crate) async fn load(&self, id: &str) -> Result<(ConnectionRow, GrantRow), Error> {
+        if let Ok(key) = ConnectionId::new(id)
+            && let Some(found) = self.ports.store.connection(&key).await?
+        {
+            return Ok(found);
+        }
+        let near = self.near_connections(id).await?;
+        Err(Error::NotFound {
+            what: "connection",
+            id: id.to_owned(),
+            nearest: near,
+        })
+    }
+
+    async fn near_connections(&self, id: &str) -> Result<Vec<String>, Error> {
+        let filter = crate::ports::ConnectionFilter::default();
+        let prefix: String = id.chars().take(3).collect();
+        let after = ConnectionId::new(&prefix).ok();
+        let rows = self
+            .ports
+            .store
+            .connections(&filter, after.as_ref(), 50)
+            .await?;
+        let near = rows
+            .iter()
+            .filter(|(c, _)| c.id.as_str().starts_with(&prefix));
+        Ok(near
+            .take(NEAREST_MAX)
+            .map(|(c, _)| c.id.to_string())
+            .collect())
+    }
+
+    /// The store can't be read: what is cached and still valid is served all the same.
+    fn serve_without_store(&self, id: &str, error: Error) -> Result<Arc<TokenView>, Error> {
+        let now = self.ports.clock.now();
+        match self.cache.get(id) {
+            Some(ready) if schedule::good_for(&ready.facts, Duration::from_millis(1), now) => {
+                let detail = format!("the store can't be read: {error}");
+                Ok(Arc::new(with_warning(
+                    &ready.view,
+                    "store_unavailable",
+                    detail,
+                )))
+            }
+            _ => Err(error),
+        }
+    }
+
+    async fn serve_row(
+        self: &Arc<Self>,
+        connection: &ConnectionRow,
+        grant: GrantRow,
+        min_valid: Option<Duration>,
+    ) -> Result<Arc<TokenView>, Error> {
+        let now = self.ports.clock.now();
+        let need = schedule::effective_min_valid(&grant.facts, min_valid);
+        let client = self.client_row(&grant.client).await?;
+        if grant.state.life != Life::Revoked && schedule::good_for(&grant.facts, need, now) {
+            if self.settings.refresh_ahead && grant.next_at.is_some_and(|at| at <= now) {
+                self.nudge(&grant.id, grant.version);
+            }
+            return self.hand_out(connection, grant, client).await;
+        }
+        if !may_refresh(&grant, &client, now) {
+            return self.serve_as_it_is(connection, grant, client).await;
+        }
+        let flight = self.fly(&grant.id, grant.version, Force::No);
+        let wait = wait_for(&grant, now);
+        match tokio::time::timeout(wait, flight).await {
+            Ok(end) => self.serve_end(connection, end, Some(grant)).await,
+            Err(_) => self.serve_as_it_is(connection, grant, client).await,
+        }
+    }
+
+    /// Serves how a flight ended; `before`: what there was, for when it ended without a token.
+    pub(crate) async fn serve_end(
+        self: &Arc<Self>,
+        connection: &ConnectionRow,
+        end: End,
+        before: Option<GrantRow>,
+    ) -> Result<Arc<TokenView>, Error> {
+        match end {
+            End::Committed(committed, behind) => {
+                let client = self.client_row(&committed.row().client).await?;
+                self.hand_out_committed(connection, &committed, client, behind)
+                    .await
+            }
+            End::Row(row) => {
+                let client = self.client_row(&row.client).await?;
+                self.serve_as_it_is(connection, (*row).clone(), client)
+                    .await
+            }
+            End::Failed(error) => match before {
+                Some(grant) => {
+                    let client = self.client_row(&grant.client).await?;
+                    let now = self.ports.clock.now();
+                    if serves(&grant, now) {
+                        let view = self.hand_out(connection, grant, client).await?;
+                        Ok(Arc::new(with_warning(
+                            &view,
+                            error.code(),
+                            error.to_string(),
+                        )))
+                    } else {
+                        Err(error)
+                    }
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    /// A token that is still valid is served, however its grant stands; else the grant's error.
+    async fn serve_as_it_is(
+        self: &Arc<Self>,
+        connection: &ConnectionRow,
+        grant: GrantRow,
+        client: ClientRow,
+    ) -> Result<Arc<TokenView>, Error> {
+        if serves(&grant, self.ports.clock.now()) {
+            self.hand_out(connection, grant, client).await
+        } else {
+            Err(self.unserved(&connection.id, &grant, Some(&client)))
+        }
+    }
+
+    async fn hand_out(
+        &self,
+        connection: &ConnectionRow,
+        grant: GrantRow,
+        client: ClientRow,
+    ) -> Result<Arc<TokenView>, Error> {
+        let committed = Committed::load(&self.vault, grant)?;
+        self.hand_out_committed(connection, &committed, client, Behind::No)
+            .await
+    }
+
+    async fn hand_out_committed(
+        &self,
+        connection: &ConnectionRow,
+        committed: &Committed,
+        client: ClientRow,
+        behind: Behind,
+    ) -> Result<Arc<TokenView>, Error> {
+        let bound = self.bind(client, &committed.row().inputs)?;
+        let ready = self.ready(&connection.id, committed, &bound, behind);
+        let view = Arc::clone(&ready.view);
+        if behind == Behind::No {
+            self.cache.put(connection.id.as_str(), Arc::new(ready));
+        }
+        Ok(view)
+    }
+}
+
+/// Whether a token may be handed out at all: not ended, not refused, its grant not revoked.
+fn serves(grant: &GrantRow, now: Timestamp) -> bool {
+    grant.state.life != Life::Revoked
+        && schedule::good_for(&grant.facts, Duration::from_millis(1), now)
+}
+
+/// Whether a flight could bring anything. A dead grant's may when the client's secret is another one
+/// than was refused.
+fn may_refresh(grant: &GrantRow, client: &ClientRow, now: Timestamp) -> bool {
+    use crate::model::SecretState;
+    if grant.rotation_owner == RotationOwner::Other {
+        return false;
+    }
+    match grant.state.life {
+        Life::Revoked => false,
+        Life::Dead => grant.state.refused.as_ref().is_some_and(|refused| {
+            let mut current = client
+                .secrets
+                .iter()
+                .filter(|s| s.state == SecretState::Current);
+            current.any(|s| s.n != refused.secret_n)
+        }),
+        Life::Alive => grant.state.retry_at.is_none_or(|at| at <= now) || grant.intent.is_some(),
+    }
+}
+
+/// How long a caller waits for a refresh: while the token at hand is good, at most until shortly
+/// before its end.
+fn wait_for(grant: &GrantRow, now: Timestamp) -> Duration {
+    match grant.facts.expiry {
+        Expiry::At(end) if end > now && !grant.facts.rejected => {
+            end.minus(WAIT_MARGIN).since(now).min(WAIT_MAX)
+        }
+        _ => WAIT_MAX,
+    }
+}
+
+fn with_warning(view: &TokenView, code: &str, detail: String) -> TokenView {
+    let mut view = view.copy();
+    view.warnings.push(Warning {
+        code: code.to_owned(),
+        detail,
+    });
+    view
+}

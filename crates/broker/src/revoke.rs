@@ -1,0 +1,659 @@
+//! Taking a grant back: local use ends at once, the service's call is queued durably and tried, and
+//! a receipt says what became of it. What shares the grant is named first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use indicia_catalog::RevocationRule;
+use indicia_catalog::service::{Kills, TokenKind};
+use indicia_oauth::revocation::{self, Revoked};
+use indicia_oauth::{Credentials, Timestamp, TokenSet};
+use zeroize::Zeroizing;
+
+use crate::Broker;
+use crate::call::Bound;
+use crate::client_gate::Gate;
+use crate::commit::open_tokens;
+use crate::error::Error;
+use crate::model::{
+    ConnectionId, ConnectionRow, Event, EventKind, GrantRow, GrantState, Life, Reason, ReasonCode,
+    RevocationItem, RevocationItemState, RevocationRow,
+};
+use crate::ports::{ConnectionFilter, Sent};
+use crate::refresh::grant_event;
+use crate::schedule;
+use crate::vault::{Field, Sealed};
+use crate::view::{ProofView, Receipt, ReceiptItem};
+
+/// Octets of a revocation's id.
+const ID_BYTES: usize = 12;
+
+/// Sealed access tokens for the proof are numbered apart from the tokens to send.
+const PROBE_ITEMS: u32 = 1 << 16;
+
+/// What to take back.
+pub enum Selector {
+    /// These connections.
+    Connections(Vec<String>),
+    /// All of a client.
+    Client(String),
+    /// All of a service.
+    Service(String),
+    /// All with a label.
+    Label(String, String),
+    /// Those whose access or refresh token this is.
+    Leaked(Zeroizing<String>),
+}
+
+/// Whether connections that share a grant, and were not named, may end too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// Refused, with their names.
+    Refuse,
+    /// They end too.
+    Allow,
+}
+
+/// What a revocation would hit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RevokePlan {
+    /// Connections that were meant.
+    pub connections: Vec<String>,
+    /// Others that would end with them.
+    pub shared_with: Vec<String>,
+}
+
+/// What becomes of the grant when its connection is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForgetGrant {
+    /// It is taken back first.
+    Revoke,
+    /// It lives on at the service; nobody here can use it any more.
+    Keep,
+}
+
+/// What `forget` did.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Forgotten {
+    /// The receipt, where the grant was taken back.
+    pub receipt: Option<Receipt>,
+    /// Connections that still use the grant.
+    pub grant_kept_by: Vec<String>,
+}
+
+struct Hit {
+    meant: Vec<(ConnectionRow, GrantRow)>,
+    shared: Vec<(ConnectionRow, GrantRow)>,
+}
+
+impl Broker {
+    /// What a revocation would hit: nothing is changed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it hits nothing.
+    pub async fn revoke_plan(&self, what: &Selector) -> Result<RevokePlan, Error> {
+        let hit = self.hit(what).await?;
+        let names = |rows: &[(ConnectionRow, GrantRow)]| {
+            rows.iter().map(|(c, _)| c.id.to_string()).collect()
+        };
+        Ok(RevokePlan {
+            connections: names(&hit.meant),
+            shared_with: names(&hit.shared),
+        })
+    }
+
+    /// Takes grants back: all their connections end here at once; the services' calls are tried now
+    /// and, until they are answered, again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] `grant_shared` when others would end that were not
+    /// named.
+    pub async fn revoke(
+        self: &Arc<Self>,
+        what: Selector,
+        shared: Shared,
+    ) -> Result<Receipt, Error> {
+        let hit = self.hit(&what).await?;
+        if shared == Shared::Refuse && !hit.shared.is_empty() {
+            let names: Vec<String> = hit.shared.iter().map(|(c, _)| c.id.to_string()).collect();
+            return Err(Error::Conflict {
+                code: "grant_shared",
+                detail: format!(
+                    "the same grant serves {}, which would end too",
+                    names.join(", ")
+                ),
+                hint: "to end them all: --shared".into(),
+            });
+        }
+        let now = self.ports.clock.now();
+        let rows: Vec<_> = hit.meant.into_iter().chain(hit.shared).collect();
+        let row = self.revocation_row(&rows, now).await?;
+        let grants: BTreeMap<_, _> = rows.iter().map(|(_, g)| (g.id.clone(), g)).collect();
+        let ids: Vec<_> = grants.keys().cloned().collect();
+        let events = rows.iter().map(|(c, g)| revoked_event(c, g, now)).collect();
+        self.ports
+            .store
+            .revoke(&ids, revoked_state(now), row.clone(), events)
+            .await?;
+        for (connection, grant) in &rows {
+            self.cache.evict(connection.id.as_str());
+            self.cache.evict_older(&grant.id, u64::MAX);
+        }
+        let row = self.call_service(row).await?;
+        Ok(receipt(&row))
+    }
+
+    /// A revocation's receipt, as it stands.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn receipt(&self, id: &str) -> Result<Receipt, Error> {
+        match self.ports.store.revocation(id).await? {
+            Some(row) => Ok(receipt(&row)),
+            None => Err(Error::NotFound {
+                what: "revocation",
+                id: id.into(),
+                nearest: Vec::new(),
+            }),
+        }
+    }
+
+    /// Removes a connection.
+    ///
+    /// # Errors
+    /// As [`Self::revoke`] where the grant is to be taken back.
+    pub async fn forget(
+        self: &Arc<Self>,
+        id: &str,
+        grant: ForgetGrant,
+    ) -> Result<Forgotten, Error> {
+        let (connection, row) = self.load(id).await?;
+        let receipt = match grant {
+            ForgetGrant::Revoke if row.state.life != Life::Revoked => Some(
+                self.revoke(Selector::Connections(vec![id.to_owned()]), Shared::Refuse)
+                    .await?,
+            ),
+            ForgetGrant::Revoke | ForgetGrant::Keep => None,
+        };
+        let others = self.sharing(&row).await?;
+        let others = others.iter().filter(|(c, _)| c.id != connection.id);
+        let grant_kept_by = others.map(|(c, _)| c.id.to_string()).collect();
+        let event = grant_event(&row, EventKind::Forgotten, self.ports.clock.now());
+        let event = Event {
+            connection: Some(connection.id.clone()),
+            ..event
+        };
+        self.ports.store.forget(&connection.id, vec![event]).await?;
+        self.cache.evict(id);
+        Ok(Forgotten {
+            receipt,
+            grant_kept_by,
+        })
+    }
+
+    async fn hit(&self, what: &Selector) -> Result<Hit, Error> {
+        let meant = self.selected(what).await?;
+        let named: BTreeSet<ConnectionId> = meant.iter().map(|(c, _)| c.id.clone()).collect();
+        let mut shared = Vec::new();
+        let mut seen = named.clone();
+        for (_, grant) in &meant {
+            for (connection, other) in self.harmed(grant).await? {
+                if seen.insert(connection.id.clone()) {
+                    shared.push((connection, other));
+                }
+            }
+        }
+        Ok(Hit { meant, shared })
+    }
+
+    async fn selected(&self, what: &Selector) -> Result<Vec<(ConnectionRow, GrantRow)>, Error> {
+        let mut filter = ConnectionFilter::default();
+        let (rows, id) = match what {
+            Selector::Connections(ids) => {
+                let mut rows = Vec::new();
+                for id in ids {
+                    rows.push(self.load(id).await?);
+                }
+                return Ok(rows);
+            }
+            Selector::Leaked(token) => return self.leaked(token).await,
+            Selector::Client(id) => {
+                filter.client = Some(self.client_named(id).await?.id);
+                (self.all_connections(&filter).await?, id.clone())
+            }
+            Selector::Service(id) => {
+                self.service(id)?;
+                let clients = self.ports.store.clients().await?;
+                let of = clients
+                    .into_iter()
+                    .filter(|c| c.service == *id)
+                    .map(|c| c.id);
+                filter.clients = Some(of.collect());
+                (self.all_connections(&filter).await?, id.clone())
+            }
+            Selector::Label(name, value) => {
+                filter.label = Some((name.clone(), value.clone()));
+                (
+                    self.all_connections(&filter).await?,
+                    format!("{name}={value}"),
+                )
+            }
+        };
+        let living: Vec<_> = rows
+            .into_iter()
+            .filter(|(_, g)| g.state.life != Life::Revoked)
+            .collect();
+        if living.is_empty() {
+            return Err(Error::NotFound {
+                what: "living connection of",
+                id,
+                nearest: Vec::new(),
+            });
+        }
+        Ok(living)
+    }
+
+    /// Finds whose token this is, by its keyed fingerprint: nothing is opened.
+    async fn leaked(&self, token: &str) -> Result<Vec<(ConnectionRow, GrantRow)>, Error> {
+        let fingerprint = self.vault.fingerprint(token.trim());
+        let mut rows = Vec::new();
+        for grant in self.ports.store.grants_by_fingerprint(&fingerprint).await? {
+            rows.extend(self.sharing(&grant).await?);
+        }
+        if rows.is_empty() {
+            let id = "the given token".to_owned();
+            return Err(Error::NotFound {
+                what: "connection with",
+                id,
+                nearest: Vec::new(),
+            });
+        }
+        Ok(rows)
+    }
+
+    async fn sharing(&self, grant: &GrantRow) -> Result<Vec<(ConnectionRow, GrantRow)>, Error> {
+        let filter = ConnectionFilter {
+            grant: Some(grant.id.clone()),
+            ..ConnectionFilter::default()
+        };
+        self.all_connections(&filter).await
+    }
+
+    /// Whom a revocation of this grant would end: its connections, and at a service that ends all
+    /// that an account gave a client, those of that account too (all, where it isn't known).
+    async fn harmed(&self, grant: &GrantRow) -> Result<Vec<(ConnectionRow, GrantRow)>, Error> {
+        let client = self.client_row(&grant.client).await?;
+        let bound = self.bind(client, &grant.inputs)?;
+        let wide = bound.service.grant_per_account
+            || matches!(
+                bound.service.revocation(bound.cx()),
+                Ok(RevocationRule::Call {
+                    kills: Kills::Account,
+                    ..
+                })
+            );
+        if !wide {
+            return self.sharing(grant).await;
+        }
+        let filter = ConnectionFilter {
+            client: Some(grant.client.clone()),
+            ..ConnectionFilter::default()
+        };
+        let same = |other: &GrantRow| match (&grant.account, &other.account) {
+            (Some(a), Some(b)) => a.id == b.id,
+            _ => true,
+        };
+        let rows = self.all_connections(&filter).await?;
+        let living = |g: &GrantRow| g.state.life != Life::Revoked;
+        Ok(rows
+            .into_iter()
+            .filter(|(_, g)| living(g) && same(g))
+            .collect())
+    }
+
+    async fn revocation_row(
+        &self,
+        rows: &[(ConnectionRow, GrantRow)],
+        now: Timestamp,
+    ) -> Result<RevocationRow, Error> {
+        let mut row = self.empty_row(now);
+        row.connections = rows.iter().map(|(c, _)| c.id.clone()).collect();
+        let mut seen = BTreeSet::new();
+        for (_, grant) in rows {
+            if seen.insert(grant.id.clone()) {
+                let client = self.client_row(&grant.client).await?;
+                let bound = self.bind(client, &grant.inputs)?;
+                let tokens = open_tokens(&self.vault, grant).ok();
+                self.add_items(&mut row, grant, &bound, tokens.as_ref(), now);
+            }
+        }
+        Ok(row)
+    }
+
+    fn empty_row(&self, now: Timestamp) -> RevocationRow {
+        let mut bytes = [0; ID_BYTES];
+        self.ports.random.fill(&mut bytes);
+        RevocationRow {
+            id: hex::encode(bytes),
+            connections: Vec::new(),
+            requested_at: now,
+            items: Vec::new(),
+            proof: None,
+            next_at: Some(now),
+            revision: 1,
+        }
+    }
+
+    /// One item for each call that the service's rule asks for, or one that says it can't.
+    fn add_items(
+        &self,
+        row: &mut RevocationRow,
+        grant: &GrantRow,
+        bound: &Bound,
+        tokens: Option<&TokenSet>,
+        now: Timestamp,
+    ) {
+        let item = |what: &str, state, next_step: Option<String>| RevocationItem {
+            grant: grant.id.clone(),
+            client: grant.client.clone(),
+            inputs: grant.inputs.clone(),
+            what: what.to_owned(),
+            call: None,
+            sealed: None,
+            probe: None,
+            answer: None,
+            at: None,
+            state,
+            next_step,
+            tries: 0,
+        };
+        let cannot = RevocationItemState::Cannot;
+        let (endpoint, kinds) = match bound.service.revocation(bound.cx()) {
+            Ok(RevocationRule::Call {
+                endpoint,
+                tokens: kinds,
+                ..
+            }) => (endpoint, kinds),
+            Ok(RevocationRule::Cannot { by_hand }) => {
+                let mut it = item("grant", cannot, Some(by_hand));
+                it.answer = Some("this service cannot revoke".into());
+                it.at = Some(now);
+                row.items.push(it);
+                return;
+            }
+            Err(error) => {
+                row.items
+                    .push(item("grant", cannot, Some(bound.filled(error).to_string())));
+                return;
+            }
+        };
+        let Some(tokens) = tokens else {
+            let words =
+                "the token set can't be opened: end it in the service's settings".to_owned();
+            row.items.push(item("grant", cannot, Some(words)));
+            return;
+        };
+        for kind in kinds {
+            let (what, text) = match kind {
+                TokenKind::RefreshToken => match &tokens.refresh_token {
+                    Some(token) => ("refresh_token", token.expose()),
+                    None => continue,
+                },
+                TokenKind::AccessToken => ("access_token", tokens.access_token.expose()),
+            };
+            let n = u32::try_from(row.items.len()).unwrap_or(u32::MAX);
+            let mut it = item(what, RevocationItemState::Pending, None);
+            it.call = Some(format!(
+                "{} {}",
+                endpoint.method.as_str(),
+                shown(&endpoint.url)
+            ));
+            it.sealed = Some(self.seal_item(&row.id, n, text));
+            it.probe = Some(self.seal_item(&row.id, PROBE_ITEMS + n, tokens.access_token.expose()));
+            row.items.push(it);
+        }
+    }
+
+    fn seal_item(&self, id: &str, item: u32, text: &str) -> Sealed {
+        self.vault
+            .seal(Field::Revocation { id, item }, text.as_bytes())
+    }
+
+    fn open_item(&self, id: &str, item: u32, sealed: &Sealed) -> Option<Zeroizing<String>> {
+        let bytes = self
+            .vault
+            .unseal(Field::Revocation { id, item }, sealed)
+            .ok()?;
+        Some(Zeroizing::new(std::str::from_utf8(&bytes).ok()?.to_owned()))
+    }
+
+    /// A token set that came for a connection that was revoked meanwhile: taken back too.
+    pub(crate) async fn revoke_late(
+        &self,
+        grant: &GrantRow,
+        bound: &Bound,
+        tokens: TokenSet,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut row = self.empty_row(now);
+        self.add_items(&mut row, grant, bound, Some(&tokens), now);
+        let event = grant_event(grant, EventKind::Revoked, now);
+        self.ports
+            .store
+            .revoke(&[], revoked_state(now), row, vec![event])
+            .await?;
+        Ok(())
+    }
+
+    /// Makes the calls that are pending, and writes down what the service answered.
+    pub(crate) async fn call_service(&self, row: RevocationRow) -> Result<RevocationRow, Error> {
+        let mut row = row;
+        let now = self.ports.clock.now();
+        for n in 0..row.items.len() {
+            if row.items[n].state == RevocationItemState::Pending {
+                let number = u32::try_from(n).unwrap_or(u32::MAX);
+                let id = row.id.clone();
+                self.call_item(&id, number, &mut row.items[n], now).await?;
+            }
+        }
+        if row.proof.is_none() {
+            row.proof = self.prove(&mut row).await;
+        }
+        let pending = |i: &&RevocationItem| i.state == RevocationItemState::Pending;
+        let tries = row.items.iter().filter(pending).map(|i| i.tries).max();
+        row.next_at = tries.map(|tries| now.plus(schedule::back_off(tries, None, &row.id)));
+        row.revision += 1;
+        let done = Event {
+            kind: EventKind::RevocationDone,
+            at: now,
+            connection: row.connections.first().cloned(),
+            client: None,
+            grant: row.items.first().map(|i| i.grant.clone()),
+            facts: BTreeMap::from([("revocation".into(), row.id.clone())]),
+        };
+        let events = if row.next_at.is_none() {
+            vec![done]
+        } else {
+            Vec::new()
+        };
+        if self
+            .ports
+            .store
+            .update_revocation(row.clone(), events)
+            .await?
+        {
+            return Ok(row);
+        }
+        // Somebody else tried it meanwhile: theirs is the stored truth.
+        Ok(self.ports.store.revocation(&row.id).await?.unwrap_or(row))
+    }
+
+    async fn call_item(
+        &self,
+        id: &str,
+        n: u32,
+        item: &mut RevocationItem,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        item.tries += 1;
+        item.at = Some(now);
+        let Some(client) = self.ports.store.client(&item.client).await? else {
+            item.state = RevocationItemState::Cannot;
+            item.next_step = Some("its client is gone: end it in the service's settings".into());
+            return Ok(());
+        };
+        let bound = self.bind(client, &item.inputs)?;
+        let Ok(RevocationRule::Call {
+            endpoint,
+            token_param,
+            hint,
+            ..
+        }) = bound.service.revocation(bound.cx())
+        else {
+            item.state = RevocationItemState::Cannot;
+            item.next_step = Some("this service can no longer revoke".into());
+            return Ok(());
+        };
+        let token = item
+            .sealed
+            .as_ref()
+            .and_then(|sealed| self.open_item(id, n, sealed));
+        let Some(token) = token else {
+            item.state = RevocationItemState::Cannot;
+            return Ok(());
+        };
+        let secret = match self.gate(&bound.client, bound.secret_input(), now).await? {
+            Gate::Open(secret) => secret,
+            Gate::Closed(refused) => {
+                item.answer = Some(format!("the service refuses the client ({})", refused.said));
+                return Ok(());
+            }
+        };
+        let credentials = Credentials {
+            client_id: &bound.client.client_id,
+            secret: secret.secret.as_ref(),
+        };
+        let endpoint = bound.at_environment(endpoint);
+        let hint = hint.then_some(item.what.as_str());
+        match revocation::request(&endpoint, &credentials, &token_param, &token, hint) {
+            Ok(request) => {
+                let sent = self.ports.transport.send(request, &|| true).await;
+                note(item, sent);
+            }
+            Err(error) => {
+                item.state = RevocationItemState::Cannot;
+                item.answer = Some(error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows that a token is dead: the service's probe must refuse it.
+    async fn prove(&self, row: &mut RevocationRow) -> Option<(String, Timestamp)> {
+        let id = row.id.clone();
+        for (n, item) in row.items.iter_mut().enumerate() {
+            if item.state != RevocationItemState::Revoked {
+                continue;
+            }
+            let Some(sealed) = item.probe.take() else {
+                continue;
+            };
+            let n = PROBE_ITEMS + u32::try_from(n).ok()?;
+            let token = self.open_item(&id, n, &sealed)?;
+            let client = self.ports.store.client(&item.client).await.ok()??;
+            let bound = self.bind(client, &item.inputs).ok()?;
+            let probe = bound.service.probe(bound.cx()).ok()??;
+            let shown = format!("{} {}", probe.method.as_str(), shown(&probe.url));
+            let request = self.api_request(&bound, &probe, &token);
+            if let Sent::Answer(answer) = self.ports.transport.send(request, &|| true).await {
+                let refused = crate::call::refuses_token(&bound.service, &answer);
+                if refused {
+                    return Some((shown, self.ports.clock.now()));
+                }
+                if answer.is_success() {
+                    item.next_step =
+                        Some("the access token still works; it ends by itself".to_owned());
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Address without query.
+fn shown(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
+fn note(item: &mut RevocationItem, sent: Sent) {
+    let pending = |item: &mut RevocationItem, answer: String| item.answer = Some(answer);
+    match sent {
+        Sent::Answer(answer) => match revocation::read(&answer) {
+            Revoked::Done => {
+                item.state = RevocationItemState::Revoked;
+                item.answer = Some(format!("status {}", answer.status));
+                item.sealed = None;
+                item.next_step = None;
+            }
+            Revoked::Later(_) => pending(item, format!("status {}: later", answer.status)),
+            Revoked::UnsupportedType => {
+                item.state = RevocationItemState::Cannot;
+                item.answer = Some("the service can't revoke this kind of token".into());
+                item.sealed = None;
+            }
+            Revoked::Refused(said) if answer.status == 401 || answer.status == 403 => {
+                pending(item, format!("the service refused the call: {said}"));
+            }
+            Revoked::Refused(said) => {
+                item.state = RevocationItemState::Cannot;
+                item.answer = Some(format!("the service refused the call: {said}"));
+                item.next_step = Some("end it in the service's settings".into());
+                item.sealed = None;
+            }
+        },
+        Sent::NotSent(why) | Sent::MaybeSent(why) => pending(item, why),
+    }
+}
+
+fn revoked_state(now: Timestamp) -> GrantState {
+    let reason = Reason {
+        code: ReasonCode::Revoked,
+        detail: "it was taken back".into(),
+        since: now,
+        next_step: "connect again with `indicia connect`".into(),
+        cause: None,
+    };
+    GrantState {
+        life: Life::Revoked,
+        reason: Some(reason),
+        ..GrantState::alive()
+    }
+}
+
+fn revoked_event(connection: &ConnectionRow, grant: &GrantRow, now: Timestamp) -> Event {
+    let event = grant_event(grant, EventKind::Revoked, now);
+    Event {
+        connection: Some(connection.id.clone()),
+        ..event
+    }
+}
+
+/// The receipt of a revocation as it stands.
+fn receipt(row: &RevocationRow) -> Receipt {
+    let item = |i: &RevocationItem| ReceiptItem {
+        what: i.what.clone(),
+        call: i.call.clone(),
+        answer: i.answer.clone(),
+        at: i.at,
+        state: i.state,
+        next_step: i.next_step.clone(),
+    };
+    Receipt {
+        id: row.id.clone(),
+        connections: row.connections.iter().map(ToString::to_string).collect(),
+        requested_at: row.requested_at,
+        local: "off",
+        service: row.items.iter().map(item).collect(),
+        proof: row.proof.clone().map(|(probe, at)| ProofView { probe, at }),
+    }
+}

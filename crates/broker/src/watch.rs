@@ -1,0 +1,70 @@
+//! What other processes change is noticed by their events, and evicted from the cache here.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::Broker;
+use crate::error::Error;
+use crate::model::EventKind;
+
+/// Events read in one look; with more news than that, everything is looked up anew.
+const EVENTS_MAX: usize = 1_000;
+
+/// How far the changes were looked at.
+#[derive(Default)]
+pub(crate) struct Watch(Mutex<Option<Seen>>);
+
+#[derive(Clone, Copy)]
+struct Seen {
+    change: u64,
+    event: u64,
+}
+
+impl Broker {
+    /// Looks whether anybody changed the store, and evicts what changed. To be called every 250 ms
+    /// by a process that lives on: so a change is seen within a second. Cheap when nothing changed.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn notice_changes(&self) -> Result<(), Error> {
+        let store = &self.ports.store;
+        let change = store.change_number().await?;
+        let seen = *self.watch.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = match seen {
+            Some(seen) if seen.change == change => return Ok(()),
+            Some(seen) => self.evict_since(seen.event).await?,
+            None => {
+                self.cache.clear();
+                store.last_event().await?
+            }
+        };
+        *self.watch.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { change, event });
+        Ok(())
+    }
+
+    async fn evict_since(&self, after: u64) -> Result<u64, Error> {
+        let events = self.ports.store.events(after, EVENTS_MAX).await?;
+        if events.len() == EVENTS_MAX {
+            self.cache.clear();
+            return Ok(self.ports.store.last_event().await?);
+        }
+        for row in &events {
+            let event = &row.event;
+            if let Some(connection) = &event.connection {
+                self.cache.evict(connection.as_str());
+            }
+            if let Some(grant) = &event.grant {
+                let from = event
+                    .facts
+                    .get("version")
+                    .and_then(|v| v.parse::<u64>().ok());
+                match event.kind {
+                    EventKind::Revoked => self.cache.evict_older(grant, u64::MAX),
+                    _ => self.cache.evict_older(grant, from.map_or(0, |v| v + 1)),
+                }
+            } else if event.client.is_some() {
+                self.cache.clear();
+            }
+        }
+        Ok(events.last().map_or(after, |row| row.seq))
+    }
+}
