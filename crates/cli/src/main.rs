@@ -1,1 +1,128 @@
-fn main(){}
+//! The command line of Indicia. The exit status is decided here, and nowhere else.
+//!
+//! Surprise: core dumps are switched off before anything else is looked at, since a dump of any later
+//! moment could hold a token.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod examples;
+mod failure;
+mod home;
+mod listen;
+mod open;
+mod options;
+mod output;
+mod prompt;
+mod simulated;
+mod words;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
+use indicia_broker::error::Error;
+
+use crate::args::Args;
+use crate::failure::{Failure, Said};
+use crate::home::Cx;
+use crate::options::Options;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    home::switch_core_dumps_off();
+    let raw: Vec<OsString> = std::env::args_os().collect();
+    let args = match Args::try_parse_from(&raw) {
+        Ok(args) => args,
+        Err(error) => return not_understood(&raw, error),
+    };
+    let output = Output {
+        json: args.global.json,
+        quiet: args.global.quiet,
+    };
+    let done = Options::resolve(&args.global).and_then(|options| {
+        home::log_to_stderr(args.global.verbose);
+        commands::run(&Cx::new(options), args.command)
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(said) = failure.said() {
+                output.error(&said);
+            }
+            ExitCode::from(status(&failure))
+        }
+    }
+}
+
+/// The exit status of a failure: DESIGN's table, and 125 for what happened before `exec`'s command.
+fn status(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Broker(error) => match error {
+            Error::NotFound { .. } => NOT_FOUND,
+            Error::Reauthorization { .. } | Error::Revoked { .. } => REAUTHORIZE,
+            Error::Unavailable { .. } => UNAVAILABLE,
+            // What was typed is one thing, what a browser or a service brought another.
+            Error::Refused { field, .. } if BROUGHT.contains(&field.as_str()) => FAILED,
+            Error::Refused { .. } => USAGE,
+            Error::Store { .. } => STORE,
+            Error::Conflict { .. } | Error::Internal(_) => FAILED,
+        },
+        Failure::Usage(_) => USAGE,
+        Failure::Failed(_) => FAILED,
+        Failure::Home(_) => STORE,
+        Failure::BeforeCommand(_) => BEFORE_COMMAND,
+        // `indicia … | head` has had what it wanted.
+        Failure::BrokenPipe => 0,
+        Failure::Interrupted(signal) => SIGNAL.saturating_add(u8::try_from(*signal).unwrap_or(0)),
+    }
+}
+
+/// Help, version, or a mistake in what was typed.
+fn not_understood(raw: &[OsString], error: clap::Error) -> ExitCode {
+    let help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    // Only who asks for help pays for reading the catalogue.
+    let again = help.then(|| examples::command().try_get_matches_from(raw));
+    let error = match again.map(|found| found.and_then(|m| Args::from_arg_matches(&m))) {
+        Some(Err(with_examples)) => with_examples,
+        _ => error,
+    };
+    let json = raw.iter().any(|arg| arg == "--json");
+    if error.use_stderr() && json {
+        let text = error.to_string();
+        let detail = text
+            .trim_start_matches("error: ")
+            .split("\n\n")
+            .next()
+            .unwrap_or_default();
+        let hint = "add --help to see what there is";
+        Output { json, quiet: false }.error(&Said::new("usage", detail, hint));
+    } else {
+        // A closed pipe behind `--help` is nobody's mistake.
+        let _ = error.print();
+    }
+    let usage = error.use_stderr();
+    ExitCode::from(if usage { USAGE } else { 0 })
+}
+
+/// The command line as data, without the examples: completions need no more.
+pub(crate) fn command() -> clap::Command {
+    Args::command()
+}
+
+/// Fields of a refusal that nobody typed.
+const BROUGHT: &[&str] = &["state", "callback", "code", "service"];
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const NOT_FOUND: u8 = 3;
+const REAUTHORIZE: u8 = 4;
+const UNAVAILABLE: u8 = 5;
+const STORE: u8 = 6;
+/// As `timeout` and `docker run` have it: what runs a command failed, not the command.
+const BEFORE_COMMAND: u8 = 125;
+/// A shell's way to say which signal it was.
+const SIGNAL: u8 = 128;

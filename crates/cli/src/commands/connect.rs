@@ -1,0 +1,275 @@
+//! `indicia connect CLIENT`: gets a grant, through the system browser or without one.
+//!
+//! Surprise: standard output carries the connection's id and nothing else, so that a script can take
+//! it; what a person reads, the address included, goes to standard error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicia_broker::connect::{BrowserStep, ConnectRequest, ConnectStep};
+use indicia_broker::view::ConnectionView;
+use indicia_broker::{Broker, Error};
+use indicia_catalog::{Capability, Flow, Service};
+
+use crate::args::{Connect, FlowName};
+use crate::commands::{clients, connections};
+use crate::failure::Failure;
+use crate::home::{Cx, beside};
+use crate::listen::{CannotListen, Listener, Shown};
+use crate::output::now;
+use crate::prompt;
+use crate::words::{shown, spoken};
+
+/// Connects.
+pub fn run(cx: &Cx, args: Connect) -> Result<(), Failure> {
+    cx.must_be_there("client", &args.client)?;
+    let view = cx.block_on(connect(cx, args))?;
+    if cx.out.json {
+        return cx.out.document(&view);
+    }
+    let account = match connections::account(&view).as_str() {
+        "" => String::new(),
+        name => format!(": {}", shown(name)),
+    };
+    cx.out
+        .note(&format!("connected at {}{account}", view.service));
+    if let Some(reason) = &view.reason {
+        cx.out.warning(&reason.detail);
+    }
+    cx.out.line(&view.id)
+}
+
+async fn connect(cx: &Cx, args: Connect) -> Result<ConnectionView, Failure> {
+    let broker = cx.broker().await?;
+    let paste = args.no_browser || !cx.options.browser;
+    let request = request(&broker, args).await?;
+    let started = broker.connect(request);
+    match cx.out.wait("asking the service", started).await? {
+        ConnectStep::Done(view) => Ok(*view),
+        ConnectStep::Browser(step) => {
+            tell(cx, &step);
+            let listener = if paste { None } else { listener(cx, &step) };
+            match listener {
+                Some(listener) => caught(cx, &broker, &step, listener).await,
+                None => pasted(cx, &broker, &step).await,
+            }
+        }
+    }
+}
+
+async fn request(broker: &Broker, args: Connect) -> Result<ConnectRequest, Failure> {
+    let client = broker.client(&args.client).await?;
+    let service = broker.catalogue().service(&client.service).ok_or_else(|| {
+        let nearest = broker.catalogue().nearest(&client.service);
+        Error::NotFound {
+            what: "service",
+            id: client.service.clone(),
+            nearest,
+        }
+    })?;
+    let capabilities = capabilities(&service, &args.can)?;
+    let flow = args.flow.map(|flow| match flow {
+        FlowName::AuthorizationCode => Flow::AuthorizationCode,
+        FlowName::ClientCredentials => Flow::ClientCredentials,
+    });
+    Ok(ConnectRequest {
+        client: args.client,
+        id: args.id,
+        capabilities,
+        scopes: args.scopes,
+        inputs: clients::once("--input", args.inputs)?,
+        labels: clients::once("--label", args.labels)?,
+        flow,
+        other_account: args.other_account,
+    })
+}
+
+/// Reads `--can`; all that is wrong is told at once.
+fn capabilities(service: &Service, typed: &[String]) -> Result<Vec<Capability>, Failure> {
+    let mut found = Vec::new();
+    let mut problems = Vec::new();
+    for text in typed {
+        match text.parse::<Capability>() {
+            Ok(capability) => found.push(capability),
+            Err(_) => {
+                let near = Capability::nearest(text);
+                let near: Vec<&str> = near.iter().map(|capability| capability.as_str()).collect();
+                problems.push(match near.as_slice() {
+                    [] => format!("--can: there is no capability {text:?}"),
+                    near => format!("--can: there is no {text:?}; near are {}", near.join(", ")),
+                });
+            }
+        }
+    }
+    if problems.is_empty() {
+        return Ok(found);
+    }
+    let known = service
+        .scopes
+        .capabilities
+        .keys()
+        .map(|c| c.as_str())
+        .collect::<Vec<_>>();
+    let hint = format!("{} has {}", service.name, known.join(", "));
+    Err(Failure::usage(
+        "capability_unknown",
+        problems.join("\n"),
+        hint,
+    ))
+}
+
+/// What is asked for, and why it matters.
+fn tell(cx: &Cx, step: &BrowserStep) {
+    if step.full_access {
+        cx.out
+            .note("asks for full access to the account: this service knows no less");
+    }
+    if !step.asks.is_empty() {
+        cx.out.note("asks for:");
+    }
+    for (scope, meaning) in &step.asks {
+        let (scope, meaning) = (shown(scope), shown(meaning));
+        match meaning.is_empty() {
+            true => cx.out.note(&format!("  {scope}")),
+            false => cx.out.note(&format!("  {scope}: {meaning}")),
+        }
+    }
+}
+
+/// A listener on the redirect URI, or word of why the address is to be pasted.
+fn listener(cx: &Cx, step: &BrowserStep) -> Option<Listener> {
+    match Listener::open(&step.redirect_uri) {
+        Ok(listener) => Some(listener),
+        Err(why) => {
+            cx.out.note(&match why {
+                CannotListen::NotLoopback => {
+                    "this service sends the browser to an address that can't be caught here"
+                        .to_owned()
+                }
+                CannotListen::PortTaken(port) => {
+                    format!(
+                        "port {port} is taken by another program, so nothing can be caught there"
+                    )
+                }
+                CannotListen::Refused(error) => {
+                    format!("nothing can be caught on this machine: {error}")
+                }
+            });
+            None
+        }
+    }
+}
+
+/// By the listener: waits until the callback comes, or the time for it is over.
+async fn caught(
+    cx: &Cx,
+    broker: &Arc<Broker>,
+    step: &BrowserStep,
+    mut listener: Listener,
+) -> Result<ConnectionView, Failure> {
+    open_browser(cx, &step.authorize_url);
+    let left = step.expires_at.since(now());
+    let finished = tokio::time::timeout(left, until_ours(cx, broker, &mut listener)).await;
+    listener.close().await;
+    finished.unwrap_or_else(|_| Err(too_late(left)))
+}
+
+/// Takes callbacks until one belongs to a flow of ours. Any page on this machine can send one that
+/// doesn't: that must not end the flow.
+async fn until_ours(
+    cx: &Cx,
+    broker: &Arc<Broker>,
+    listener: &mut Listener,
+) -> Result<ConnectionView, Failure> {
+    loop {
+        let arrived = listener.next().await;
+        let finish = broker.finish(&arrived.url);
+        let finished = cx.out.wait("exchanging the code for a token", finish).await;
+        let show = match &finished {
+            Ok(_) => Shown::Connected,
+            Err(error) if is_stray(error) => Shown::NotOurs,
+            Err(_) => Shown::NotConnected,
+        };
+        // The browser may have gone; the connection is made all the same.
+        let _ = arrived.reply.send(show);
+        match finished {
+            Err(error) if is_stray(&error) => {
+                cx.out
+                    .note("an answer came that belongs to no flow of this home; still waiting");
+            }
+            finished => return finished.map_err(Failure::from),
+        }
+    }
+}
+
+/// Whether a callback belongs to no flow that waits: then nothing was spent by it.
+fn is_stray(error: &Error) -> bool {
+    let Error::Refused { code, .. } = error else {
+        return false;
+    };
+    STRAY_CODES.contains(code)
+}
+
+/// By hand: the address is printed, the resulting one comes back.
+async fn pasted(
+    cx: &Cx,
+    broker: &Arc<Broker>,
+    step: &BrowserStep,
+) -> Result<ConnectionView, Failure> {
+    cx.out
+        .say("open this address in a browser, and allow the access:");
+    cx.out.say(&step.authorize_url);
+    cx.out.say(&format!(
+        "the browser ends on an address that begins with {} (the page may fail to load): paste it here",
+        shown(&step.redirect_uri)
+    ));
+    let left = step.expires_at.since(now());
+    let line = beside(|| prompt::line("address"));
+    let url = match tokio::time::timeout(left, line).await {
+        Ok(url) => url?,
+        Err(_) => return Err(too_late(left)),
+    };
+    let finish = broker.finish(&url);
+    Ok(cx
+        .out
+        .wait("exchanging the code for a token", finish)
+        .await?)
+}
+
+fn too_late(after: Duration) -> Failure {
+    Failure::failed(
+        "flow_expired",
+        format!("nobody came back from the browser within {}", spoken(after)),
+        "run `indicia connect` again; with --no-browser from another machine",
+    )
+}
+
+/// Opens the system browser, never a view of our own (RFC 8252 §8.12). The address is printed in any
+/// case: what opened may not be the browser that somebody wants to log in with.
+fn open_browser(cx: &Cx, url: &str) {
+    cx.out
+        .say("waiting for the browser; should it not have opened, open this address:");
+    cx.out.say(url);
+    if !has_browser() || webbrowser::open(url).is_err() {
+        cx.out
+            .note("no browser was found here; from another machine: --no-browser");
+    }
+}
+
+/// Without a screen only a browser in this very terminal could open, in the middle of our output.
+fn has_browser() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !cfg!(target_os = "linux")
+        || ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"]
+            .into_iter()
+            .any(set)
+}
+
+/// What the engine says of callbacks that didn't take our flow.
+const STRAY_CODES: &[&str] = &[
+    "state_unknown",
+    "state_used",
+    "state_expired",
+    "callback_of_another_client",
+    "callback_malformed",
+];

@@ -1,0 +1,55 @@
+//! `indicia exec ID -- CMD…`: a command with a valid token in its environment.
+//!
+//! Surprise: no child is made. This process becomes the command, so that its exit status, the signals
+//! to it and its place in the terminal are its own; an error here means that nothing ran.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use crate::args::Exec;
+use crate::commands::token;
+use crate::failure::Failure;
+use crate::home::Cx;
+
+/// Becomes the command.
+pub fn run(cx: &Cx, args: Exec) -> Result<(), Failure> {
+    become_command(cx, &args).map_err(|failure| Failure::BeforeCommand(Box::new(failure)))
+}
+
+fn become_command(cx: &Cx, args: &Exec) -> Result<(), Failure> {
+    let token = cx.block_on(token::valid(cx, &args.id, args.min_valid))?;
+    for warning in &token.warnings {
+        cx.out.warning(&warning.detail);
+    }
+    let [program, arguments @ ..] = args.command.as_slice() else {
+        return Err(Failure::usage(
+            "usage",
+            "there is no command to run",
+            "add -- CMD",
+        ));
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    for name in ours(std::env::vars_os().map(|(name, _)| name)) {
+        command.env_remove(name);
+    }
+    for (name, value) in token::variables(&token) {
+        command.env(name, value.as_str());
+    }
+    let error = command.exec();
+    let detail = format!("{} can't be run: {error}", program.to_string_lossy());
+    Err(Failure::failed(
+        "command_not_run",
+        detail,
+        "check the name of the command and its rights",
+    ))
+}
+
+/// The variables that are ours: a key to everything must not reach a command that needs one token.
+fn ours(names: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    names
+        .filter(|name: &OsString| OsStr::as_bytes(name).starts_with(b"INDICIA_"))
+        .collect()
+}

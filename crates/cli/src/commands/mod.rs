@@ -1,0 +1,51 @@
+//! The subcommands, one file each, of the same name.
+
+mod clients;
+mod completions;
+mod connect;
+mod connections;
+mod demo;
+mod doctor;
+mod exec;
+mod explain;
+mod forget;
+mod recover;
+mod refresh;
+mod revoke;
+mod sandbox;
+mod services;
+mod token;
+
+use crate::args::Command;
+use crate::failure::Failure;
+use crate::home::Cx;
+
+/// Runs a command.
+pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(args) => demo::run(cx, args),
+        Command::Services(args) => services::run(cx, args),
+        Command::Clients(args) => clients::run(cx, args),
+        Command::Connect(args) => connect::run(cx, args),
+        Command::Connections(args) => connections::run(cx, args),
+        Command::Token(args) => token::run(cx, args),
+        Command::Exec(args) => exec::run(cx, args),
+        Command::Refresh(args) => refresh::run(cx, args),
+        Command::Explain(args) => explain::run(cx, args),
+        Command::Revoke(args) => revoke::run(cx, args),
+        Command::Forget(args) => forget::run(cx, args),
+        Command::Recover => recover::run(cx),
+        Command::Sandbox(args) => sandbox::run(cx, args),
+        Command::Doctor => doctor::run(cx),
+        Command::Completions(args) => completions::run(args),
+    }
+}
+
+/// The word that JSON has for a value, so that text and JSON never differ.
+pub fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
+}

@@ -1,0 +1,115 @@
+//! `indicia revoke`: takes grants back, and prints the receipt.
+
+use indicia_broker::Broker;
+use indicia_broker::revoke::{Selector, Shared};
+use indicia_broker::view::Receipt;
+
+use crate::args::Revoke;
+use crate::commands::word;
+use crate::failure::Failure;
+use crate::home::{Cx, beside};
+use crate::output::{now, when};
+use crate::prompt;
+
+/// Takes them back.
+pub fn run(cx: &Cx, args: Revoke) -> Result<(), Failure> {
+    let bulk = args.client.is_some() || args.service.is_some() || args.label.is_some();
+    let what = selector(cx, &args)?;
+    let receipt = cx.block_on(async {
+        let broker = cx.broker().await?;
+        let shared = ask(&broker, &what, &args, bulk).await?;
+        let revoked = broker.revoke(what, shared);
+        Ok(cx.out.wait("telling the service", revoked).await?)
+    })?;
+    if cx.out.json {
+        return cx.out.document(&receipt);
+    }
+    print(cx, &receipt)
+}
+
+fn selector(cx: &Cx, args: &Revoke) -> Result<Selector, Failure> {
+    if let Some(id) = args.ids.first() {
+        cx.must_be_there("connection", id)?;
+        return Ok(Selector::Connections(args.ids.clone()));
+    }
+    if let Some(client) = &args.client {
+        cx.must_be_there("client", client)?;
+        return Ok(Selector::Client(client.clone()));
+    }
+    if let Some(service) = &args.service {
+        return Ok(Selector::Service(service.clone()));
+    }
+    if let Some((key, value)) = &args.label {
+        return Ok(Selector::Label(key.clone(), value.clone()));
+    }
+    Ok(Selector::Leaked(prompt::from_stdin("leaked token")?))
+}
+
+/// Asks where more ends than was named; where nobody can be asked, the engine refuses and names them.
+async fn ask(
+    broker: &Broker,
+    what: &Selector,
+    args: &Revoke,
+    bulk: bool,
+) -> Result<Shared, Failure> {
+    if args.shared {
+        return Ok(Shared::Allow);
+    }
+    if args.yes || !prompt::somebody_is_there() {
+        return Ok(Shared::Refuse);
+    }
+    let plan = broker.revoke_plan(what).await?;
+    if plan.shared_with.is_empty() && !(bulk && plan.connections.len() > 1) {
+        return Ok(Shared::Refuse);
+    }
+    let mut question = format!("this ends {}", plan.connections.join(", "));
+    if !plan.shared_with.is_empty() {
+        question += &format!(", and with the same grant {}", plan.shared_with.join(", "));
+    }
+    match beside(move || prompt::confirm(&format!("{question}. Go on?"))).await? {
+        true => Ok(Shared::Allow),
+        false => Err(Failure::failed("not_confirmed", "nothing was revoked", "")),
+    }
+}
+
+/// The receipt as text.
+pub fn print(cx: &Cx, receipt: &Receipt) -> Result<(), Failure> {
+    let at = |moment| when(moment, now());
+    cx.out.facts(&[
+        ("receipt", receipt.id.clone()),
+        ("connections", receipt.connections.join(", ")),
+        ("asked for", at(receipt.requested_at)),
+        ("local use", receipt.local.to_owned()),
+    ])?;
+    let rows: Vec<Vec<String>> = receipt
+        .service
+        .iter()
+        .map(|item| {
+            vec![
+                item.what.clone(),
+                word(&item.state),
+                item.call.clone().unwrap_or_default(),
+                item.answer.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        cx.out.line("")?;
+    }
+    cx.out
+        .table(&["AT THE SERVICE", "STATE", "CALL", "ANSWER"], &rows)?;
+    for step in receipt
+        .service
+        .iter()
+        .filter_map(|item| item.next_step.as_ref())
+    {
+        cx.out
+            .line(&format!("next step: {}", crate::words::shown(step)))?;
+    }
+    if let Some(proof) = &receipt.proof {
+        let probe = crate::words::shown(&proof.probe);
+        cx.out
+            .line(&format!("proof: {probe} was refused {}", at(proof.at)))?;
+    }
+    Ok(())
+}

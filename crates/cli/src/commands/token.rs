@@ -1,0 +1,70 @@
+//! `indicia token ID`: a valid token on standard output, and nothing else there.
+
+use indicia_broker::Broker;
+use indicia_broker::view::TokenView;
+use std::sync::Arc;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+use crate::args::{Token, TokenFormat};
+use crate::failure::Failure;
+use crate::home::Cx;
+
+/// Prints it.
+pub fn run(cx: &Cx, args: Token) -> Result<(), Failure> {
+    let token = cx.block_on(valid(cx, &args.id, args.min_valid))?;
+    for warning in &token.warnings {
+        cx.out.warning(&warning.detail);
+    }
+    let format = if cx.out.json {
+        TokenFormat::Json
+    } else {
+        args.format
+    };
+    match format {
+        TokenFormat::Plain => cx.out.secret_line(&token.access_token),
+        TokenFormat::Json => cx.out.secret_line(&token.to_json()),
+        TokenFormat::Header => {
+            for (name, value) in &token.headers {
+                cx.out
+                    .secret_line(&Zeroizing::new(format!("{name}: {}", value.as_str())))?;
+            }
+            Ok(())
+        }
+        TokenFormat::Env => {
+            for (name, value) in variables(&token) {
+                cx.out
+                    .secret_line(&Zeroizing::new(format!("{name}={}", value.as_str())))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A token that is good for long enough.
+pub async fn valid(
+    cx: &Cx,
+    id: &str,
+    min_valid: Option<Duration>,
+) -> Result<Arc<TokenView>, Failure> {
+    cx.must_be_there("connection", id)?;
+    let broker: Arc<Broker> = cx.broker().await?;
+    let min_valid = min_valid.unwrap_or(cx.options.min_valid);
+    let token = broker.token(id, Some(min_valid));
+    cx.out
+        .wait("asking the service for a new token", token)
+        .await
+        .map_err(Failure::from)
+}
+
+/// What `--format env` prints and `exec` sets.
+pub fn variables(token: &TokenView) -> Vec<(&'static str, Zeroizing<String>)> {
+    let mut variables = vec![(TOKEN_VARIABLE, token.access_token.clone())];
+    if let Some(url) = &token.api_base_url {
+        variables.push((URL_VARIABLE, Zeroizing::new(url.clone())));
+    }
+    variables
+}
+
+const TOKEN_VARIABLE: &str = "INDICIA_TOKEN";
+const URL_VARIABLE: &str = "INDICIA_API_BASE_URL";

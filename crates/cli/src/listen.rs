@@ -1,0 +1,296 @@
+//! The loopback listener that catches one flow's callback (RFC 8252 §7.3, §8.3, App. B).
+//!
+//! Any web page and any program on this machine can reach it: so it takes GET on the exact path with
+//! the exact `Host` and nothing else, and what it can't place doesn't end the flow. Surprise: after
+//! an answer it waits for the browser to close first. The port is bound without `SO_REUSEADDR`, so a
+//! connection that we closed would keep the next `connect` from it for a minute.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use url::Url;
+use zeroize::Zeroizing;
+
+/// Why nothing can be caught here, so that the address is pasted back.
+#[derive(Debug)]
+pub enum CannotListen {
+    /// The redirect URI isn't `http` on loopback.
+    NotLoopback,
+    /// Another program has the port.
+    PortTaken(u16),
+    /// The machine said no.
+    Refused(io::Error),
+}
+
+/// A callback, and where to say what became of it. The URL holds a code: it doesn't print.
+pub struct Arrived {
+    /// The whole URL that the browser landed on.
+    pub url: Zeroizing<String>,
+    /// What the browser shows.
+    pub reply: oneshot::Sender<Shown>,
+}
+
+/// What the browser shows at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// It worked.
+    Connected,
+    /// It didn't; the terminal tells why.
+    NotConnected,
+    /// This answer belongs to no flow that waits here.
+    NotOurs,
+}
+
+/// Waits for one flow's callback.
+pub struct Listener {
+    sockets: Vec<TcpListener>,
+    gate: Arc<Gate>,
+    arrived: mpsc::Receiver<Arrived>,
+    connections: JoinSet<()>,
+}
+
+/// What a request must be like, and where it goes.
+struct Gate {
+    authority: String,
+    path: String,
+    arrivals: mpsc::Sender<Arrived>,
+}
+
+impl Listener {
+    /// Binds the redirect URI's port on loopback: on `127.0.0.1` or `[::1]` as it says, on both
+    /// where it says `localhost`, of which one may be missing on this machine.
+    pub fn open(redirect_uri: &str) -> Result<Self, CannotListen> {
+        let url = Url::parse(redirect_uri).map_err(|_| CannotListen::NotLoopback)?;
+        let (true, Some(host)) = (url.scheme() == "http", url.host()) else {
+            return Err(CannotListen::NotLoopback);
+        };
+        let port = url.port_or_known_default().unwrap_or(80);
+        let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let addresses = match host {
+            url::Host::Ipv4(ip) if ip == Ipv4Addr::LOCALHOST => vec![ip.into()],
+            url::Host::Ipv6(ip) if ip == Ipv6Addr::LOCALHOST => vec![ip.into()],
+            url::Host::Domain("localhost") => both.to_vec(),
+            _ => return Err(CannotListen::NotLoopback),
+        };
+        let sockets = bind_all(&addresses, port)?;
+        let host = url.host_str().unwrap_or_default();
+        let authority = url
+            .port()
+            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
+        let gate = Arc::new(Gate {
+            authority,
+            path: url.path().to_owned(),
+            arrivals,
+        });
+        Ok(Self {
+            sockets,
+            gate,
+            arrived,
+            connections: JoinSet::new(),
+        })
+    }
+
+    /// The next callback. Requests of any other kind are answered in passing.
+    pub async fn next(&mut self) -> Arrived {
+        loop {
+            let accepted = std::future::poll_fn(|context| {
+                let mut ready = self
+                    .sockets
+                    .iter()
+                    .map(|socket| socket.poll_accept(context));
+                ready.find(Poll::is_ready).unwrap_or(Poll::Pending)
+            });
+            tokio::select! {
+                biased;
+                Some(arrived) = self.arrived.recv() => return arrived,
+                Some(_) = self.connections.join_next(), if !self.connections.is_empty() => {}
+                Ok((stream, _)) = accepted => {
+                    // Who holds many connections open without a request gets no more of them.
+                    if self.connections.len() < CONNECTIONS_MAX {
+                        self.connections.spawn(serve(stream, Arc::clone(&self.gate)));
+                    }
+                }
+                // A failed accept (out of descriptors) passes; a busy loop would not help it.
+                else => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    }
+
+    /// Closes the port at once, then lets the answers under way arrive.
+    pub async fn close(mut self) {
+        self.sockets.clear();
+        let answers = async { while self.connections.join_next().await.is_some() {} };
+        // A browser's idle connections end with us; only answers are worth the wait.
+        let _ = tokio::time::timeout(CLOSE_MAX, answers).await;
+    }
+}
+
+fn bind_all(addresses: &[IpAddr], port: u16) -> Result<Vec<TcpListener>, CannotListen> {
+    let mut sockets = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        match bind(SocketAddr::new(*address, port)) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(CannotListen::PortTaken(port));
+            }
+            // One of the two families may be switched off on this machine.
+            Err(error) => missing = Some(error),
+        }
+    }
+    match (sockets.is_empty(), missing) {
+        (true, Some(error)) => Err(CannotListen::Refused(error)),
+        _ => Ok(sockets),
+    }
+}
+
+/// Binds without `SO_REUSEADDR`, which `std` would set: on Linux it would let another program bind
+/// beside us (RFC 8252 App. B.5).
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn serve(stream: TcpStream, gate: Arc<Gate>) {
+    let service = service_fn(move |request| answer(Arc::clone(&gate), request));
+    let served = hyper::server::conn::http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown()
+        .await;
+    let Ok(parts) = served else { return };
+    let mut stream = parts.io.into_inner();
+    let closed = async {
+        let mut rest = [0_u8; 512];
+        while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {}
+    };
+    if tokio::time::timeout(PEER_CLOSE_MAX, closed).await.is_err() {
+        // The answer is long there (loopback); a reset leaves no TIME_WAIT on the port.
+        let _ = stream.set_zero_linger();
+    }
+}
+
+async fn answer(
+    gate: Arc<Gate>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, text) = match verdict(&gate, &request) {
+        Err(refused) => refused,
+        Ok(url) => {
+            let (reply, replied) = oneshot::channel();
+            let sent = gate.arrivals.send(Arrived { url, reply }).await;
+            let shown = match sent {
+                Ok(()) => replied.await.unwrap_or(Shown::NotConnected),
+                Err(_) => Shown::NotOurs,
+            };
+            match shown {
+                Shown::Connected => (StatusCode::OK, CONNECTED),
+                Shown::NotConnected => (StatusCode::OK, NOT_CONNECTED),
+                Shown::NotOurs => (StatusCode::BAD_REQUEST, NOT_OURS),
+            }
+        }
+    };
+    Ok(page(status, text))
+}
+
+/// What a request is: the callback, or something to be refused.
+fn verdict<B>(
+    gate: &Gate,
+    request: &Request<B>,
+) -> Result<Zeroizing<String>, (StatusCode, &'static str)> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    let named = request
+        .uri()
+        .authority()
+        .map_or(host, |authority| Some(authority.as_str()));
+    let ours = |name: Option<&str>| name.is_some_and(|n| n.eq_ignore_ascii_case(&gate.authority));
+    // A page elsewhere whose name was made to point here (DNS rebinding) shows by its name.
+    if !ours(host) || !ours(named) || hosts.next().is_some() {
+        return Err((StatusCode::BAD_REQUEST, WRONG_HOST));
+    }
+    if request.uri().path() != gate.path {
+        return Err((StatusCode::NOT_FOUND, NOT_HERE));
+    }
+    if request.method() != Method::GET {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, NOT_HERE));
+    }
+    let query = request
+        .uri()
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
+    let url = format!("http://{}{}{query}", gate.authority, gate.path);
+    Ok(Zeroizing::new(url))
+}
+
+fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Indicia</title>\n</head>\n\
+         <body>\n<main>\n<h1>{text}</h1>\n<p>You can close this window and go back to the \
+         terminal.</p>\n</main>\n</body>\n</html>\n"
+    );
+    let mut response = Response::new(Full::new(Bytes::from(html)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(*name, HeaderValue::from_static(value));
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+    }
+    response
+}
+
+const HEADERS: &[(&str, &str)] = &[
+    ("content-type", "text/html; charset=utf-8"),
+    ("cache-control", "no-store"),
+    ("referrer-policy", "no-referrer"),
+    ("x-content-type-options", "nosniff"),
+    (
+        "content-security-policy",
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+];
+const CONNECTED: &str = "Connected";
+const NOT_CONNECTED: &str = "Not connected: the terminal tells why";
+const NOT_OURS: &str = "This answer belongs to no connection that is being made here";
+const WRONG_HOST: &str = "This is not the host that you asked for";
+const NOT_HERE: &str = "There is nothing here";
+/// Callbacks that wait to be looked at.
+const ARRIVALS_MAX: usize = 4;
+/// Connections at once: a browser opens a few ahead of need.
+const CONNECTIONS_MAX: usize = 32;
+const BACKLOG: u32 = 32;
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For how long the browser may take to close after our answer.
+const PEER_CLOSE_MAX: Duration = Duration::from_millis(500);
+const CLOSE_MAX: Duration = Duration::from_secs(2);
