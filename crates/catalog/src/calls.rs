@@ -12,8 +12,8 @@ use indicia_oauth::{BasicEncoding, BodyCodec, ClientAuth, Method, TokenEndpoint}
 use crate::capability::Capability;
 use crate::schema::{CallFile, EndpointFile};
 use crate::service::{
-    ApiBase, AuthorizeCall, Bindings, CallRule, ClientKind, Context, GrantType, Pkce, RefreshRule,
-    RevocationRule, Rotation, Service, TokenKind,
+    ApiBase, AuthorizeCall, Bindings, CallRule, ClientKind, Context, Flow, GrantType, Pkce,
+    RefreshRule, RevocationRule, Rotation, Service, TokenKind,
 };
 use crate::spelling::{Auth, Codec, MethodName};
 use crate::template::{FillError, InputFrom, Level, Template, Values, whole};
@@ -52,12 +52,8 @@ impl Service {
         if grant == GrantType::RefreshToken && self.raw.refresh.none {
             return Ok(None);
         }
-        self.endpoint(
-            own.as_ref().unwrap_or(&EndpointFile::default()),
-            PIN_TOKEN,
-            true,
-            cx,
-        )
+        let own = own.clone().unwrap_or_default();
+        self.endpoint(&own, own.url.as_ref().or(token.url.as_ref()), PIN_TOKEN, cx)
     }
 
     /// What a refresh does, with the client's settings applied.
@@ -108,18 +104,20 @@ impl Service {
             true => vec![TokenKind::RefreshToken],
             false => file.tokens.clone(),
         };
-        Ok(match self.endpoint(&own, PIN_REVOCATION, false, cx)? {
-            None => RevocationRule::Cannot {
-                by_hand: NO_REVOCATION.into(),
+        Ok(
+            match self.endpoint(&own, own.url.as_ref(), PIN_REVOCATION, cx)? {
+                None => RevocationRule::Cannot {
+                    by_hand: NO_REVOCATION.into(),
+                },
+                Some(endpoint) => RevocationRule::Call {
+                    endpoint,
+                    token_param: file.token_param.clone().unwrap_or_else(|| "token".into()),
+                    tokens,
+                    hint: file.hint,
+                    kills: file.kills.unwrap_or(crate::service::Kills::Grant),
+                },
             },
-            Some(endpoint) => RevocationRule::Call {
-                endpoint,
-                token_param: file.token_param.clone().unwrap_or_else(|| "token".into()),
-                tokens,
-                hint: file.hint,
-                kills: file.kills.unwrap_or(crate::service::Kills::Grant),
-            },
-        })
+        )
     }
 
     /// The introspection endpoint, where there is one.
@@ -129,7 +127,7 @@ impl Service {
             params: own.params.or_else(|| Some(BTreeMap::new())),
             ..own
         };
-        self.endpoint(&own, PIN_INTROSPECTION, false, cx)
+        self.endpoint(&own, own.url.as_ref(), PIN_INTROSPECTION, cx)
     }
 
     /// The call that learns the account and the API's place right after an exchange. `None`: the
@@ -285,18 +283,31 @@ impl Service {
         Ok(all)
     }
 
-    /// The least scopes for these capabilities, with those that are always asked for; those of
-    /// `optional_param` apart: `(scope, optional_scope)`.
+    /// The least scopes for these capabilities in a flow with a browser, with those that are always
+    /// asked for; those of `optional_param` apart: `(scope, optional_scope)`.
     pub fn scopes_for(
         &self,
         capabilities: &[Capability],
     ) -> Result<(Vec<String>, Vec<String>), String> {
+        self.scopes_for_flow(Flow::AuthorizationCode, capabilities)
+    }
+
+    /// The same for any flow: offline access isn't asked for with client credentials, which have no
+    /// refresh token (RFC 6749 §4.4.3).
+    pub fn scopes_for_flow(
+        &self,
+        flow: Flow,
+        capabilities: &[Capability],
+    ) -> Result<(Vec<String>, Vec<String>), String> {
         let rule = &self.scopes;
-        let mut wanted = rule.always.clone();
+        let offline = rule
+            .offline
+            .iter()
+            .filter(|_| flow != Flow::ClientCredentials);
+        let mut wanted: Vec<String> = offline.chain(&rule.always).cloned().collect();
         for capability in capabilities.iter().filter(|_| !rule.full_access) {
             let Some(scopes) = rule.capabilities.get(capability) else {
-                let known: Vec<String> =
-                    rule.capabilities.keys().map(ToString::to_string).collect();
+                let known: Vec<&str> = rule.capabilities.keys().map(|c| c.as_str()).collect();
                 let known = known.join(", ");
                 return Err(format!(
                     "{} has no scope for {capability}; it knows {known}",
@@ -380,17 +391,15 @@ impl Service {
         }
     }
 
-    /// An endpoint, with what it leaves out taken from the token endpoint. `token`: it is that
-    /// endpoint, so its address is too.
+    /// An endpoint, with what it leaves out (but for its address) taken from the token endpoint.
     fn endpoint(
         &self,
         own: &EndpointFile,
+        url: Option<&String>,
         pin: &str,
-        token: bool,
         cx: Context<'_>,
     ) -> Result<Option<TokenEndpoint>, FillError> {
         let usual = &self.raw.token;
-        let url = own.url.as_ref().or(usual.url.as_ref().filter(|_| token));
         let Some(url) = self.endpoint_url(url, pin, cx)? else {
             return Ok(None);
         };

@@ -96,6 +96,7 @@ pub(crate) fn input(file: &InputFile) -> Input {
             From::Answer => InputFrom::Answer(member),
             From::Discovery => InputFrom::Discovery,
         },
+        whole: template::Whole::new(file.pattern.as_deref().unwrap_or(NOTHING)),
         pattern: file.pattern.clone().unwrap_or_default(),
         example: file.example.clone(),
         help: file.help.clone(),
@@ -135,6 +136,7 @@ fn scopes(file: &ScopesFile) -> ScopeRule {
         omitted: file.omitted,
         known: known.collect(),
         always: file.always.clone(),
+        offline: file.offline.clone(),
         capabilities: capabilities.collect(),
         optional_param: file.optional_param.clone(),
         optional: file.optional.clone(),
@@ -291,4 +293,6 @@ fn sandbox(file: &SandboxFile) -> SandboxFacts {
     }
 }
 
+/// Matches no value: an input with a table has no pattern.
+const NOTHING: &str = "[^\\s\\S]";
 const DEFAULT_ACCOUNTS: [(&str, &str); 2] = [("1001", "First account"), ("1002", "Second account")];

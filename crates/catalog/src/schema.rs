@@ -305,7 +305,9 @@ section! {
         opt omitted: Omitted,
         /// Scope → meaning.
         opt known: BTreeMap<String, String>,
-        /// Always asked for: offline access, identity.
+        /// Asked for where a refresh token is wanted; not for client credentials.
+        opt offline: Option<String>,
+        /// Always asked for, such as the account's identity.
         opt always: Vec<String>,
         /// Capability → the least scopes that it needs.
         opt capabilities: BTreeMap<String, Vec<String>>,

@@ -303,8 +303,10 @@ pub struct ScopeRule {
     pub separator: String,
     /// All that are known.
     pub known: Vec<Scope>,
-    /// Always asked for (offline access, identity).
+    /// Always asked for (identity).
     pub always: Vec<String>,
+    /// Asked for where a refresh token is wanted: in every flow but client credentials.
+    pub offline: Option<String>,
     /// The least scopes for each capability.
     pub capabilities: BTreeMap<Capability, Vec<String>>,
     /// Parameter for scopes that may be refused without harm (`optional_scope`).

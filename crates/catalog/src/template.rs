@@ -54,7 +54,34 @@ pub struct Input {
     pub table: BTreeMap<String, BTreeMap<String, String>>,
     /// Further callback parameters that must say the same: parameter → template.
     pub confirm: BTreeMap<String, Template>,
+    /// `pattern`, anchored; made once, since a value is checked on each use.
+    pub(crate) whole: Whole,
 }
+
+/// A pattern that must match the whole of a text; `None` matches nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Whole(Option<regex_lite::Regex>);
+
+impl Whole {
+    pub(crate) fn new(pattern: &str) -> Self {
+        Self(whole(pattern).ok())
+    }
+
+    pub(crate) fn is_match(&self, text: &str) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|pattern| pattern.is_match(text))
+    }
+}
+
+impl PartialEq for Whole {
+    fn eq(&self, other: &Self) -> bool {
+        let text = |whole: &Self| whole.0.as_ref().map(|pattern| pattern.as_str().to_owned());
+        text(self) == text(other)
+    }
+}
+
+impl Eq for Whole {}
 
 impl Input {
     /// Checks a value against the table, or the pattern, which must match the whole of it.
@@ -75,9 +102,9 @@ impl Input {
                 false => refused(format!("one of {}", known.join(", "))),
             };
         }
-        match whole(&self.pattern) {
-            Ok(pattern) if pattern.is_match(value) => Ok(()),
-            _ => refused(format!(
+        match self.whole.is_match(value) {
+            true => Ok(()),
+            false => refused(format!(
                 "like {:?} (pattern {})",
                 self.example, self.pattern
             )),

@@ -1,0 +1,423 @@
+//! What is wrong in a file is said with file, line, problem and fix, all at once.
+
+use indicia_catalog::Catalogue;
+use indicia_catalog::check::check;
+use indicia_catalog::read::{FILE_BYTES_MAX, read};
+use proptest::prelude::*;
+
+const GOOD: &str = r#"schema = 1
+id = "vendor"
+name = "Vendor"
+surface = "API"
+flows = ["authorization-code"]
+pkce = "supported"
+
+[portal]
+url = "https://vendor.example/apps"
+steps = ["Register an application."]
+
+[redirect]
+loopback_ip = true
+
+[[sources]]
+title = "OAuth"
+url = "https://vendor.example/docs"
+read = "2026-11-24"
+
+[facts]
+flows = "verified"
+pkce = "verified"
+"token.auth" = "verified"
+expiry = "verified"
+"refresh.rotation" = "verified"
+revocation = "verified"
+scopes = "verified"
+grant = "verified"
+redirect = "verified"
+secrets = "verified"
+
+[[inputs]]
+name = "shop"
+level = "connection"
+pattern = '[a-z]{3,9}'
+example = "acme"
+help = "The shop's name."
+
+[authorize]
+url = "https://{shop}.vendor.example/authorize"
+
+[token]
+url = "https://{shop}.vendor.example/token"
+
+[revocation]
+by_hand = "The owner removes the app."
+
+[scopes]
+always = ["me"]
+known = { me = "who", contacts = "contacts" }
+capabilities = { "contacts.read" = ["contacts"] }
+
+[refresh]
+rotation = "keeps"
+
+[[errors]]
+verdict = "grant_refused"
+fields = { error = "gone" }
+meaning = "it is gone"
+example = { status = 400, body = '{"error":"gone"}' }
+
+[api]
+base = "https://api.vendor.example"
+"#;
+
+/// Replaces one line's text and compares all messages.
+fn check_line(old: &str, new: &str, expected: &[&str]) {
+    assert!(GOOD.contains(old), "{old}");
+    let text = GOOD.replacen(old, new, 1);
+    let found: Vec<String> = check("v.toml", &text)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_good_file_is_good() {
+    check_line("Vendor", "Vendor", &[]);
+}
+
+#[test]
+fn unknown_keys_are_told_with_the_nearest_all_at_once() {
+    check_line(
+        "surface = \"API\"\nflows",
+        "surfcae = \"API\"\nflow",
+        &[
+            "v.toml:1: `surface` is missing; add it: text",
+            "v.toml:1: `flows` is missing; add it: list of: `authorization-code`, \
+             `client-credentials`, `implicit`, `device`, `import`, `api-key`",
+            "v.toml:4: unknown key `surfcae`; did you mean `surface`?",
+            "v.toml:5: unknown key `flow`; did you mean `flows`?",
+        ],
+    );
+    check_line(
+        "by_hand =",
+        "zzz =",
+        &[
+            "v.toml:46: unknown key `revocation.zzz`; known here: by_hand, url, method, codec, auth, \
+           public_auth, headers, params, token_param, tokens, hint, kills",
+        ],
+    );
+}
+
+#[test]
+fn wrong_kinds_of_values_are_told() {
+    check_line(
+        "pkce = \"supported\"",
+        "pkce = \"suported\"",
+        &["v.toml:6: `pkce` can't be \"suported\"; did you mean \"supported\"?"],
+    );
+    check_line(
+        "loopback_ip = true",
+        "loopback_ip = \"yes\"",
+        &[
+            "v.toml:13: `redirect.loopback_ip` has the wrong kind of value; write: `true` or `false`",
+        ],
+    );
+    check_line(
+        "rotation = \"keeps\"",
+        "rotation = \"keeps\"\nidle = \"a while\"\nlifetime = 45",
+        &[
+            "v.toml:55: `refresh.idle` has the wrong kind of value; write a whole number and a \
+             unit, such as 30s, 5m, 24h or 45d",
+            "v.toml:56: `refresh.lifetime` has the wrong kind of value; write a whole number and a \
+             unit, such as 30s, 5m, 24h or 45d",
+        ],
+    );
+    check_line(
+        "verdict = \"grant_refused\"",
+        "verdict = \"granted\"",
+        &[
+            "v.toml:57: `errors.verdict` can't be \"granted\"; write one of: throttled, unavailable, \
+           ambiguous, grant_refused, client_refused, misconfigured, nonsense",
+        ],
+    );
+}
+
+#[test]
+fn what_isnt_toml_is_told() {
+    check_line(
+        "name = \"Vendor\"",
+        "name = Vendor",
+        &[
+            "v.toml:3: this is not TOML: string values must be quoted, expected literal string; see \
+           https://toml.io for how to write it",
+        ],
+    );
+}
+
+#[test]
+fn ids_are_safe_to_type() {
+    check_line(
+        "id = \"vendor\"",
+        "id = \"Ven dor\"",
+        &[
+            "v.toml:2: id \"Ven dor\" can't be typed safely; use 1 to 64 lower-case letters, digits \
+           and `-`",
+        ],
+    );
+    check_line(
+        "id = \"vendor\"",
+        "id = \"show\"",
+        &[
+            "v.toml:2: id \"show\" is a word of the command line; choose another than list, show, \
+           check, try",
+        ],
+    );
+    check_line(
+        "schema = 1",
+        "schema = 2",
+        &["v.toml:1: schema 2 is not known; write schema = 1; a newer file needs a newer Indicia"],
+    );
+}
+
+#[test]
+fn templates_name_declared_inputs_and_https() {
+    check_line(
+        "https://{shop}.vendor.example/token",
+        "https://{shp}.vendor.example/token",
+        &["v.toml:43: there is no input \"shp\"; did you mean {shop}?"],
+    );
+    check_line(
+        "https://{shop}.vendor.example/token",
+        "http://vendor.example/token",
+        &[
+            "v.toml:43: \"http://vendor.example/token\" is not an https address; write https://; \
+           http:// is for 127.0.0.1 in a file with loopback_http = true",
+        ],
+    );
+    check_line(
+        "https://{shop}.vendor.example/token",
+        "https://{shop.host}/token",
+        &[
+            "v.toml:43: not every row of \"shop\" has \"host\"; add it to each row of the input's \
+           table",
+        ],
+    );
+    check_line(
+        "surface = \"API\"",
+        "surface = \"API\"\nloopback_http = true\nends = { \"http://x\" = \"2026-02-30\" }",
+        &["v.toml:6: \"2026-02-30\" is not a day; write a day as YYYY-MM-DD"],
+    );
+}
+
+#[test]
+fn a_stranger_cant_choose_a_host() {
+    let rule = "let it be followed by a domain written out (`.example.com`), take it from a table, \
+                or have it typed in for the client";
+    let told = format!("v.toml:43: input \"shop\" could send this to any host; {rule}");
+    for host in [
+        "{shop}",
+        "login.{shop}",
+        "{shop}.com",
+        "{shop}vendor.example",
+        "{shop}:443",
+    ] {
+        check_line(
+            "https://{shop}.vendor.example/token",
+            &format!("https://{host}/token"),
+            &[&told],
+        );
+    }
+    for pattern in [
+        "https://.*",
+        "https://.*\\.vendor\\.example/",
+        "https://[^/]+\\.vendor\\.example/",
+        "https://[a-z./]+\\.vendor\\.example/",
+        "https://[a-z]+/",
+        "https://[a-z]+\\.example",
+        "https://a\\.vendor\\.example|https://evil\\.example",
+        "https://\\S+\\.vendor\\.example/",
+        "http://[a-z]+\\.vendor\\.example/",
+    ] {
+        let api = format!("base_member = \"url\"\nbase_pattern = '{pattern}'\n");
+        let text = GOOD.replace("base = \"https://api.vendor.example\"\n", &api);
+        let errors = read("v.toml", &text).err().unwrap_or_default();
+        assert_eq!(errors.len(), 1, "{pattern}: {errors:?}");
+        assert_eq!(errors[0].line, 64, "{pattern}");
+    }
+}
+
+#[test]
+fn inputs_have_strict_patterns() {
+    check_line(
+        "pattern = '[a-z]{3,9}'\n",
+        "",
+        &[
+            "v.toml:32: input \"shop\" would take any text; add a `pattern` or a `table`",
+            "v.toml:35: example \"acme\" is refused by its own rule; correct the example, or the rule",
+        ],
+    );
+    check_line(
+        "example = \"acme\"",
+        "example = \"Acme\"",
+        &[
+            "v.toml:36: example \"Acme\" is refused by its own rule; correct the example, or the rule",
+        ],
+    );
+    let text = GOOD.replace("[a-z]{3,9}", "a)|(b");
+    let errors = read("v.toml", &text).err().unwrap_or_default();
+    assert!(
+        errors[0]
+            .to_string()
+            .starts_with("v.toml:35: pattern \"a)|(b\" is not a regular")
+    );
+}
+
+#[test]
+fn the_protocols_parameters_are_the_protocols() {
+    check_line(
+        "[authorize]\n",
+        "[authorize]\nparams = { state = \"1\", scope = \"x\" }\n",
+        &[
+            "v.toml:40: parameter \"scope\" is the protocol's own; take it out: it's sent where it \
+             belongs",
+            "v.toml:40: parameter \"state\" is the protocol's own; take it out: it's sent where it \
+             belongs",
+        ],
+    );
+}
+
+#[test]
+fn an_example_proves_its_row() {
+    check_line(
+        r#"body = '{"error":"gone"}'"#,
+        r#"body = '{"error":"went"}'"#,
+        &[
+            "v.toml:60: the example isn't matched by its own row; correct the row or the example, or \
+           put the narrower row first",
+        ],
+    );
+    check_line(
+        r#"body = '{"error":"gone"}'"#,
+        r#"body = '{"access_token":"x","token_type":"Bearer"}'"#,
+        &[
+            "v.toml:60: the example isn't matched by its own row; correct the row or the example, or \
+           put the narrower row first",
+        ],
+    );
+    check_line(
+        "[api]\n",
+        "[[errors]]\nverdict = \"throttled\"\nfields = { error = \"gone\" }\nmeaning = \"-\"\n\
+         example = { status = 400, body = '{\"error\":\"gone\"}' }\n\n[api]\n",
+        &[
+            "v.toml:66: the example is taken by row 1 before this one; correct the row or the \
+           example, or put the narrower row first",
+        ],
+    );
+}
+
+#[test]
+fn authors_are_told_what_is_missing() {
+    check_line(
+        "pkce = \"verified\"\n",
+        "pkcd = \"verified\"\n",
+        &[
+            "v.toml:20: nothing says how sure \"pkce\" is; add \"pkce\" = \"verified\" or \
+             \"unverified\"",
+            "v.toml:22: \"pkcd\" decides nothing; did you mean \"pkce\"?",
+        ],
+    );
+    check_line(
+        "\"refresh.rotation\" = \"verified\"",
+        "\"refresh.rotation\" = \"unverified\"",
+        &[
+            "v.toml:1: nobody knows the rotation, and one way is played; add rotation_variants = \
+             [\"keeps\", \"rotates\"] under [sandbox]",
+            "v.toml:54: an unverified \"keeps\" counts as \"may\"; write \"may\", or verify it: a \
+             wrong \"keeps\" loses grants",
+        ],
+    );
+    check_line(
+        "always = [\"me\"]",
+        "always = [\"mee\"]",
+        &["v.toml:49: scope \"mee\" isn't known; did you mean \"me\"?"],
+    );
+    check_line(
+        "\"contacts.read\" =",
+        "\"contact.read\" =",
+        &["v.toml:51: there is no capability \"contact.read\"; did you mean \"contacts.read\"?"],
+    );
+    check_line(
+        "base = \"https://api.vendor.example\"",
+        "base = \"https://api.vendor.example\"\nprobe = { url = \"/me\", account_id = \"id\" }",
+        &["v.toml:64: nothing says what \"/me\" answers; add [sandbox.api_answers.\"/me\"]"],
+    );
+    check_line(
+        "read = \"2026-11-24\"",
+        "read = \"24.11.2026\"",
+        &["v.toml:18: \"24.11.2026\" is not a day; write a day as YYYY-MM-DD"],
+    );
+}
+
+#[test]
+fn what_cant_be_sent_isnt_read() {
+    check_line(
+        "[token]\n",
+        "[token]\nauth = \"private-key-jwt\"\n",
+        &[
+            "v.toml:43: private-key-jwt can't be sent yet; use basic, basic-raw, body, query, none or \
+           omit",
+        ],
+    );
+    check_line(
+        "by_hand = \"The owner removes the app.\"\n",
+        "",
+        &[
+            "v.toml:45: nothing says how a grant is taken back; add `url`, or say in `by_hand` what \
+           the account's owner does",
+        ],
+    );
+    check_line(
+        "rotation = \"keeps\"\n",
+        "",
+        &[
+            "v.toml:53: nothing says whether a refresh token rotates; add [refresh] with `rotation` \
+           (\"may\" where nobody knows), or `none = true`",
+        ],
+    );
+    let errors = read("v.toml", &"#".repeat(FILE_BYTES_MAX + 1))
+        .err()
+        .unwrap();
+    assert!(
+        errors[0]
+            .to_string()
+            .starts_with("v.toml:1: the file is larger than 256 KiB")
+    );
+}
+
+/// Words of service files, to be put together wrongly.
+fn scraps() -> impl Strategy<Value = String> {
+    let lines: Vec<&str> = GOOD.lines().collect();
+    prop::collection::vec(prop::sample::select(lines), 0..40).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #[test]
+    fn reading_never_panics(text in prop_oneof![".{0,200}", scraps()]) {
+        if let Err(errors) = read("v.toml", &text) {
+            prop_assert!(!errors.is_empty());
+            let lines = text.lines().count().max(1) + 1;
+            prop_assert!(errors.iter().all(|e| (1..=lines).contains(&e.line)));
+        }
+    }
+
+    #[test]
+    fn a_shipped_file_with_a_bite_taken_out_never_panics(which in 0..8usize, at in 0..4000usize, length in 1..80usize) {
+        let id = Catalogue::shipped().ids()[which].clone();
+        let text: Vec<char> = Catalogue::shipped_text(&id).unwrap().chars().collect();
+        let at = at.min(text.len());
+        let end = (at + length).min(text.len());
+        let bitten: String = text[..at].iter().chain(&text[end..]).collect();
+        let _ = check("v.toml", &bitten);
+    }
+}
