@@ -8,9 +8,11 @@
 pub mod chain;
 pub mod conformance;
 mod memory;
+mod sqlite;
 
 pub use memory::{CommitRecord, Memory};
+pub use sqlite::{Options, Sqlite};
 
 /// Of so many versions of a grant, at least, the tokens are found by their fingerprints; what is in
 /// use is always found.
-const FINGERPRINT_VERSIONS_MAX: u64 = 20;
+const FINGERPRINT_VERSIONS_MAX: u64 = 10;

@@ -138,6 +138,7 @@ impl State {
     }
 
     pub(super) fn add_flow(&mut self, row: FlowRow) -> Result<(), StoreError> {
+        self.needs_client(&row.client)?;
         if self.flows.contains_key(&row.state_hash) {
             return Err(failed("a flow of this state is there already"));
         }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use indicia_broker::model::HolderId;
 use indicia_broker::ports::Store;
-use indicia_store::Memory;
 use indicia_store::conformance::{ManualClock, Subject, cases};
+use indicia_store::{Memory, Options, Sqlite};
+use tempfile::TempDir;
 
 struct MemorySubject {
     memory: Memory,
@@ -43,6 +44,42 @@ impl Subject for MemorySubject {
     }
 }
 
+/// A store in a home of its own; each handle is opened anew, as another process would.
+struct SqliteSubject {
+    folder: TempDir,
+    clock: Arc<ManualClock>,
+}
+
+impl SqliteSubject {
+    fn subject() -> Arc<dyn Subject> {
+        Arc::new(Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: ManualClock::new(),
+        })
+    }
+}
+
+impl Subject for SqliteSubject {
+    fn handle(&self) -> Arc<dyn Store> {
+        let home = self.folder.path().join("home");
+        let options = Options {
+            create: true,
+            ..Options::default()
+        };
+        Sqlite::open(&home, Arc::clone(&self.clock) as _, &options).unwrap()
+    }
+
+    fn kill(&self, holder: Arc<dyn Store>) {
+        // Its locks fall as they do with a process.
+        assert_eq!(Arc::strong_count(&holder), 1);
+        drop(holder);
+    }
+
+    fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+}
+
 /// Runs every case on a new subject.
 fn conforms(make: impl Fn() -> Arc<dyn Subject>) {
     for case in cases() {
@@ -57,4 +94,9 @@ fn conforms(make: impl Fn() -> Arc<dyn Subject>) {
 #[test]
 fn memory_conforms() {
     conforms(MemorySubject::subject);
+}
+
+#[test]
+fn sqlite_conforms() {
+    conforms(SqliteSubject::subject);
 }

@@ -1,0 +1,228 @@
+//! Connections in SQLite: small rows, found by id, client, grant and label.
+
+use std::collections::BTreeMap;
+
+use indicia_broker::model::{ClientId, ConnectionId, ConnectionRow, Event, GrantId, GrantRow};
+use indicia_broker::ports::{ConnectOutcome, ConnectionFilter};
+use indicia_oauth::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+use super::clients;
+use super::events::append;
+use super::failure::Failure;
+use super::grants::{self, GRANT_COLUMNS, GRANT_COLUMNS_COUNT, id, number_of};
+
+pub(super) fn connect(
+    conn: &Connection,
+    connection: &ConnectionRow,
+    grant: &GrantRow,
+    events: &[Event],
+) -> Result<ConnectOutcome, Failure> {
+    if is_there(conn, &connection.id)? {
+        return Ok(ConnectOutcome::IdTaken);
+    }
+    needs_client(conn, &connection.client)?;
+    if number_of(conn, &grant.id)?.is_some() {
+        return Err(Failure::Conflict("a grant of this id is there already"));
+    }
+    let grant_no = grants::add(conn, grant)?;
+    add(conn, connection, grant_no)?;
+    append(conn, events)?;
+    Ok(ConnectOutcome::Done)
+}
+
+pub(super) fn join(
+    conn: &Connection,
+    connection: &ConnectionRow,
+    events: &[Event],
+) -> Result<ConnectOutcome, Failure> {
+    if is_there(conn, &connection.id)? {
+        return Ok(ConnectOutcome::IdTaken);
+    }
+    needs_client(conn, &connection.client)?;
+    add(conn, connection, needed_grant(conn, &connection.grant)?)?;
+    append(conn, events)?;
+    Ok(ConnectOutcome::Done)
+}
+
+pub(super) fn update_connection(
+    conn: &Connection,
+    new: &ConnectionRow,
+    events: &[Event],
+) -> Result<bool, Failure> {
+    let Some(old_no) = grant_no_of(conn, &new.id)? else {
+        return Ok(false);
+    };
+    let grant_no = needed_grant(conn, &new.grant)?;
+    remove_labels(conn, &new.id)?;
+    let mut update = conn.prepare_cached(
+        "UPDATE connections SET grant_no = ?, labels = ?, updated_at = ? WHERE id = ?",
+    )?;
+    let labels = serde_json::to_string(&new.labels)?;
+    update.execute(params![
+        grant_no,
+        labels,
+        new.updated_at.as_millis(),
+        new.id.as_str()
+    ])?;
+    add_labels(conn, new)?;
+    drop_unused(conn, old_no)?;
+    append(conn, events)?;
+    Ok(true)
+}
+
+pub(super) fn forget(
+    conn: &Connection,
+    id: &ConnectionId,
+    events: &[Event],
+) -> Result<bool, Failure> {
+    let Some(grant_no) = grant_no_of(conn, id)? else {
+        return Ok(false);
+    };
+    remove_labels(conn, id)?;
+    conn.prepare_cached("DELETE FROM connections WHERE id = ?")?
+        .execute([id.as_str()])?;
+    drop_unused(conn, grant_no)?;
+    append(conn, events)?;
+    Ok(true)
+}
+
+pub(super) fn connection(
+    conn: &Connection,
+    id: &ConnectionId,
+) -> Result<Option<(ConnectionRow, GrantRow)>, Failure> {
+    let mut query = conn.prepare_cached(&select("c.id = ?"))?;
+    let mut rows = query.query([id.as_str()])?;
+    rows.next()?.map(read).transpose()
+}
+
+pub(super) fn connections(
+    conn: &Connection,
+    filter: &ConnectionFilter,
+    after: Option<&ConnectionId>,
+    limit: usize,
+) -> Result<Vec<(ConnectionRow, GrantRow)>, Failure> {
+    let mut conditions = vec!["c.id > ?"];
+    let mut values = vec![text(after.map_or("", ConnectionId::as_str))];
+    if let Some(client) = &filter.client {
+        conditions.push("c.client = ?");
+        values.push(text(client.as_str()));
+    }
+    if let Some(clients) = &filter.clients {
+        conditions.push("c.client IN (SELECT value FROM json_each(?))");
+        values.push(Value::Text(serde_json::to_string(clients)?));
+    }
+    if let Some((key, value)) = &filter.label {
+        conditions.push("c.id IN (SELECT connection FROM labels WHERE key = ? AND value = ?)");
+        values.extend([text(key), text(value)]);
+    }
+    if let Some(grant) = &filter.grant {
+        conditions.push("c.grant_no = (SELECT no FROM grants WHERE id = ?)");
+        values.push(text(grant.as_str()));
+    }
+    values.push(Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
+    let sql = select(&conditions.join(" AND ")) + " ORDER BY c.id LIMIT ?";
+    let mut query = conn.prepare_cached(&sql)?;
+    let mut rows = query.query(params_from_iter(values))?;
+    let mut found = vec![];
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn select(conditions: &str) -> String {
+    format!(
+        "SELECT {GRANT_COLUMNS}, c.id, c.client, c.labels, c.created_at, c.updated_at
+         FROM connections c JOIN grants g ON g.no = c.grant_no JOIN token_sets t ON t.no = g.no
+         WHERE {conditions}"
+    )
+}
+
+fn read(row: &Row<'_>) -> Result<(ConnectionRow, GrantRow), Failure> {
+    let grant = grants::read(row)?.row;
+    let column = |n| GRANT_COLUMNS_COUNT + n;
+    let labels: BTreeMap<String, String> = serde_json::from_str(row.get_ref(column(2))?.as_str()?)?;
+    let connection = ConnectionRow {
+        id: id(row.get_ref(column(0))?.as_str()?, ConnectionId::new)?,
+        client: id(row.get_ref(column(1))?.as_str()?, ClientId::new)?,
+        grant: grant.id.clone(),
+        labels,
+        created_at: Timestamp::from_millis(row.get(column(3))?),
+        updated_at: Timestamp::from_millis(row.get(column(4))?),
+    };
+    Ok((connection, grant))
+}
+
+fn is_there(conn: &Connection, id: &ConnectionId) -> Result<bool, Failure> {
+    Ok(grant_no_of(conn, id)?.is_some())
+}
+
+fn grant_no_of(conn: &Connection, id: &ConnectionId) -> Result<Option<i64>, Failure> {
+    let mut query = conn.prepare_cached("SELECT grant_no FROM connections WHERE id = ?")?;
+    Ok(query
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()?)
+}
+
+fn needs_client(conn: &Connection, id: &ClientId) -> Result<(), Failure> {
+    match clients::is_there(conn, id)? {
+        true => Ok(()),
+        false => Err(Failure::Conflict("the client is gone")),
+    }
+}
+
+fn needed_grant(conn: &Connection, id: &GrantId) -> Result<i64, Failure> {
+    number_of(conn, id)?.ok_or(Failure::Conflict("the grant is gone"))
+}
+
+fn add(conn: &Connection, row: &ConnectionRow, grant_no: i64) -> Result<(), Failure> {
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO connections (id, client, grant_no, labels, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )?;
+    insert.execute(params![
+        row.id.as_str(),
+        row.client.as_str(),
+        grant_no,
+        serde_json::to_string(&row.labels)?,
+        row.created_at.as_millis(),
+        row.updated_at.as_millis(),
+    ])?;
+    add_labels(conn, row)
+}
+
+fn add_labels(conn: &Connection, row: &ConnectionRow) -> Result<(), Failure> {
+    let mut insert =
+        conn.prepare_cached("INSERT INTO labels (key, value, connection) VALUES (?, ?, ?)")?;
+    for (key, value) in &row.labels {
+        insert.execute([key, value, row.id.as_str()])?;
+    }
+    Ok(())
+}
+
+/// Which labels it has is read from its row, as the table of labels has no index by connection.
+fn remove_labels(conn: &Connection, id: &ConnectionId) -> Result<(), Failure> {
+    let mut query = conn.prepare_cached("SELECT labels FROM connections WHERE id = ?")?;
+    let text: String = query.query_row([id.as_str()], |row| row.get(0))?;
+    let labels: BTreeMap<String, String> = serde_json::from_str(&text)?;
+    let mut delete =
+        conn.prepare_cached("DELETE FROM labels WHERE key = ? AND value = ? AND connection = ?")?;
+    for (key, value) in &labels {
+        delete.execute([key, value, id.as_str()])?;
+    }
+    Ok(())
+}
+
+fn drop_unused(conn: &Connection, grant_no: i64) -> Result<(), Failure> {
+    let mut query = conn.prepare_cached("SELECT 1 FROM connections WHERE grant_no = ?")?;
+    match query.exists([grant_no])? {
+        true => Ok(()),
+        false => grants::remove(conn, grant_no),
+    }
+}

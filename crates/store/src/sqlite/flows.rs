@@ -1,0 +1,85 @@
+//! Pending flows in SQLite. What changes (used, by which journal) stands in columns; the rest is
+//! frozen when a flow starts, and is JSON.
+
+use indicia_broker::model::{FlowRow, JournalId, TakenFlow};
+use indicia_oauth::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::clients::{is_there, sealed};
+use super::failure::Failure;
+use super::grants::id;
+
+pub(super) fn add_flow(conn: &Connection, row: &FlowRow) -> Result<(), Failure> {
+    if !is_there(conn, &row.client)? {
+        return Err(Failure::Conflict("the client is gone"));
+    }
+    let mut body = row.clone();
+    body.sealed.bytes.clear();
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO flows
+           (state_hash, client, expires_at, used_at, journal, data_key, sealed, body)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )?;
+    let added = insert.execute(params![
+        row.state_hash,
+        row.client.as_str(),
+        row.expires_at.as_millis(),
+        row.used_at.map(Timestamp::as_millis),
+        row.journal.as_ref().map(JournalId::as_str),
+        row.sealed.key.0,
+        row.sealed.bytes,
+        serde_json::to_string(&body)?,
+    ])?;
+    match added {
+        1 => Ok(()),
+        _ => Err(Failure::Conflict("a flow of this state is there already")),
+    }
+}
+
+pub(super) fn flow(conn: &Connection, state_hash: &str) -> Result<Option<FlowRow>, Failure> {
+    let mut query = conn.prepare_cached(
+        "SELECT used_at, journal, data_key, sealed, body FROM flows WHERE state_hash = ?",
+    )?;
+    let found = query.query_row([state_hash], |row| {
+        let used_at: Option<i64> = row.get(0)?;
+        let journal: Option<String> = row.get(1)?;
+        Ok((used_at, journal, sealed(row, 2)?, row.get::<_, String>(4)?))
+    });
+    let Some((used_at, journal, sealed, body)) = found.optional()? else {
+        return Ok(None);
+    };
+    let mut row: FlowRow = serde_json::from_str(&body)?;
+    row.used_at = used_at.map(Timestamp::from_millis);
+    row.journal = journal.map(|text| id(&text, JournalId::new)).transpose()?;
+    row.sealed = sealed;
+    Ok(Some(row))
+}
+
+pub(super) fn take_flow(
+    conn: &Connection,
+    state_hash: &str,
+    journal: &JournalId,
+    now: Timestamp,
+) -> Result<TakenFlow, Failure> {
+    let Some(mut row) = flow(conn, state_hash)? else {
+        return Ok(TakenFlow::Unknown);
+    };
+    if let Some(used_at) = row.used_at {
+        return Ok(TakenFlow::Used(used_at));
+    }
+    if row.expires_at <= now {
+        return Ok(TakenFlow::Expired(row.expires_at));
+    }
+    let mut mark =
+        conn.prepare_cached("UPDATE flows SET used_at = ?, journal = ? WHERE state_hash = ?")?;
+    mark.execute(params![now.as_millis(), journal.as_str(), state_hash])?;
+    row.used_at = Some(now);
+    row.journal = Some(journal.clone());
+    Ok(TakenFlow::Taken(Box::new(row)))
+}
+
+pub(super) fn remove_flow(conn: &Connection, state_hash: &str) -> Result<(), Failure> {
+    conn.prepare_cached("DELETE FROM flows WHERE state_hash = ?")?
+        .execute([state_hash])?;
+    Ok(())
+}

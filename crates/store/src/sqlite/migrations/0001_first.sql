@@ -1,0 +1,130 @@
+-- All that can't be added later. Hot columns (lease, intent, due time) stand apart from what is big
+-- (sealed tokens): a claim or an intent then rewrites a few full pages, not one per grant.
+-- Times are Unix milliseconds; `lease_until` counts from boot.
+
+CREATE TABLE store (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  id TEXT NOT NULL,
+  place TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  change_number INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE data_keys (
+  id INTEGER PRIMARY KEY,
+  wrapped BLOB NOT NULL,
+  created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE clients (
+  id TEXT PRIMARY KEY,
+  revision INTEGER NOT NULL,
+  body TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- `n` is the secret version.
+CREATE TABLE client_secrets (
+  client TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  data_key INTEGER NOT NULL,
+  sealed BLOB NOT NULL,
+  PRIMARY KEY (client, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE flows (
+  state_hash TEXT PRIMARY KEY,
+  client TEXT NOT NULL,
+  expires_at INTEGER NOT NULL,
+  used_at INTEGER,
+  journal TEXT,
+  data_key INTEGER NOT NULL,
+  sealed BLOB NOT NULL,
+  body TEXT NOT NULL
+) STRICT;
+CREATE INDEX flows_of_client ON flows (client);
+
+-- `lease_no` counts claims and never falls; there is a lease while `lease_holder` is set.
+CREATE TABLE grants (
+  no INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  client TEXT NOT NULL,
+  account_id TEXT,
+  life TEXT NOT NULL,
+  rotation_owner TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  next_at INTEGER,
+  lease_no INTEGER NOT NULL,
+  lease_holder TEXT,
+  lease_until INTEGER,
+  intent_at INTEGER,
+  intent_version INTEGER,
+  intent_fingerprint BLOB,
+  intent_journal TEXT,
+  intent_lease_no INTEGER,
+  intent_sends INTEGER
+) STRICT;
+-- A claim moves a grant from the first to the second: due work never walks over what is in work.
+CREATE INDEX grants_due ON grants (next_at, id)
+  WHERE lease_holder IS NULL AND next_at IS NOT NULL;
+CREATE INDEX grants_leased ON grants (next_at, id)
+  WHERE lease_holder IS NOT NULL AND next_at IS NOT NULL;
+CREATE INDEX grants_spending ON grants (id) WHERE intent_at IS NOT NULL;
+CREATE INDEX grants_of_account ON grants (client, account_id) WHERE account_id IS NOT NULL;
+
+CREATE TABLE token_sets (
+  no INTEGER PRIMARY KEY,
+  data_key INTEGER NOT NULL,
+  sealed BLOB NOT NULL,
+  facts TEXT NOT NULL,
+  state TEXT NOT NULL,
+  rest TEXT NOT NULL
+) STRICT;
+
+-- A ring of slots per grant, so that it stays small; the first 16 bytes tell fingerprints apart.
+CREATE TABLE token_fingerprints (
+  grant_no INTEGER NOT NULL,
+  slot INTEGER NOT NULL,
+  fingerprint BLOB NOT NULL,
+  PRIMARY KEY (grant_no, slot)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX token_fingerprints_found ON token_fingerprints (fingerprint);
+
+CREATE TABLE connections (
+  id TEXT PRIMARY KEY,
+  client TEXT NOT NULL,
+  grant_no INTEGER NOT NULL,
+  labels TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX connections_of_client ON connections (client, id);
+CREATE INDEX connections_of_grant ON connections (grant_no, id);
+
+CREATE TABLE labels (
+  key TEXT NOT NULL,
+  value TEXT NOT NULL,
+  connection TEXT NOT NULL,
+  PRIMARY KEY (key, value, connection)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE revocations (
+  id TEXT PRIMARY KEY,
+  revision INTEGER NOT NULL,
+  next_at INTEGER,
+  body TEXT NOT NULL
+) STRICT;
+CREATE INDEX revocations_due ON revocations (next_at, id) WHERE next_at IS NOT NULL;
+
+CREATE TABLE revocation_items (
+  revocation TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  data_key INTEGER NOT NULL,
+  sealed BLOB NOT NULL,
+  PRIMARY KEY (revocation, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY,
+  hash BLOB NOT NULL,
+  body TEXT NOT NULL
+) STRICT;

@@ -1,0 +1,307 @@
+//! The port, method by method: which of them read, which write, and what the writing thread is
+//! handed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use indicia_broker::model::{
+    ClientId, ClientRow, ConnectionId, ConnectionRow, Event, EventRow, FlowRow, GrantId, GrantRow,
+    GrantState, HolderId, Intent, JournalId, RevocationRow, TakenFlow,
+};
+use indicia_broker::ports::{
+    ClaimOutcome, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens, Settlement, Store,
+    StoreError, StoreIdentity,
+};
+use indicia_broker::vault::{DataKeyRow, Fingerprint};
+use indicia_oauth::Timestamp;
+
+use super::{Sqlite, clients, connections, events, flows, grants, home, leases, revocations};
+
+#[async_trait]
+impl Store for Sqlite {
+    fn holder(&self) -> HolderId {
+        self.holder.id().clone()
+    }
+
+    async fn identity(&self) -> Result<StoreIdentity, StoreError> {
+        let found = self.read(|conn| {
+            let query = "SELECT id, place FROM store";
+            let (id, place_then) =
+                conn.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(Some(StoreIdentity {
+                id,
+                place_then,
+                place_now: home::place(&self.db)?,
+            }))
+        })?;
+        found.ok_or_else(|| self.missing())
+    }
+
+    async fn change_number(&self) -> Result<u64, StoreError> {
+        self.read(|conn| {
+            let mut query = conn.prepare_cached("SELECT change_number FROM store")?;
+            Ok(query.query_row([], |row| row.get(0))?)
+        })
+    }
+
+    async fn data_keys(&self) -> Result<Vec<DataKeyRow>, StoreError> {
+        self.read(clients::data_keys)
+    }
+
+    async fn add_data_key(&self, row: DataKeyRow) -> Result<bool, StoreError> {
+        self.write(move |conn| clients::add_data_key(conn, &row))
+            .await
+    }
+
+    async fn add_client(&self, row: ClientRow, events: Vec<Event>) -> Result<bool, StoreError> {
+        self.write(move |conn| clients::add_client(conn, &row, &events))
+            .await
+    }
+
+    async fn client(&self, id: &ClientId) -> Result<Option<ClientRow>, StoreError> {
+        self.read(|conn| clients::client(conn, id))
+    }
+
+    async fn clients(&self) -> Result<Vec<ClientRow>, StoreError> {
+        self.read(clients::clients)
+    }
+
+    async fn update_client(&self, row: ClientRow, events: Vec<Event>) -> Result<bool, StoreError> {
+        self.write(move |conn| clients::update_client(conn, &row, &events))
+            .await
+    }
+
+    async fn remove_client(
+        &self,
+        id: &ClientId,
+        events: Vec<Event>,
+    ) -> Result<Option<u64>, StoreError> {
+        let id = id.clone();
+        self.write(move |conn| clients::remove_client(conn, &id, &events))
+            .await
+    }
+
+    async fn add_flow(&self, row: FlowRow) -> Result<(), StoreError> {
+        self.write(move |conn| flows::add_flow(conn, &row)).await
+    }
+
+    async fn take_flow(
+        &self,
+        state_hash: &str,
+        journal: &JournalId,
+        now: Timestamp,
+    ) -> Result<TakenFlow, StoreError> {
+        let (state_hash, journal) = (state_hash.to_owned(), journal.clone());
+        self.write(move |conn| flows::take_flow(conn, &state_hash, &journal, now))
+            .await
+    }
+
+    async fn flow(&self, state_hash: &str) -> Result<Option<FlowRow>, StoreError> {
+        self.read(|conn| flows::flow(conn, state_hash))
+    }
+
+    async fn remove_flow(&self, state_hash: &str) -> Result<(), StoreError> {
+        let state_hash = state_hash.to_owned();
+        self.write(move |conn| flows::remove_flow(conn, &state_hash))
+            .await
+    }
+
+    async fn connect(
+        &self,
+        connection: ConnectionRow,
+        grant: GrantRow,
+        events: Vec<Event>,
+    ) -> Result<ConnectOutcome, StoreError> {
+        self.write(move |conn| connections::connect(conn, &connection, &grant, &events))
+            .await
+    }
+
+    async fn join(
+        &self,
+        connection: ConnectionRow,
+        events: Vec<Event>,
+    ) -> Result<ConnectOutcome, StoreError> {
+        self.write(move |conn| connections::join(conn, &connection, &events))
+            .await
+    }
+
+    async fn update_connection(
+        &self,
+        connection: ConnectionRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |conn| connections::update_connection(conn, &connection, &events))
+            .await
+    }
+
+    async fn connection(
+        &self,
+        id: &ConnectionId,
+    ) -> Result<Option<(ConnectionRow, GrantRow)>, StoreError> {
+        self.read(|conn| connections::connection(conn, id))
+    }
+
+    async fn connections(
+        &self,
+        filter: &ConnectionFilter,
+        after: Option<&ConnectionId>,
+        limit: usize,
+    ) -> Result<Vec<(ConnectionRow, GrantRow)>, StoreError> {
+        self.read(|conn| connections::connections(conn, filter, after, limit))
+    }
+
+    async fn forget(&self, id: &ConnectionId, events: Vec<Event>) -> Result<bool, StoreError> {
+        let id = id.clone();
+        self.write(move |conn| connections::forget(conn, &id, &events))
+            .await
+    }
+
+    async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError> {
+        self.read(|conn| Ok(grants::grant(conn, id)?.map(|held| held.row)))
+    }
+
+    async fn grant_of_account(
+        &self,
+        client: &ClientId,
+        account_id: &str,
+    ) -> Result<Option<GrantRow>, StoreError> {
+        self.read(|conn| grants::grant_of_account(conn, client, account_id))
+    }
+
+    async fn grants_by_fingerprint(
+        &self,
+        fingerprint: &Fingerprint,
+    ) -> Result<Vec<GrantRow>, StoreError> {
+        self.read(|conn| grants::grants_by_fingerprint(conn, fingerprint))
+    }
+
+    async fn claim(&self, grant: &GrantId, lease: Duration) -> Result<ClaimOutcome, StoreError> {
+        if !self.is_there() {
+            return Err(self.missing());
+        }
+        self.holder
+            .hold()
+            .map_err(|failure| failure.told(&self.db))?;
+        let (grant, us, clock) = (
+            grant.clone(),
+            Arc::clone(&self.holder),
+            Arc::clone(&self.clock),
+        );
+        self.write(move |conn| leases::claim(conn, &grant, lease, &us, clock.boot_millis()))
+            .await
+    }
+
+    async fn renew(
+        &self,
+        grant: &GrantId,
+        lease_no: u64,
+        lease: Duration,
+    ) -> Result<Option<u64>, StoreError> {
+        let (grant, us, clock) = (
+            grant.clone(),
+            Arc::clone(&self.holder),
+            Arc::clone(&self.clock),
+        );
+        self.write(move |conn| {
+            leases::renew(conn, &grant, lease_no, lease, &us, clock.boot_millis())
+        })
+        .await
+    }
+
+    async fn begin(&self, grant: &GrantId, intent: Intent) -> Result<bool, StoreError> {
+        let (grant, us, clock) = (
+            grant.clone(),
+            Arc::clone(&self.holder),
+            Arc::clone(&self.clock),
+        );
+        self.write(move |conn| leases::begin(conn, &grant, &intent, &us, clock.boot_millis()))
+            .await
+    }
+
+    async fn commit(
+        &self,
+        grant: &GrantId,
+        from_version: u64,
+        lease_no: Option<u64>,
+        new: NewTokens,
+        events: Vec<Event>,
+    ) -> Result<CommitOutcome, StoreError> {
+        let grant = grant.clone();
+        self.write(move |conn| {
+            leases::commit(conn, &grant, from_version, lease_no, new.clone(), &events)
+        })
+        .await
+    }
+
+    async fn settle(
+        &self,
+        grant: &GrantId,
+        lease_no: u64,
+        version: u64,
+        change: Settlement,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        let grant = grant.clone();
+        self.write(move |conn| leases::settle(conn, &grant, lease_no, version, &change, &events))
+            .await
+    }
+
+    async fn reject(&self, grant: &GrantId, version: u64) -> Result<bool, StoreError> {
+        let grant = grant.clone();
+        self.write(move |conn| leases::reject(conn, &grant, version))
+            .await
+    }
+
+    async fn release(&self, grant: &GrantId, lease_no: u64) -> Result<(), StoreError> {
+        let grant = grant.clone();
+        self.write(move |conn| leases::release(conn, &grant, lease_no))
+            .await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<GrantId>, StoreError> {
+        let now_ms = self.clock.boot_millis();
+        self.read(|conn| leases::due(conn, now, limit, &self.holder, now_ms))
+    }
+
+    async fn open_intents(&self, limit: usize) -> Result<Vec<GrantId>, StoreError> {
+        self.read(|conn| leases::open_intents(conn, limit))
+    }
+
+    async fn revoke(
+        &self,
+        grants: &[GrantId],
+        state: GrantState,
+        revocation: RevocationRow,
+        events: Vec<Event>,
+    ) -> Result<(), StoreError> {
+        let grants = grants.to_vec();
+        self.write(move |conn| revocations::revoke(conn, &grants, &state, &revocation, &events))
+            .await
+    }
+
+    async fn revocation(&self, id: &str) -> Result<Option<RevocationRow>, StoreError> {
+        self.read(|conn| revocations::revocation(conn, id))
+    }
+
+    async fn revocations_due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RevocationRow>, StoreError> {
+        self.read(|conn| revocations::revocations_due(conn, now, limit))
+    }
+
+    async fn update_revocation(
+        &self,
+        row: RevocationRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |conn| revocations::update_revocation(conn, &row, &events))
+            .await
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<EventRow>, StoreError> {
+        self.read(|conn| events::events(conn, after, limit))
+    }
+}

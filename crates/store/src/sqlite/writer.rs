@@ -1,0 +1,251 @@
+//! The one thread that writes, with group commit: what is waiting goes into one transaction, each
+//! operation in its own savepoint, and is answered after the commit.
+//!
+//! What would surprise: an operation may run more than once. When the transaction of a group is lost
+//! (full disk, I/O error), each of its operations is tried alone, so that one that can't be stored
+//! doesn't take the others with it. Operations are therefore `Fn` and tell only by what they return.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use indicia_broker::ports::{StoreError, StoreErrorKind};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::checkpoint::Checkpointer;
+use super::connection::to_write;
+use super::failure::Failure;
+
+/// Hands operations to the writing thread, which starts with the first.
+pub(super) struct Writer {
+    db: PathBuf,
+    busy_wait: Duration,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    queue: Sender<Box<dyn Work>>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    pub(super) fn new(db: &Path, busy_wait: Duration) -> Self {
+        Self {
+            db: db.to_owned(),
+            busy_wait,
+            running: Mutex::default(),
+        }
+    }
+
+    /// Does `act` in a transaction, and returns what it returned once that is durable.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        act: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let db = self.db.clone();
+        self.send(Box::new(Job {
+            act,
+            db,
+            outcome: None,
+            answer,
+        }))?;
+        // The thread ends in the middle of an operation only by a defect.
+        let lost = StoreError {
+            maybe_done: true,
+            ..gone(&self.db)
+        };
+        answered.await.unwrap_or(Err(lost))
+    }
+
+    fn send(&self, work: Box<dyn Work>) -> Result<(), StoreError> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = match running.as_ref() {
+            Some(running) => &running.queue,
+            None => &running.insert(self.start()?).queue,
+        };
+        let sent = queue.send(work).map_err(|_| gone(&self.db));
+        if sent.is_err() {
+            // The next operation gets a new thread.
+            *running = None;
+        }
+        sent
+    }
+
+    fn start(&self) -> Result<Running, StoreError> {
+        let (queue, waiting) = mpsc::channel();
+        let (db, busy_wait) = (self.db.clone(), self.busy_wait);
+        let thread = thread::Builder::new()
+            .name("indicia-store".to_owned())
+            .spawn(move || work_off(&db, busy_wait, &waiting))
+            .map_err(|error| StoreError {
+                kind: StoreErrorKind::Unavailable,
+                detail: format!("the thread that writes can't be started: {error}"),
+                maybe_done: false,
+            })?;
+        Ok(Running { queue, thread })
+    }
+}
+
+impl Drop for Writer {
+    /// What was sent is still done.
+    fn drop(&mut self) {
+        let running = self
+            .running
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Running { queue, thread }) = running {
+            drop(queue);
+            drop(thread.join());
+        }
+    }
+}
+
+fn gone(db: &Path) -> StoreError {
+    StoreError {
+        kind: StoreErrorKind::Unavailable,
+        detail: format!("the thread that writes {} has ended", db.display()),
+        maybe_done: false,
+    }
+}
+
+/// An operation that waits for its turn.
+trait Work: Send {
+    /// Runs it, maybe again; false when it failed.
+    fn run(&mut self, conn: &Connection) -> bool;
+    /// Tells its caller, given how the transaction went.
+    fn tell(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Job<T, F> {
+    act: F,
+    db: PathBuf,
+    outcome: Option<Result<T, Failure>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: Fn(&Connection) -> Result<T, Failure> + Send> Work for Job<T, F> {
+    fn run(&mut self, conn: &Connection) -> bool {
+        self.outcome.insert((self.act)(conn)).is_ok()
+    }
+
+    fn tell(self: Box<Self>, committed: Result<(), StoreError>) {
+        let told = match (committed, self.outcome) {
+            (_, Some(Err(failure))) => Err(failure.told(&self.db)),
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(Ok(value))) => Ok(value),
+            (Ok(()), None) => Err(gone(&self.db)),
+        };
+        // A caller that has gone away doesn't want to know.
+        drop(self.answer.send(told));
+    }
+}
+
+fn work_off(db: &Path, busy_wait: Duration, waiting: &Receiver<Box<dyn Work>>) {
+    let mut checkpointer = Checkpointer::new(db, busy_wait);
+    let mut writing: Option<Connection> = None;
+    while let Ok(first) = waiting.recv() {
+        let mut group = vec![first];
+        group.extend(waiting.try_iter().take(GROUP_OPERATIONS_MAX - 1));
+        let conn = match writing.take() {
+            Some(conn) => Ok(conn),
+            None => to_write(db, busy_wait),
+        };
+        match conn {
+            Ok(conn) => {
+                let operations = group.len();
+                commit(&conn, db, group);
+                checkpointer.wrote(&conn, operations);
+                writing = Some(conn);
+            }
+            Err(failure) => tell_all(group, &Err(failure.told(db))),
+        }
+    }
+    checkpointer.end(writing.as_ref());
+}
+
+fn tell_all(group: Vec<Box<dyn Work>>, committed: &Result<(), StoreError>) {
+    for work in group {
+        work.tell(committed.clone());
+    }
+}
+
+/// How a transaction went.
+enum Went {
+    /// Durable.
+    Committed,
+    /// It can't be, and trying each alone would change nothing.
+    Refused(StoreError),
+    /// One of its operations took all with it.
+    Lost(StoreError),
+}
+
+fn commit(conn: &Connection, db: &Path, mut group: Vec<Box<dyn Work>>) {
+    match transact(conn, db, &mut group) {
+        Went::Committed => tell_all(group, &Ok(())),
+        Went::Lost(_) if group.len() > 1 => {
+            for work in group {
+                commit(conn, db, vec![work]);
+            }
+        }
+        Went::Refused(error) | Went::Lost(error) => tell_all(group, &Err(error)),
+    }
+}
+
+fn transact(conn: &Connection, db: &Path, group: &mut [Box<dyn Work>]) -> Went {
+    if let Err(failure) = execute(conn, "BEGIN IMMEDIATE") {
+        return Went::Refused(failure.told(db));
+    }
+    let before = conn.total_changes();
+    let went = match run(conn, group) {
+        Err(failure) => Went::Lost(failure.told(db)),
+        Ok(()) => match count_change(conn, before).and_then(|()| execute(conn, "COMMIT")) {
+            Ok(()) => Went::Committed,
+            Err(failure) => match failure.told_of_commit(db) {
+                error if error.maybe_done => Went::Refused(error),
+                error => Went::Lost(error),
+            },
+        },
+    };
+    if !conn.is_autocommit() {
+        // Of a transaction that failed nothing is left, whatever this says.
+        drop(execute(conn, "ROLLBACK"));
+    }
+    went
+}
+
+/// Runs the operations; those that fail leave nothing behind.
+fn run(conn: &Connection, group: &mut [Box<dyn Work>]) -> Result<(), Failure> {
+    for work in group {
+        execute(conn, "SAVEPOINT operation")?;
+        let done = work.run(conn);
+        if conn.is_autocommit() {
+            // SQLite rolled all back. If this was the only one, its own failure is told.
+            return Err(Failure::Conflict("the transaction was lost"));
+        }
+        if !done {
+            execute(conn, "ROLLBACK TO operation")?;
+        }
+        execute(conn, "RELEASE operation")?;
+    }
+    Ok(())
+}
+
+fn count_change(conn: &Connection, before: u64) -> Result<(), Failure> {
+    if conn.total_changes() == before {
+        return Ok(());
+    }
+    execute(conn, "UPDATE store SET change_number = change_number + 1")
+}
+
+fn execute(conn: &Connection, sql: &str) -> Result<(), Failure> {
+    conn.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+/// Larger groups gain nothing: by then the pages to write outweigh the sync that is shared.
+const GROUP_OPERATIONS_MAX: usize = 256;
