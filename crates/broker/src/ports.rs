@@ -177,7 +177,8 @@ pub trait Store: Send + Sync {
         events: Vec<Event>,
     ) -> Result<Option<u64>, StoreError>;
 
-    /// Adds a pending flow.
+    /// Adds a pending flow. An error when one of this state is there, used or not, or its client
+    /// isn't: nothing written.
     async fn add_flow(&self, row: FlowRow) -> Result<(), StoreError>;
 
     /// Takes a pending flow once: exactly one caller gets [`TakenFlow::Taken`]; the row is marked
@@ -195,7 +196,8 @@ pub trait Store: Send + Sync {
     /// Removes a flow: its grant is stored, or it ended long ago.
     async fn remove_flow(&self, state_hash: &str) -> Result<(), StoreError>;
 
-    /// Makes a connection with a grant of its own (version 1).
+    /// Makes a connection with a grant of its own (version 1). An error when the client isn't there,
+    /// or a grant of this id is: nothing written.
     async fn connect(
         &self,
         connection: ConnectionRow,
@@ -203,7 +205,7 @@ pub trait Store: Send + Sync {
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError>;
 
-    /// Makes a connection that joins a grant which is there.
+    /// Makes a connection that joins a grant which is there; an error when it (or the client) isn't.
     async fn join(
         &self,
         connection: ConnectionRow,
@@ -220,7 +222,8 @@ pub trait Store: Send + Sync {
         events: Vec<Event>,
     ) -> Result<bool, StoreError>;
 
-    /// Replaces labels, grant and time of a connection that is there; `false` when it isn't.
+    /// Replaces labels, grant and time of a connection that is there; `false` when it isn't. An error
+    /// when the new grant isn't there. The old one goes when no other connection points to it.
     async fn update_connection(
         &self,
         connection: ConnectionRow,
@@ -254,8 +257,8 @@ pub trait Store: Send + Sync {
         account_id: &str,
     ) -> Result<Option<GrantRow>, StoreError>;
 
-    /// Grants whose access or refresh token (of the current version, or one before it) has this
-    /// fingerprint.
+    /// Grants, by id, whose access or refresh token has this fingerprint: of the current version or,
+    /// at least, of the nine before it.
     async fn grants_by_fingerprint(
         &self,
         fingerprint: &Fingerprint,
@@ -273,7 +276,8 @@ pub trait Store: Send + Sync {
         lease: Duration,
     ) -> Result<Option<u64>, StoreError>;
 
-    /// Writes the intent; `false` when the lease is lost or the version is another one.
+    /// Writes the intent; `false` when the lease is lost or has ended, the version is another one, or
+    /// the grant was revoked.
     async fn begin(&self, grant: &GrantId, intent: Intent) -> Result<bool, StoreError>;
 
     /// Stores a token set as `from_version + 1`, whoever holds the lease: the version is the fence.
@@ -288,7 +292,9 @@ pub trait Store: Send + Sync {
     ) -> Result<CommitOutcome, StoreError>;
 
     /// Records what an outcome left behind, under the lease and at this version, and ends the
-    /// lease. `clear_intent`: the outcome was definite. `false` when the lease or version moved on.
+    /// lease. `clear_intent`: the outcome was definite. `false` when the lease or version moved on; a
+    /// lease whose time has passed is still ours while nobody else claimed. A revoked grant stays as
+    /// it is: `false` too, though the lease ends and the intent is cleared as told.
     async fn settle(
         &self,
         grant: &GrantId,
@@ -308,11 +314,12 @@ pub trait Store: Send + Sync {
     /// proportional to what is due.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<GrantId>, StoreError>;
 
-    /// Grants with an open intent, or all with one of this journal's.
+    /// Grants with an open intent, by id.
     async fn open_intents(&self, limit: usize) -> Result<Vec<GrantId>, StoreError>;
 
-    /// Marks grants as revoked (life, reason; lease and version untouched) and queues their calls, in
-    /// one step.
+    /// Marks grants as revoked and queues their calls, in one step. Of `state` only life and reason
+    /// are taken; the grants are due no more; lease, intent and version are untouched. Grants that
+    /// aren't there are passed over. An error when a revocation of this id is there.
     async fn revoke(
         &self,
         grants: &[GrantId],
