@@ -254,6 +254,35 @@ impl Service {
             .check(value)
     }
 
+    /// Checks a setting that a user gives a client: one that the service knows with a value that it
+    /// may take, or `scopes` (asked for where nothing else is said), each of them known there.
+    pub fn check_setting(&self, name: &str, value: &str) -> Result<(), FillError> {
+        let refused = |rule| {
+            Err(FillError::Refused {
+                name: name.to_owned(),
+                rule,
+            })
+        };
+        if name == SETTING_SCOPES {
+            let split = |letter: char| letter == ' ' || letter == ',';
+            let mut scopes = value.split(split).filter(|scope| !scope.is_empty());
+            let known = |scope: &str| self.scopes.known.iter().any(|known| known.name == scope);
+            return match scopes.find(|scope| !known(scope)) {
+                Some(scope) => refused(format!("scopes that are known there; {scope:?} isn't")),
+                None => Ok(()),
+            };
+        }
+        match self.settings.iter().find(|setting| setting.name == name) {
+            Some(setting) if setting.values.iter().any(|known| known == value) => Ok(()),
+            Some(setting) => refused(format!("one of {}", setting.values.join(", "))),
+            None => {
+                let known = self.settings.iter().map(|setting| setting.name.as_str());
+                let known: Vec<&str> = known.chain([SETTING_SCOPES]).collect();
+                refused(format!("a setting of this service: {}", known.join(", ")))
+            }
+        }
+    }
+
     /// A client's inputs and a connection's together, each checked. A connection can't say what is
     /// the client's to say, unless it says the same.
     pub fn inputs_for(
@@ -504,6 +533,8 @@ const fn client_auth(auth: Auth) -> ClientAuth {
     }
 }
 
+/// Scopes that a client asks for where nothing else is said.
+const SETTING_SCOPES: &str = "scopes";
 const PIN_AUTHORIZE: &str = "endpoint.authorize";
 const PIN_TOKEN: &str = "endpoint.token";
 const PIN_REVOCATION: &str = "endpoint.revocation";

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::schema::{File, InputFile, SCHEMA_VERSION};
 use crate::service::Flow;
-use crate::spelling::{Auth, From, Level};
+use crate::spelling::{Auth, From, Level, Present, Says};
 use crate::template::whole;
 use crate::walk::{Path, nearest};
 
@@ -48,6 +48,7 @@ pub(crate) fn problems(raw: &File) -> Problems {
     endpoints(raw, &mut found);
     refresh(raw, &mut found);
     api(raw, &mut found);
+    errors(raw, &mut found);
     crate::places::problems(raw, &mut found);
     found
 }
@@ -304,6 +305,39 @@ fn refresh(raw: &File, found: &mut Problems) {
             };
             let path = at!["scopes", "capabilities", name];
             found.add(path, format!("there is no capability {name:?}"), fix);
+        }
+    }
+}
+
+fn errors(raw: &File, found: &mut Problems) {
+    let tables = [
+        (at!["errors"], &raw.errors),
+        (at!["api", "errors"], &raw.api.errors),
+    ];
+    for (table, rows) in tables {
+        for (row, file) in rows.iter().enumerate() {
+            let path = || {
+                table
+                    .iter()
+                    .cloned()
+                    .chain([row.to_string()])
+                    .collect::<Path>()
+            };
+            if file
+                .fields
+                .values()
+                .any(|says| *says == Says::Present(Present { present: false }))
+            {
+                let fix = "put the rows of answers that have the field first";
+                found.add(path(), "a row can't match by what isn't there", fix);
+            }
+            if file.fields.is_empty() && file.status.is_empty() && !file.not_json {
+                found.add(
+                    path(),
+                    "this row matches every answer",
+                    "add `status` or `fields`",
+                );
+            }
         }
     }
 }

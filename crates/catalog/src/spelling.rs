@@ -74,7 +74,10 @@ pub(crate) enum Auth {
 
 /// What a field of an error answer must say.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a field must say a text, a list of texts, { contains = \"…\" } or { present = true }"
+)]
 pub(crate) enum Says {
     Exactly(String),
     AnyOf(Vec<String>),
@@ -123,4 +126,51 @@ choices! {
     Capability: "account.read", "contacts.read", "contacts.write", "lists.read", "lists.write",
         "campaigns.read", "campaigns.write", "campaigns.send", "templates.read",
         "templates.write", "reports.read", "webhooks.manage";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    /// The words that serde would take, out of its own complaint.
+    fn taken<T: DeserializeOwned>() -> Vec<String> {
+        let error = serde_json::from_str::<T>("\"?\"")
+            .err()
+            .map(|e| e.to_string());
+        let error = error.unwrap_or_default();
+        let words = error.split('`').skip(3).step_by(2);
+        words.map(str::to_owned).collect()
+    }
+
+    fn same<T: DeserializeOwned + Shaped>(beyond: &[&str]) {
+        let Shape::Choice(words) = T::SHAPE else {
+            panic!("no choice")
+        };
+        let mut taken = taken::<T>();
+        taken.retain(|word| !beyond.contains(&word.as_str()));
+        assert_eq!(taken, words);
+    }
+
+    #[test]
+    fn the_lists_of_words_are_those_that_are_taken() {
+        same::<Flow>(&[]);
+        same::<ClientKind>(&[]);
+        same::<Pkce>(&[]);
+        same::<Rotation>(&[]);
+        same::<TokenKind>(&[]);
+        same::<Kills>(&[]);
+        same::<Omitted>(&[]);
+        same::<Standing>(&[]);
+        same::<Level>(&[]);
+        same::<From>(&[]);
+        same::<MethodName>(&[]);
+        same::<Codec>(&[]);
+        same::<Auth>(&[]);
+        same::<LimitPer>(&[]);
+        same::<ExpiryKind>(&[]);
+        // An error row can't grant.
+        same::<Verdict>(&["granted"]);
+        same::<Capability>(&[]);
+    }
 }

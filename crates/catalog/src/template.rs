@@ -119,7 +119,7 @@ pub enum FillError {
     #[error("input {0:?} is missing")]
     Missing(String),
     /// A value is refused by its pattern or table.
-    #[error("input {name:?} is refused: it must be {rule}")]
+    #[error("{name:?} is refused: it must be {rule}")]
     Refused {
         /// Which input.
         name: String,

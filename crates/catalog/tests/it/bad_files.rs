@@ -317,6 +317,31 @@ fn an_example_proves_its_row() {
 }
 
 #[test]
+fn rows_match_by_something() {
+    check_line(
+        "fields = { error = \"gone\" }",
+        "fields = { error = { present = false } }",
+        &[
+            "v.toml:56: a row can't match by what isn't there; put the rows of answers that have \
+           the field first",
+        ],
+    );
+    check_line(
+        "fields = { error = \"gone\" }\n",
+        "",
+        &["v.toml:56: this row matches every answer; add `status` or `fields`"],
+    );
+    check_line(
+        "fields = { error = \"gone\" }",
+        "fields = { error = 7 }",
+        &[
+            "v.toml:58: a field must say a text, a list of texts, { contains = \"…\" } or { present = \
+           true }; see docs/reference/catalogue.md for what may stand here",
+        ],
+    );
+}
+
+#[test]
 fn authors_are_told_what_is_missing() {
     check_line(
         "pkce = \"verified\"\n",

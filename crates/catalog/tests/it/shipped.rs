@@ -65,7 +65,7 @@ const ROWS: [Row; 8] = [
         BODY,
         Some(BODY),
         Rotation::May,
-        Some(Kills::Account),
+        Some(Kills::Grant),
         "http://localhost:",
     ),
     Row(
@@ -191,6 +191,25 @@ fn a_setting_of_the_application_decides_the_rotation() {
             (rotation, keeps)
         );
         assert_eq!(rule.idle, Some(days(180)));
+    }
+}
+
+#[test]
+fn settings_are_those_of_the_service() {
+    let service = service("constant-contact");
+    for (name, value, taken) in [
+        ("rotation", "long-lived", true),
+        ("rotation", "sometimes", false),
+        ("scopes", "contact_data campaign_data", true),
+        ("scopes", "contact_data,everything", false),
+        ("rotatoin", "rotating", false),
+        ("endpoint.token", "https://evil.example/token", false),
+    ] {
+        assert_eq!(
+            service.check_setting(name, value).is_ok(),
+            taken,
+            "{name}={value}"
+        );
     }
 }
 
