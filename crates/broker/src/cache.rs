@@ -2,7 +2,7 @@
 //! token; no lock is held longer than copying an `Arc`.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::{DefaultHasher, HashMap};
+use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hash as _, Hasher as _};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -22,7 +22,8 @@ pub(crate) struct Ready {
 }
 
 #[expect(clippy::disallowed_types, reason = "looked up, never iterated")]
-type Shard = RwLock<HashMap<String, Arc<Ready>, BuildHasherDefault<DefaultHasher>>>;
+type Shard =
+    RwLock<std::collections::HashMap<String, Arc<Ready>, BuildHasherDefault<DefaultHasher>>>;
 
 /// The cache. Holds at most `entries_max` tokens; a full shard starts anew.
 pub(crate) struct Cache {

@@ -54,9 +54,66 @@ impl Broker {
     /// An unknown service, a refused field (each named), a taken id.
     pub async fn add_client(&self, new: NewClient) -> Result<ClientView, Error> {
         let service = self.service(&new.service)?;
-        let kind = kind_of(&new, &service.client_kinds)?;
-        let client_id = new.client_id.unwrap_or_default();
-        check_credential("client-id", &client_id)?;
+        let kind = self.check_new(&new, &service)?;
+        let id = match &new.id {
+            Some(id) => ClientId::new(id)
+                .map_err(|e| refused("id", e.to_string(), "choose another with --id"))?,
+            None => self.free_client_id(&service.id).await?,
+        };
+        let redirect_uri = match new.redirect_uri {
+            Some(uri) => checked_redirect(&uri)?,
+            None => service
+                .redirect
+                .default_uri(id.as_str(), self.settings.callback_port),
+        };
+        let now = self.ports.clock.now();
+        let secrets = match &new.secret {
+            Some(secret) => {
+                let expires = new.secret_expires_at;
+                vec![self.secret_row(&id, 1, SecretState::Current, secret, expires, None, now)?]
+            }
+            None => Vec::new(),
+        };
+        let row = ClientRow {
+            id: id.clone(),
+            service: service.id.clone(),
+            client_id: new.client_id.unwrap_or_default(),
+            kind,
+            redirect_uri,
+            inputs: new.inputs,
+            settings: new.settings,
+            environment: new.environment,
+            secrets,
+            refused: None,
+            created_at: now,
+            revision: 1,
+        };
+        let event = client_event(&row, EventKind::ClientAdded, now);
+        if self
+            .ports
+            .store
+            .add_client(row.clone(), vec![event])
+            .await?
+        {
+            Ok(view(&row))
+        } else {
+            Err(Error::Conflict {
+                code: "id_taken",
+                detail: format!("there is a client {id} already"),
+                hint: "choose another with --id".into(),
+            })
+        }
+    }
+
+    /// Checks every field; the client's kind.
+    fn check_new(
+        &self,
+        new: &NewClient,
+        service: &indicia_catalog::Service,
+    ) -> Result<ClientKind, Error> {
+        let kind = kind_of(new, &service.client_kinds)?;
+        let client_id = new.client_id.as_deref().unwrap_or_default();
+        check_credential("client-id", client_id)?;
         if client_id.is_empty() {
             let hint = format!(
                 "`indicia services show {}` says where it stands",
@@ -84,56 +141,9 @@ impl Broker {
                 "give the address that `indicia sandbox` shows",
             ));
         }
-        check_settings(&service, &new.settings)?;
-        self.check_inputs(&service, &new.inputs)?;
-        let id = match &new.id {
-            Some(id) => ClientId::new(id)
-                .map_err(|e| refused("id", e.to_string(), "choose another with --id"))?,
-            None => self.free_client_id(&service.id).await?,
-        };
-        let redirect_uri = match new.redirect_uri {
-            Some(uri) => checked_redirect(&uri)?,
-            None => service
-                .redirect
-                .default_uri(id.as_str(), self.settings.callback_port),
-        };
-        let now = self.ports.clock.now();
-        let secrets = match &new.secret {
-            Some(secret) => {
-                let expires = new.secret_expires_at;
-                vec![self.secret_row(&id, 1, SecretState::Current, secret, expires, None, now)?]
-            }
-            None => Vec::new(),
-        };
-        let row = ClientRow {
-            id: id.clone(),
-            service: service.id.clone(),
-            client_id,
-            kind,
-            redirect_uri,
-            inputs: new.inputs,
-            settings: new.settings,
-            environment: new.environment,
-            secrets,
-            refused: None,
-            created_at: now,
-            revision: 1,
-        };
-        let event = client_event(&row, EventKind::ClientAdded, now);
-        if self
-            .ports
-            .store
-            .add_client(row.clone(), vec![event])
-            .await?
-        {
-            Ok(view(&row))
-        } else {
-            Err(Error::Conflict {
-                code: "id_taken",
-                detail: format!("there is a client {id} already"),
-                hint: "choose another with --id".into(),
-            })
-        }
+        check_settings(service, &new.settings)?;
+        self.check_inputs(service, &new.inputs)?;
+        Ok(kind)
     }
 
     fn check_inputs(

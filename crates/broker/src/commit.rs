@@ -20,7 +20,7 @@ use indicia_oauth::{Answer, Dialect, RefreshToken, Request, Timestamp, TokenSet}
 use crate::Broker;
 use crate::decide::Attempt;
 use crate::error::Error;
-use crate::model::{Event, GrantId, GrantRow, GrantState, Intent};
+use crate::model::{Account, Event, GrantId, GrantRow, GrantState, Intent, TokenFacts};
 use crate::outcome::{self, Outcome};
 use crate::ports::{
     ClaimOutcome, CommitOutcome, JournalEntry, NewTokens, Sent, Settlement, SlotNo, StoreError,
@@ -460,16 +460,19 @@ impl Kept {
     }
 }
 
+/// When a token set with these facts is due.
+type DueAt = dyn Fn(&TokenFacts) -> Option<Timestamp> + Send + Sync;
+
 /// What a commit changes besides the token set.
 pub(crate) struct Plan {
     /// What the outcome leaves behind.
     pub(crate) state: GrantState,
     /// When it is due; computed from the facts.
-    pub(crate) next_at: Box<dyn Fn(&crate::model::TokenFacts) -> Option<Timestamp> + Send + Sync>,
+    pub(crate) next_at: Box<DueAt>,
     /// Inputs from now on.
     pub(crate) inputs: std::collections::BTreeMap<String, String>,
     /// Account from now on.
-    pub(crate) account: Option<crate::model::Account>,
+    pub(crate) account: Option<Account>,
     /// Scopes asked for, where they change.
     pub(crate) asked: Option<Vec<String>>,
 }

@@ -1,5 +1,6 @@
 //! What a caller can do about a failure. As few kinds as there are exit statuses; each with a
 //! stable code and a hint. What a service answered is data ([`crate::outcome::Outcome`]), not this.
+#![warn(clippy::wildcard_enum_match_arm)]
 
 use std::time::Duration;
 

@@ -106,11 +106,9 @@ fn refused(refusal: Refusal, kept: bool) -> Outcome {
 
 fn words(refusal: &Refusal) -> String {
     let mut text = format!("status {}", refusal.status);
-    for part in [&refusal.code, &refusal.description] {
-        if let Some(part) = part {
-            text.push_str(", ");
-            text.push_str(part);
-        }
+    for part in [&refusal.code, &refusal.description].into_iter().flatten() {
+        text.push_str(", ");
+        text.push_str(part);
     }
     if let Some(host) = &refusal.location_host {
         text.push_str(", redirect to ");

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::model::{GrantId, Life};
 use crate::outcome::Outcome;
 use crate::ports::{ConnectionFilter, JournalEntry};
-use crate::refresh;
+use crate::prepare;
 
 /// Pauses between tries to store what is only in the journal yet.
 const LATER: [std::time::Duration; 6] = [
@@ -84,15 +84,15 @@ impl Broker {
         report: &mut RecoverReport,
     ) -> Result<(), Error> {
         let names = self.names(grant).await?;
-        match refresh::recover_kept(self, grant).await? {
-            refresh::Kept::Stored => {
+        match prepare::recover_kept(self, grant).await? {
+            prepare::Kept::Stored => {
                 for name in &names {
                     self.cache.evict(name);
                 }
                 report.recovered.extend(names);
             }
-            refresh::Kept::Nothing => {}
-            refresh::Kept::Unreadable(why) => {
+            prepare::Kept::Nothing => {}
+            prepare::Kept::Unreadable(why) => {
                 report
                     .unreadable
                     .extend(names.into_iter().map(|name| (name, why.clone())));
@@ -145,8 +145,8 @@ impl Broker {
             for pause in LATER {
                 tokio::time::sleep(pause).await;
                 if matches!(
-                    refresh::recover_kept(&broker, &grant).await,
-                    Ok(refresh::Kept::Stored)
+                    prepare::recover_kept(&broker, &grant).await,
+                    Ok(prepare::Kept::Stored)
                 ) {
                     return;
                 }

@@ -1,0 +1,182 @@
+//! The service's half of a revocation: the calls that are pending, what they were answered, and the
+//! proof that a token is dead.
+
+use std::collections::BTreeMap;
+
+use indicia_catalog::RevocationRule;
+use indicia_oauth::revocation::{self, Revoked};
+use indicia_oauth::{Credentials, Timestamp};
+
+use crate::Broker;
+use crate::client_gate::Gate;
+use crate::error::Error;
+use crate::model::{Event, EventKind, RevocationItem, RevocationItemState, RevocationRow};
+use crate::ports::Sent;
+use crate::revoke::{PROBE_ITEMS, shown};
+use crate::schedule;
+
+impl Broker {
+    /// Makes the calls that are pending, and writes down what the service answered.
+    pub(crate) async fn call_service(&self, row: RevocationRow) -> Result<RevocationRow, Error> {
+        let mut row = row;
+        let now = self.ports.clock.now();
+        for n in 0..row.items.len() {
+            if row.items[n].state == RevocationItemState::Pending {
+                let number = u32::try_from(n).unwrap_or(u32::MAX);
+                let id = row.id.clone();
+                self.call_item(&id, number, &mut row.items[n], now).await?;
+            }
+        }
+        if row.proof.is_none() {
+            row.proof = self.prove(&mut row).await;
+        }
+        let pending = |i: &&RevocationItem| i.state == RevocationItemState::Pending;
+        let tries = row.items.iter().filter(pending).map(|i| i.tries).max();
+        row.next_at = tries.map(|tries| now.plus(schedule::back_off(tries, None, &row.id)));
+        row.revision += 1;
+        let done = Event {
+            kind: EventKind::RevocationDone,
+            at: now,
+            connection: row.connections.first().cloned(),
+            client: None,
+            grant: row.items.first().map(|i| i.grant.clone()),
+            facts: BTreeMap::from([("revocation".into(), row.id.clone())]),
+        };
+        let events = if row.next_at.is_none() {
+            vec![done]
+        } else {
+            Vec::new()
+        };
+        if self
+            .ports
+            .store
+            .update_revocation(row.clone(), events)
+            .await?
+        {
+            return Ok(row);
+        }
+        // Somebody else tried it meanwhile: theirs is the stored truth.
+        Ok(self.ports.store.revocation(&row.id).await?.unwrap_or(row))
+    }
+
+    async fn call_item(
+        &self,
+        id: &str,
+        n: u32,
+        item: &mut RevocationItem,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        item.tries += 1;
+        item.at = Some(now);
+        let Some(client) = self.ports.store.client(&item.client).await? else {
+            item.state = RevocationItemState::Cannot;
+            item.next_step = Some("its client is gone: end it in the service's settings".into());
+            return Ok(());
+        };
+        let bound = self.bind(client, &item.inputs)?;
+        let Ok(RevocationRule::Call {
+            endpoint,
+            token_param,
+            hint,
+            ..
+        }) = bound.service.revocation(bound.cx())
+        else {
+            item.state = RevocationItemState::Cannot;
+            item.next_step = Some("this service can no longer revoke".into());
+            return Ok(());
+        };
+        let token = item
+            .sealed
+            .as_ref()
+            .and_then(|sealed| self.open_item(id, n, sealed));
+        let Some(token) = token else {
+            item.state = RevocationItemState::Cannot;
+            return Ok(());
+        };
+        let secret = match self.gate(&bound.client, bound.secret_input(), now).await? {
+            Gate::Open(secret) => secret,
+            Gate::Closed(refused) => {
+                item.answer = Some(format!("the service refuses the client ({})", refused.said));
+                return Ok(());
+            }
+        };
+        let credentials = Credentials {
+            client_id: &bound.client.client_id,
+            secret: secret.secret.as_ref(),
+        };
+        let endpoint = bound.at_environment(endpoint);
+        let hint = hint.then_some(item.what.as_str());
+        match revocation::request(&endpoint, &credentials, &token_param, &token, hint) {
+            Ok(request) => {
+                let sent = self.ports.transport.send(request, &|| true).await;
+                note(item, sent);
+            }
+            Err(error) => {
+                item.state = RevocationItemState::Cannot;
+                item.answer = Some(error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows that a token is dead: the service's probe must refuse it.
+    async fn prove(&self, row: &mut RevocationRow) -> Option<(String, Timestamp)> {
+        let id = row.id.clone();
+        for (n, item) in row.items.iter_mut().enumerate() {
+            if item.state != RevocationItemState::Revoked {
+                continue;
+            }
+            let Some(sealed) = item.probe.take() else {
+                continue;
+            };
+            let n = PROBE_ITEMS + u32::try_from(n).ok()?;
+            let token = self.open_item(&id, n, &sealed)?;
+            let client = self.ports.store.client(&item.client).await.ok()??;
+            let bound = self.bind(client, &item.inputs).ok()?;
+            let probe = bound.service.probe(bound.cx()).ok()??;
+            let shown = format!("{} {}", probe.method.as_str(), shown(&probe.url));
+            let request = self.api_request(&bound, &probe, &token);
+            if let Sent::Answer(answer) = self.ports.transport.send(request, &|| true).await {
+                let refused = crate::call::refuses_token(&bound.service, &answer);
+                if refused {
+                    return Some((shown, self.ports.clock.now()));
+                }
+                if answer.is_success() {
+                    item.next_step =
+                        Some("the access token still works; it ends by itself".to_owned());
+                }
+            }
+        }
+        None
+    }
+}
+
+fn note(item: &mut RevocationItem, sent: Sent) {
+    let pending = |item: &mut RevocationItem, answer: String| item.answer = Some(answer);
+    match sent {
+        Sent::Answer(answer) => match revocation::read(&answer) {
+            Revoked::Done => {
+                item.state = RevocationItemState::Revoked;
+                item.answer = Some(format!("status {}", answer.status));
+                item.sealed = None;
+                item.next_step = None;
+            }
+            Revoked::Later(_) => pending(item, format!("status {}: later", answer.status)),
+            Revoked::UnsupportedType => {
+                item.state = RevocationItemState::Cannot;
+                item.answer = Some("the service can't revoke this kind of token".into());
+                item.sealed = None;
+            }
+            Revoked::Refused(said) if answer.status == 401 || answer.status == 403 => {
+                pending(item, format!("the service refused the call: {said}"));
+            }
+            Revoked::Refused(said) => {
+                item.state = RevocationItemState::Cannot;
+                item.answer = Some(format!("the service refused the call: {said}"));
+                item.next_step = Some("end it in the service's settings".into());
+                item.sealed = None;
+            }
+        },
+        Sent::NotSent(why) | Sent::MaybeSent(why) => pending(item, why),
+    }
+}
