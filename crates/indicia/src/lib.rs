@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 pub mod clock;
+pub mod journal_file;
 pub mod random;
 pub mod spawn;
 pub mod transport;

@@ -7,6 +7,10 @@
 mod adapters;
 mod guard;
 mod hostile;
+mod journal_crash;
+mod journal_keeps;
+mod journal_many;
+mod journal_support;
 mod support;
 mod tls;
 mod transport_pool;
