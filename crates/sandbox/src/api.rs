@@ -153,9 +153,10 @@ fn invalid(why: &str) -> Refusal {
     }
 }
 
+/// Services that tell it apart answer 401, and not as they answer a dead token.
 fn no_credential() -> Refusal {
     Refusal {
-        code: "no_credential",
+        status: Some(401),
         ..Refusal::request("no token came")
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use indicia_catalog::service::{AuthorizeCall, Omitted, Pkce};
+use indicia_catalog::template::InputFrom;
 use indicia_catalog::{ClientKind, Service};
 use indicia_oauth::{Answer, Timestamp};
 
@@ -323,14 +324,9 @@ impl Model {
         let inputs = self.home(&ask.inputs, &account);
         let code = self.issue_code(ask, account.clone(), inputs.clone(), now);
         self.accounts.insert(account.name.clone(), account.clone());
-        let values = self.values(&account.name, &inputs);
-        let extra = self.service.sandbox.callback_extra.iter();
-        let extra: Vec<(String, String)> = extra
-            .map(|(name, text)| (name.clone(), values.text(text)))
-            .collect();
-        // An issuer that may or may not be sent is sent by half of the seeds.
-        let sends_issuer = ask.call.issuer_always;
-        let issuer = ask.call.issuer.as_deref().filter(|_| sends_issuer);
+        let extra = self.callback_extra(&account, &inputs);
+        let always = ask.call.issuer_always;
+        let issuer = ask.call.issuer.as_deref().filter(|_| always);
         let mut pairs = vec![
             ("code", Some(code.as_str())),
             ("state", state),
@@ -342,6 +338,29 @@ impl Model {
                 .map(|(name, value)| (name.as_str(), Some(value.as_str()))),
         );
         callback(&ask.redirect_uri, &pairs)
+    }
+
+    /// What a callback has besides code and state: what the file lists, and whatever inputs are
+    /// learnt from it.
+    fn callback_extra(
+        &self,
+        account: &Account,
+        inputs: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        let values = self.values(&account.name, inputs);
+        let mut extra = BTreeMap::new();
+        for input in &self.service.inputs {
+            if let InputFrom::Callback(member) = &input.from {
+                let place = format!("{{{}}}", input.name);
+                extra.insert(member.clone(), values.text(&place));
+                for (name, template) in &input.confirm {
+                    extra.insert(name.clone(), values.text(template.as_str()));
+                }
+            }
+        }
+        let listed = self.service.sandbox.callback_extra.iter();
+        extra.extend(listed.map(|(name, text)| (name.clone(), values.text(text))));
+        extra
     }
 
     fn issue_code(
@@ -388,7 +407,6 @@ impl Model {
         asked: &BTreeMap<String, String>,
         account: &Account,
     ) -> BTreeMap<String, String> {
-        use indicia_catalog::template::InputFrom;
         let mut home = asked.clone();
         for input in &self.service.inputs {
             let told = !matches!(input.from, InputFrom::User);

@@ -373,8 +373,12 @@ impl Model {
         }
         if let Some(name) = dialect.scope.as_ref().filter(|_| !record.scopes.is_empty()) {
             let separator = dialect.scope_separators.chars().next().unwrap_or(' ');
-            let scopes = record.scopes.join(&separator.to_string());
-            members.insert(name.clone(), json!(scopes));
+            // Under another name than RFC 6749 has for it, it is a list.
+            let scopes = match name.as_str() {
+                "scope" => json!(record.scopes.join(&separator.to_string())),
+                _ => json!(record.scopes),
+            };
+            members.insert(name.clone(), scopes);
         }
         members
     }

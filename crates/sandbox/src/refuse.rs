@@ -26,6 +26,8 @@ pub(crate) struct Refusal {
     pub code: &'static str,
     /// For the record.
     pub why: String,
+    /// Status of the row that says it, where the verdict alone isn't enough.
+    pub status: Option<u16>,
     /// What the `Retry-After` header says.
     pub retry_after_secs: Option<u64>,
 }
@@ -36,6 +38,7 @@ impl Refusal {
             verdict,
             code,
             why: why.into(),
+            status: None,
             retry_after_secs: None,
         }
     }
@@ -76,7 +79,7 @@ impl Refusal {
 
     /// The answer.
     pub fn answer(&self, service: &Service, dialect: Dialect) -> Answer {
-        let found = example(service, dialect, self.verdict, self.code);
+        let found = self.example(service, dialect);
         // A service whose waits stand in its file is one that doesn't tell them.
         let tells = found
             .as_ref()
@@ -96,6 +99,7 @@ impl Refusal {
     /// RFC 6749 §5.2 and RFC 6750 §3.1.
     fn standard(&self, dialect: Dialect) -> Answer {
         let status = match (self.verdict, dialect) {
+            _ if self.status.is_some() => self.status.unwrap_or(400),
             (Verdict::ClientRefused, _) | (Verdict::GrantRefused, Dialect::Api) => 401,
             (Verdict::Throttled, _) => 429,
             _ => 400,
@@ -117,28 +121,29 @@ impl Refusal {
         }
         answer
     }
-}
 
-/// The row that says this, with its example: one that spells the code, else the first of the verdict.
-fn example<'a>(
-    service: &'a Service,
-    dialect: Dialect,
-    verdict: Verdict,
-    code: &str,
-) -> Option<(&'a ErrorRow, &'a Example)> {
-    let (rows, examples) = match dialect {
-        Dialect::Token => (&service.dialect.errors, &service.examples),
-        Dialect::Api => (&service.api_dialect.errors, &service.api_examples),
-    };
-    let fitting = rows
-        .iter()
-        .zip(examples)
-        .filter(|(row, _)| row.verdict == verdict);
-    let spells =
-        |(_, example): &(&ErrorRow, &Example)| example.body.to_ascii_lowercase().contains(code);
-    // Misconfigured has many causes: one row's example is no answer to another cause.
-    let mut any = fitting
-        .clone()
-        .filter(|_| verdict != Verdict::Misconfigured);
-    fitting.clone().find(spells).or_else(|| any.next())
+    /// The row that says this, with its example: one that spells the code, else the first of the
+    /// verdict.
+    fn example<'a>(
+        &self,
+        service: &'a Service,
+        dialect: Dialect,
+    ) -> Option<(&'a ErrorRow, &'a Example)> {
+        let (rows, examples) = match dialect {
+            Dialect::Token => (&service.dialect.errors, &service.examples),
+            Dialect::Api => (&service.api_dialect.errors, &service.api_examples),
+        };
+        let status = self.status;
+        let fits = |(row, example): &(&ErrorRow, &Example)| {
+            row.verdict == self.verdict && status.is_none_or(|status| status == example.status)
+        };
+        let spells = |(_, example): &(&ErrorRow, &Example)| {
+            example.body.to_ascii_lowercase().contains(self.code)
+        };
+        let fitting = rows.iter().zip(examples).filter(fits);
+        // Misconfigured has many causes: one row's example is no answer to another cause.
+        let told = self.verdict != Verdict::Misconfigured || status.is_some();
+        let spelt = fitting.clone().find(spells);
+        spelt.or_else(|| fitting.clone().next().filter(|_| told))
+    }
 }

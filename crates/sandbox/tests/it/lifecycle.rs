@@ -198,5 +198,5 @@ fn refresh_twice(
     if driver.model.record().grant_alive(grant) {
         return second;
     }
-    driver.connect("anna").into()
+    driver.connect("anna")
 }

@@ -545,7 +545,7 @@ fn the_api_wants_its_scheme_and_headers() {
             vec![("authorization", format!("Acme {token}"))],
             400,
         ),
-        ("no token", vec![("x-acme-version", "1".into())], 400),
+        ("no token", vec![("x-acme-version", "1".into())], 401),
         (
             "unknown",
             vec![
