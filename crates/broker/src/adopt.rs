@@ -63,16 +63,8 @@ impl Broker {
             let grant = self.first_version(&adoption, account.clone(), 1);
             let connection = self.connection_row(&adoption, &grant.id);
             let event = grant_event(&grant, EventKind::Connected, grant.created_at);
-            let event = Event {
-                connection: Some(id.clone()),
-                ..event
-            };
-            match self
-                .ports
-                .store
-                .connect(connection, grant, vec![event])
-                .await?
-            {
+            let event = Event { connection: Some(id.clone()), ..event };
+            match self.ports.store.connect(connection, grant, vec![event]).await? {
                 ConnectOutcome::Done => return self.connection(id.as_str()).await,
                 // Somebody made it meanwhile: renew that one.
                 ConnectOutcome::IdTaken => {}
@@ -119,11 +111,7 @@ impl Broker {
         account: Option<Account>,
     ) -> Result<ConnectionView, Error> {
         let now = self.ports.clock.now();
-        let other = grant
-            .account
-            .as_ref()
-            .zip(account.as_ref())
-            .is_some_and(|(a, b)| a.id != b.id);
+        let other = grant.account.as_ref().zip(account.as_ref()).is_some_and(|(a, b)| a.id != b.id);
         let row = ConnectionRow {
             labels: merged(&connection.labels, &adoption.labels),
             updated_at: now,
@@ -133,14 +121,8 @@ impl Broker {
         if grant.state.life == Life::Revoked || other {
             let new = self.first_version(&adoption, account, grant.version + 1);
             let event = grant_event(&new, EventKind::Reconnected, now);
-            let event = Event {
-                connection: Some(row.id.clone()),
-                ..event
-            };
-            let row = ConnectionRow {
-                grant: new.id.clone(),
-                ..row
-            };
+            let event = Event { connection: Some(row.id.clone()), ..event };
+            let row = ConnectionRow { grant: new.id.clone(), ..row };
             let id = row.id.clone();
             self.ports.store.reconnect(row, new, vec![event]).await?;
             return self.connection(id.as_str()).await;
@@ -165,12 +147,8 @@ impl Broker {
         let client = grant.client.clone();
         let now = self.ports.clock.now();
         let event = grant_event(&grant, EventKind::Connected, now);
-        let event = Event {
-            connection: Some(row.id.clone()),
-            ..event
-        };
-        self.next_version(adoption, grant, account, EventKind::Refreshed)
-            .await?;
+        let event = Event { connection: Some(row.id.clone()), ..event };
+        self.next_version(adoption, grant, account, EventKind::Refreshed).await?;
         let id = row.id.clone();
         match self.ports.store.join(row, vec![event]).await? {
             ConnectOutcome::Done => self.connection(id.as_str()).await,
@@ -188,33 +166,22 @@ impl Broker {
         kind: EventKind,
     ) -> Result<(), Error> {
         let now = self.ports.clock.now();
-        let Adoption {
-            bound,
-            asked,
-            tokens,
-            sent_at,
-            in_journal,
-            secret_n,
-            ..
-        } = adoption;
+        let Adoption { bound, asked, tokens, sent_at, in_journal, secret_n, .. } = adoption;
         let copy = tokens.to_bytes();
         for _ in 0..TRIES {
             let tokens = TokenSet::from_bytes(&copy).ok_or_else(|| unreadable(&grant.id))?;
             let rule = bound.refresh_rule();
             let id = grant.id.clone();
+            let flow = grant.flow;
             let plan = Plan {
                 state: fresh_state(&bound, &asked, &tokens, account.as_ref(), secret_n, now),
-                next_at: Box::new(move |f| token_facts::next_at(None, f, &rule, id.as_str())),
+                next_at: Box::new(move |f| token_facts::next_at(None, f, &rule, flow, id.as_str())),
                 inputs: connection_inputs(&bound),
                 account: account.clone(),
                 asked: Some(asked.clone()),
             };
             let event = grant_event(&grant, kind, now);
-            let writing = Writing {
-                grant: &grant,
-                lease_no: None,
-                sent_at,
-            };
+            let writing = Writing { grant: &grant, lease_no: None, sent_at };
             match store_tokens(self, writing, tokens, plan, in_journal, vec![event]).await {
                 Stored::Committed(committed) => {
                     self.cache.evict_older(&grant.id, committed.row().version);
@@ -232,10 +199,7 @@ impl Broker {
                 }
             }
         }
-        Err(Error::Internal(format!(
-            "grant {} keeps changing",
-            grant.id
-        )))
+        Err(Error::Internal(format!("grant {} keeps changing", grant.id)))
     }
 
     /// A grant that the service shares with this token set.
@@ -276,11 +240,7 @@ impl Broker {
         let inputs = connection_inputs(&adoption.bound);
         let mut after: Option<ConnectionId> = None;
         loop {
-            let rows = self
-                .ports
-                .store
-                .connections(&filter, after.as_ref(), 500)
-                .await?;
+            let rows = self.ports.store.connections(&filter, after.as_ref(), 500).await?;
             let Some((last, _)) = rows.last() else {
                 return Ok(None);
             };
@@ -304,34 +264,19 @@ impl Broker {
         account: Option<Account>,
         version: u64,
     ) -> GrantRow {
-        let Adoption {
-            bound,
-            tokens,
-            sent_at,
-            ..
-        } = adoption;
+        let Adoption { bound, tokens, sent_at, .. } = adoption;
         let now = self.ports.clock.now();
         let id = self.new_grant_id();
         let facts = token_facts::facts(&self.vault, None, tokens, *sent_at);
         let rule = bound.refresh_rule();
-        let next_at = token_facts::next_at(None, &facts, &rule, id.as_str());
-        let field = Field::Tokens {
-            grant: id.as_str(),
-            version,
-        };
+        let next_at = token_facts::next_at(None, &facts, &rule, adoption.flow, id.as_str());
+        let field = Field::Tokens { grant: id.as_str(), version };
         let asked = &adoption.asked;
         GrantRow {
             client: bound.client.id.clone(),
             flow: adoption.flow,
             inputs: connection_inputs(bound),
-            state: fresh_state(
-                bound,
-                asked,
-                tokens,
-                account.as_ref(),
-                adoption.secret_n,
-                now,
-            ),
+            state: fresh_state(bound, asked, tokens, account.as_ref(), adoption.secret_n, now),
             account,
             asked: asked.clone(),
             rotation_owner: RotationOwner::Indicia,
@@ -419,10 +364,7 @@ fn fresh_state(
     };
     let missing = missing_scopes(bound, asked, tokens);
     let reason = if !missing.is_empty() {
-        let detail = format!(
-            "the service granted less than was asked: no {}",
-            missing.join(", ")
-        );
+        let detail = format!("the service granted less than was asked: no {}", missing.join(", "));
         Some(reason(
             ReasonCode::FewerScopes,
             detail,
@@ -430,19 +372,11 @@ fn fresh_state(
         ))
     } else if account.is_none() && bound.service.grant_per_account {
         let detail = "the account could not be learnt: treated as if shared".to_owned();
-        Some(reason(
-            ReasonCode::AccountUnknown,
-            detail,
-            "connect again when the service answers",
-        ))
+        Some(reason(ReasonCode::AccountUnknown, detail, "connect again when the service answers"))
     } else {
         None
     };
-    GrantState {
-        reason,
-        secret_n: Some(secret_n),
-        ..GrantState::alive()
-    }
+    GrantState { reason, secret_n: Some(secret_n), ..GrantState::alive() }
 }
 
 fn missing_scopes(bound: &Bound, asked: &[String], tokens: &TokenSet) -> Vec<String> {
@@ -451,9 +385,5 @@ fn missing_scopes(bound: &Bound, asked: &[String], tokens: &TokenSet) -> Vec<Str
         return Vec::new();
     };
     let optional = |scope: &&String| scopes.optional.contains(scope);
-    asked
-        .iter()
-        .filter(|s| !granted.contains(s) && !optional(s))
-        .cloned()
-        .collect()
+    asked.iter().filter(|s| !granted.contains(s) && !optional(s)).cloned().collect()
 }

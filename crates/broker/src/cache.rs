@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hash as _, Hasher as _};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use indicia_oauth::Timestamp;
@@ -19,6 +20,8 @@ pub(crate) struct Ready {
     pub(crate) grant: GrantId,
     pub(crate) facts: TokenFacts,
     pub(crate) next_at: Option<Timestamp>,
+    /// A refresh ahead was started from here: once is enough, duties go on from there.
+    pub(crate) nudged: AtomicBool,
 }
 
 #[expect(clippy::disallowed_types, reason = "looked up, never iterated")]
@@ -50,26 +53,16 @@ impl Cache {
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Ready>> {
-        self.shard(id)
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(id)
-            .cloned()
+        self.shard(id).read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
     pub(crate) fn put(&self, id: &str, ready: Arc<Ready>) {
         let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-        if newest
-            .get(&ready.grant)
-            .is_some_and(|v| *v > ready.view.version)
-        {
+        if newest.get(&ready.grant).is_some_and(|v| *v > ready.view.version) {
             return;
         }
         drop(newest);
-        let mut shard = self
-            .shard(id)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
         if shard.len() >= self.per_shard_max && !shard.contains_key(id) {
             shard.clear();
         }
@@ -77,19 +70,13 @@ impl Cache {
     }
 
     pub(crate) fn evict(&self, id: &str) {
-        self.shard(id)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id);
+        self.shard(id).write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Everything is looked up anew.
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
-            shard
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
+            shard.write().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 
@@ -107,8 +94,6 @@ impl Cache {
     /// Whether a newer version of its grant is known here.
     pub(crate) fn is_stale(&self, ready: &Ready) -> bool {
         let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-        newest
-            .get(&ready.grant)
-            .is_some_and(|v| *v > ready.view.version)
+        newest.get(&ready.grant).is_some_and(|v| *v > ready.view.version)
     }
 }

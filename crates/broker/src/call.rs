@@ -20,39 +20,26 @@ pub(crate) struct Bound {
 
 impl Bound {
     pub(crate) fn cx(&self) -> Context<'_> {
-        Context {
-            kind: self.client.kind,
-            inputs: &self.inputs,
-            settings: &self.client.settings,
-        }
+        Context { kind: self.client.kind, inputs: &self.inputs, settings: &self.client.settings }
     }
 
     /// The endpoint of a grant type, at this client's environment.
     pub(crate) fn token_endpoint(&self, grant: GrantType) -> Result<TokenEndpoint, Error> {
-        let endpoint = self
-            .service
-            .token_endpoint(grant, self.cx())
-            .map_err(|e| self.filled(e))?;
+        let endpoint = self.service.token_endpoint(grant, self.cx()).map_err(|e| self.filled(e))?;
         match endpoint {
             Some(endpoint) => Ok(self.at_environment(endpoint)),
             None => Err(Error::Refused {
                 code: "flow_not_offered",
                 field: "flow".into(),
                 detail: format!("{} does not offer this flow", self.service.name),
-                hint: format!(
-                    "`indicia services show {}` lists its flows",
-                    self.service.id
-                ),
+                hint: format!("`indicia services show {}` lists its flows", self.service.id),
             }),
         }
     }
 
     /// The endpoint, as this client's environment has it.
     pub(crate) fn at_environment(&self, endpoint: TokenEndpoint) -> TokenEndpoint {
-        TokenEndpoint {
-            url: self.client.environment.address_of(&endpoint.url),
-            ..endpoint
-        }
+        TokenEndpoint { url: self.client.environment.address_of(&endpoint.url), ..endpoint }
     }
 
     pub(crate) fn refresh_rule(&self) -> RefreshRule {
@@ -92,11 +79,7 @@ impl Broker {
         let service = self.service(&client.service)?;
         let mut all = inputs.clone();
         all.extend(client.inputs.clone());
-        Ok(Bound {
-            client,
-            service,
-            inputs: all,
-        })
+        Ok(Bound { client, service, inputs: all })
     }
 
     /// A service of the catalogue.
@@ -123,12 +106,7 @@ impl Broker {
     async fn near_clients(&self, id: &str) -> Result<Vec<String>, Error> {
         let all = self.ports.store.clients().await?;
         let near = |c: &ClientRow| c.id.as_str().starts_with(id) || id.starts_with(c.id.as_str());
-        Ok(all
-            .iter()
-            .filter(|c| near(c))
-            .take(3)
-            .map(|c| c.id.to_string())
-            .collect())
+        Ok(all.iter().filter(|c| near(c)).take(3).map(|c| c.id.to_string()).collect())
     }
 }
 

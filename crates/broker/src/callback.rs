@@ -39,14 +39,12 @@ impl Broker {
         }
         match CodeSpend::take(self, &state_hash).await? {
             TakenCode::Spend(spend) => self.exchange(*spend, query).await,
-            TakenCode::Not(TakenFlow::Used(_)) => Err(state_error(
-                "state_used",
-                "this address was opened before; it works once",
-            )),
-            TakenCode::Not(TakenFlow::Expired(_)) => Err(state_error(
-                "state_expired",
-                "this connection attempt took too long",
-            )),
+            TakenCode::Not(TakenFlow::Used(_)) => {
+                Err(state_error("state_used", "this address was opened before; it works once"))
+            }
+            TakenCode::Not(TakenFlow::Expired(_)) => {
+                Err(state_error("state_expired", "this connection attempt took too long"))
+            }
             TakenCode::Not(TakenFlow::Unknown | TakenFlow::Taken(_)) => Err(state_error(
                 "state_unknown",
                 "this address doesn't belong to a connection attempt that was started here",
@@ -98,10 +96,7 @@ impl Broker {
         let learnt = bound.service.learn_from_callback(callback.extra());
         bound.inputs.extend(learnt.map_err(|e| bound.filled(e))?);
         let endpoint = bound.token_endpoint(GrantType::AuthorizationCode)?;
-        let moved = frozen
-            .token_url
-            .as_ref()
-            .is_some_and(|url| *url != endpoint.url);
+        let moved = frozen.token_url.as_ref().is_some_and(|url| *url != endpoint.url);
         if moved || frozen.client_id != bound.client.client_id {
             return Err(Error::Refused {
                 code: "flow_changed",
@@ -115,13 +110,9 @@ impl Broker {
             Gate::Open(secret) => secret,
             Gate::Closed(refused) => return Err(client_refused(&bound, &refused.said)),
         };
-        let credentials = Credentials {
-            client_id: &bound.client.client_id,
-            secret: secret.secret.as_ref(),
-        };
-        let redirect = frozen
-            .redirect_in_request
-            .then_some(flow.redirect_uri.as_str());
+        let credentials =
+            Credentials { client_id: &bound.client.client_id, secret: secret.secret.as_ref() };
+        let redirect = frozen.redirect_in_request.then_some(flow.redirect_uri.as_str());
         let verifier = spend.secrets().verifier();
         let code = callback.into_code();
         let request =
@@ -142,8 +133,7 @@ impl Broker {
         let other_account =
             serde_json::from_str::<Frozen>(&flow.frozen).is_ok_and(|frozen| frozen.other_account);
         let now = self.ports.clock.now();
-        self.client_was_accepted(&bound.client, secret_n, now)
-            .await?;
+        self.client_was_accepted(&bound.client, secret_n, now).await?;
         let adoption = Adoption {
             bound,
             connection: flow.connection.clone(),
@@ -177,19 +167,14 @@ impl Broker {
         match outcome {
             Outcome::ClientRefused(evidence) => {
                 let input = bound.secret_input();
-                let told = self
-                    .client_was_refused(&bound.client, input, secret.n, &evidence, now)
-                    .await;
-                told.err()
-                    .unwrap_or_else(|| client_refused(bound, &evidence.text))
+                let told =
+                    self.client_was_refused(&bound.client, input, secret.n, &evidence, now).await;
+                told.err().unwrap_or_else(|| client_refused(bound, &evidence.text))
             }
             Outcome::GrantRefused(evidence) => Error::Refused {
                 code: "code_refused",
                 field: "code".into(),
-                detail: format!(
-                    "{service} refused the authorization code ({})",
-                    evidence.text
-                ),
+                detail: format!("{service} refused the authorization code ({})", evidence.text),
                 hint: "start again with `indicia connect`".into(),
             },
             Outcome::Ambiguous(evidence) if evidence.kept => Error::Unavailable {
@@ -206,10 +191,9 @@ impl Broker {
             Outcome::Unavailable(evidence) | Outcome::Nonsense(evidence) => {
                 again(service, "service_unavailable", &evidence)
             }
-            Outcome::Misconfigured(evidence) => misbuilt(&format!(
-                "{service} refused the request as wrong ({})",
-                evidence.text
-            )),
+            Outcome::Misconfigured(evidence) => {
+                misbuilt(&format!("{service} refused the request as wrong ({})", evidence.text))
+            }
             Outcome::Granted(_) => Error::Internal("a granted exchange can't fail".into()),
         }
     }
@@ -230,10 +214,7 @@ fn elsewhere(flow: &FlowRow) -> Error {
     Error::Refused {
         code: "callback_of_another_client",
         field: "callback".into(),
-        detail: format!(
-            "this answer was expected at {}, not here",
-            flow.redirect_uri
-        ),
+        detail: format!("this answer was expected at {}, not here", flow.redirect_uri),
         hint: "open the address of this client; the attempt still waits".into(),
     }
 }
@@ -280,10 +261,7 @@ fn callback_refused(error: CallbackError) -> Error {
 pub(crate) fn client_refused(bound: &Bound, said: &str) -> Error {
     Error::Unavailable {
         code: "client_refused",
-        detail: format!(
-            "{} refuses client {} ({said})",
-            bound.service.name, bound.client.id
-        ),
+        detail: format!("{} refuses client {} ({said})", bound.service.name, bound.client.id),
         retry_after: None,
         hint: format!(
             "check the client ID and give it a valid secret: `indicia clients secrets {} add`",

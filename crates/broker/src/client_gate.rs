@@ -63,24 +63,16 @@ impl Broker {
     ) -> Result<Gate, Error> {
         let rows = candidates(client, input);
         let Some(refused) = &client.refused else {
-            return self
-                .open_secret(client, rows.first().copied())
-                .map(Gate::Open);
+            return self.open_secret(client, rows.first().copied()).map(Gate::Open);
         };
         if now < refused.retry_at {
             return Ok(Gate::Closed(refused.clone()));
         }
         let untried = rows.iter().find(|s| !refused.secrets.contains(&s.n));
         let chosen = untried.or(rows.first()).copied();
-        let canary = ClientRefused {
-            retry_at: now.plus(CANARY_PAUSE),
-            ..refused.clone()
-        };
-        let row = ClientRow {
-            refused: Some(canary),
-            revision: client.revision + 1,
-            ..client.clone()
-        };
+        let canary = ClientRefused { retry_at: now.plus(CANARY_PAUSE), ..refused.clone() };
+        let row =
+            ClientRow { refused: Some(canary), revision: client.revision + 1, ..client.clone() };
         if self.ports.store.update_client(row, Vec::new()).await? {
             self.open_secret(client, chosen).map(Gate::Open)
         } else {
@@ -98,10 +90,7 @@ impl Broker {
         };
         let secret = match &row.sealed {
             Some(sealed) => {
-                let field = Field::ClientSecret {
-                    client: client.id.as_str(),
-                    n: row.n,
-                };
+                let field = Field::ClientSecret { client: client.id.as_str(), n: row.n };
                 let bytes = self.vault.unseal(field, sealed)?;
                 let text = std::str::from_utf8(&bytes)
                     .map_err(|_| Error::from(crate::vault::VaultError::Damaged))?;
@@ -137,9 +126,7 @@ impl Broker {
                 refused.secrets.push(secret_n);
             }
             refused.said.clone_from(&evidence.text);
-            let left = candidates(&row, input)
-                .iter()
-                .any(|s| !refused.secrets.contains(&s.n));
+            let left = candidates(&row, input).iter().any(|s| !refused.secrets.contains(&s.n));
             refused.retry_at = if left { now } else { now.plus(REFUSED_PAUSE) };
             row.refused = Some(refused);
             row.revision += 1;

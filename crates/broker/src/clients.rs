@@ -62,9 +62,7 @@ impl Broker {
         };
         let redirect_uri = match new.redirect_uri {
             Some(uri) => checked_redirect(&uri)?,
-            None => service
-                .redirect
-                .default_uri(id.as_str(), self.settings.callback_port),
+            None => service.redirect.default_uri(id.as_str(), self.settings.callback_port),
         };
         let now = self.ports.clock.now();
         let secrets = match &new.secret {
@@ -89,12 +87,7 @@ impl Broker {
             revision: 1,
         };
         let event = client_event(&row, EventKind::ClientAdded, now);
-        if self
-            .ports
-            .store
-            .add_client(row.clone(), vec![event])
-            .await?
-        {
+        if self.ports.store.add_client(row.clone(), vec![event]).await? {
             Ok(view(&row))
         } else {
             Err(Error::Conflict {
@@ -115,19 +108,13 @@ impl Broker {
         let client_id = new.client_id.as_deref().unwrap_or_default();
         check_credential("client-id", client_id)?;
         if client_id.is_empty() {
-            let hint = format!(
-                "`indicia services show {}` says where it stands",
-                service.id
-            );
+            let hint = format!("`indicia services show {}` says where it stands", service.id);
             return Err(refused("client-id", "a client ID is needed", hint));
         }
         if kind == ClientKind::Confidential && new.secret.is_none() {
             return Err(refused(
                 "secret",
-                format!(
-                    "a confidential client of {} needs its client secret",
-                    service.name
-                ),
+                format!("a confidential client of {} needs its client secret", service.name),
                 "give it with --secret-stdin, or at the prompt",
             ));
         }
@@ -167,14 +154,8 @@ impl Broker {
             Some(input) => Err(Error::Refused {
                 code: "input_missing",
                 field: input.name.clone(),
-                detail: format!(
-                    "{} needs the input {}: {}",
-                    service.name, input.name, input.help
-                ),
-                hint: format!(
-                    "give it, for example --input {}={}",
-                    input.name, input.example
-                ),
+                detail: format!("{} needs the input {}: {}", service.name, input.name, input.help),
+                hint: format!("give it, for example --input {}={}", input.name, input.example),
             }),
             None => Ok(()),
         }
@@ -182,11 +163,7 @@ impl Broker {
 
     async fn free_client_id(&self, service: &str) -> Result<ClientId, Error> {
         for n in 1.. {
-            let text = if n == 1 {
-                service.to_owned()
-            } else {
-                format!("{service}-{n}")
-            };
+            let text = if n == 1 { service.to_owned() } else { format!("{service}-{n}") };
             let id = ClientId::new(&text)
                 .map_err(|e| refused("id", e.to_string(), "choose one with --id"))?;
             if self.ports.store.client(&id).await?.is_none() {
@@ -215,19 +192,9 @@ impl Broker {
                 "give it on standard input",
             ));
         }
-        let field = Field::ClientSecret {
-            client: client.as_str(),
-            n,
-        };
+        let field = Field::ClientSecret { client: client.as_str(), n };
         let sealed = Some(self.vault.seal(field, secret.expose().as_bytes()));
-        Ok(SecretRow {
-            n,
-            state,
-            sealed,
-            added_at: now,
-            expires_at,
-            for_input,
-        })
+        Ok(SecretRow { n, state, sealed, added_at: now, expires_at, for_input })
     }
 
     /// All clients, by id.
@@ -249,11 +216,7 @@ impl Broker {
     pub(crate) async fn client_named(&self, id: &str) -> Result<ClientRow, Error> {
         match ClientId::new(id) {
             Ok(key) => self.client_row(&key).await,
-            Err(_) => Err(Error::NotFound {
-                what: "client",
-                id: id.into(),
-                nearest: Vec::new(),
-            }),
+            Err(_) => Err(Error::NotFound { what: "client", id: id.into(), nearest: Vec::new() }),
         }
     }
 
@@ -289,20 +252,12 @@ impl Broker {
             let mut row = self.client_named(client).await?;
             if row.kind == ClientKind::Public {
                 let hint = "a public client keeps no secret (RFC 6749 §2.1)";
-                return Err(refused(
-                    "secret",
-                    format!("client {client} is public"),
-                    hint,
-                ));
+                return Err(refused("secret", format!("client {client} is public"), hint));
             }
             let now = self.ports.clock.now();
             let n = row.secrets.iter().map(|s| s.n).max().unwrap_or(0) + 1;
             let first = !row.secrets.iter().any(|s| s.state == SecretState::Current);
-            let state = if first {
-                SecretState::Current
-            } else {
-                SecretState::Staged
-            };
+            let state = if first { SecretState::Current } else { SecretState::Staged };
             let input = for_input.clone();
             let new = self.secret_row(&row.id, n, state, &secret, expires_at, input, now)?;
             row.secrets.push(new);
@@ -321,11 +276,7 @@ impl Broker {
             let mut row = self.client_named(client).await?;
             if !row.secrets.iter().any(|s| s.n == n && s.sealed.is_some()) {
                 let nearest = row.secrets.iter().map(|s| s.n.to_string()).collect();
-                return Err(Error::NotFound {
-                    what: "client secret",
-                    id: n.to_string(),
-                    nearest,
-                });
+                return Err(Error::NotFound { what: "client secret", id: n.to_string(), nearest });
             }
             make_current(&mut row.secrets, n);
             let now = self.ports.clock.now();
@@ -342,20 +293,13 @@ impl Broker {
         }
         row.revision += 1;
         let event = client_event(row, EventKind::ClientSecretChanged, now);
-        Ok(self
-            .ports
-            .store
-            .update_client(row.clone(), vec![event])
-            .await?)
+        Ok(self.ports.store.update_client(row.clone(), vec![event]).await?)
     }
 }
 
 /// Makes secret `n` current and the one before it (of the same input value) retiring.
 pub(crate) fn make_current(secrets: &mut [SecretRow], n: u32) {
-    let input = secrets
-        .iter()
-        .find(|s| s.n == n)
-        .and_then(|s| s.for_input.clone());
+    let input = secrets.iter().find(|s| s.n == n).and_then(|s| s.for_input.clone());
     for secret in secrets {
         if secret.n == n {
             secret.state = SecretState::Current;
@@ -371,11 +315,7 @@ fn kind_of(new: &NewClient, kinds: &[ClientKind]) -> Result<ClientKind, Error> {
     if kinds.is_empty() || kinds.contains(&kind) {
         Ok(kind)
     } else {
-        let known = if usual == ClientKind::Public {
-            "public"
-        } else {
-            "confidential"
-        };
+        let known = if usual == ClientKind::Public { "public" } else { "confidential" };
         Err(refused(
             "kind",
             format!("{} has {known} clients only", new.service),
@@ -390,11 +330,7 @@ fn check_credential(field: &str, text: &str) -> Result<(), Error> {
         return Err(refused(field, detail, "check what was copied"));
     }
     if text.chars().any(char::is_control) {
-        return Err(refused(
-            field,
-            "it has control characters",
-            "check what was copied",
-        ));
+        return Err(refused(field, "it has control characters", "check what was copied"));
     }
     Ok(())
 }
@@ -419,11 +355,7 @@ fn check_settings(
         };
         if !setting.values.is_empty() && !setting.values.contains(value) {
             let detail = format!("{value:?} is not a value of setting {name}");
-            return Err(refused(
-                name,
-                detail,
-                format!("one of {}", setting.values.join(", ")),
-            ));
+            return Err(refused(name, detail, format!("one of {}", setting.values.join(", "))));
         }
     }
     Ok(())
@@ -433,19 +365,10 @@ fn check_settings(
 /// (RFC 6749 §3.1.2, RFC 8252 §7.3).
 fn checked_redirect(uri: &str) -> Result<String, Error> {
     let hint = "give the URI exactly as it is registered";
-    let parsed = url::Url::parse(uri).map_err(|_| {
-        refused(
-            "redirect-uri",
-            format!("{uri:?} is not an absolute URL"),
-            hint,
-        )
-    })?;
+    let parsed = url::Url::parse(uri)
+        .map_err(|_| refused("redirect-uri", format!("{uri:?} is not an absolute URL"), hint))?;
     if parsed.fragment().is_some() {
-        return Err(refused(
-            "redirect-uri",
-            "a redirect URI has no fragment",
-            hint,
-        ));
+        return Err(refused("redirect-uri", "a redirect URI has no fragment", hint));
     }
     let loopback = matches!(parsed.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
     if parsed.scheme() != "https" && !(parsed.scheme() == "http" && loopback) {

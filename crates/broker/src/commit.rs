@@ -99,11 +99,7 @@ impl Claim {
 
     /// Ends the lease; a failure only means that it ends by time.
     pub(crate) async fn release(self, broker: &Broker) -> GrantRow {
-        let _ = broker
-            .ports
-            .store
-            .release(&self.grant.id, self.lease_no)
-            .await;
+        let _ = broker.ports.store.release(&self.grant.id, self.lease_no).await;
         self.grant
     }
 
@@ -116,17 +112,12 @@ impl Claim {
     ) -> Result<bool, StoreError> {
         let grant = &self.grant;
         let store = &broker.ports.store;
-        store
-            .settle(&grant.id, self.lease_no, grant.version, change, events)
-            .await
+        store.settle(&grant.id, self.lease_no, grant.version, change, events).await
     }
 
     /// The number of sends of this spend so far, and when the first was: from an open intent.
     fn before(&self) -> Option<&Intent> {
-        self.grant
-            .intent
-            .as_ref()
-            .filter(|i| i.version == self.grant.version)
+        self.grant.intent.as_ref().filter(|i| i.version == self.grant.version)
     }
 
     /// Takes a journal slot and notes the intent; the refresh token is reachable from then on.
@@ -189,12 +180,7 @@ impl Claim {
         if !broker.guards().intent {
             return Ok(());
         }
-        if broker
-            .ports
-            .store
-            .begin(&self.grant.id, intent.clone())
-            .await?
-        {
+        if broker.ports.store.begin(&self.grant.id, intent.clone()).await? {
             self.grant.intent = Some(intent);
             Ok(())
         } else {
@@ -220,10 +206,7 @@ async fn give_back(broker: &Broker, slot: Option<SlotNo>) {
 
 /// Opens the token set of a row.
 pub(crate) fn open_tokens(vault: &Vault, grant: &GrantRow) -> Result<TokenSet, VaultError> {
-    let field = Field::Tokens {
-        grant: grant.id.as_str(),
-        version: grant.version,
-    };
+    let field = Field::Tokens { grant: grant.id.as_str(), version: grant.version };
     let bytes = vault.unseal(field, &grant.tokens)?;
     TokenSet::from_bytes(&bytes).ok_or(VaultError::Damaged)
 }
@@ -304,9 +287,7 @@ impl Spend {
     }
 
     async fn keep(self, broker: &Broker, answer: Answer, sent_at: Timestamp) -> Kept {
-        let Self {
-            claim, old, slot, ..
-        } = self;
+        let Self { claim, old, slot, .. } = self;
         let mut in_journal = false;
         match slot {
             Some(slot) if answer.is_success() && broker.guards().journal_before_parse => {
@@ -318,13 +299,7 @@ impl Spend {
             }
             slot => give_back(broker, slot).await,
         }
-        Kept {
-            claim,
-            old,
-            answer,
-            sent_at,
-            in_journal,
-        }
+        Kept { claim, old, answer, sent_at, in_journal }
     }
 }
 
@@ -335,10 +310,7 @@ fn entry(
     sent_at: Timestamp,
 ) -> Option<JournalEntry> {
     let of = grant.id.as_str();
-    let field = Field::Answer {
-        of,
-        version: grant.version,
-    };
+    let field = Field::Answer { of, version: grant.version };
     Some(JournalEntry {
         of: of.to_owned(),
         version: grant.version,
@@ -354,12 +326,7 @@ impl Claim {
     async fn renew(&self, broker: &Broker) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(RENEW_EVERY).await;
-            match broker
-                .ports
-                .store
-                .renew(&self.grant.id, self.lease_no, LEASE)
-                .await
-            {
+            match broker.ports.store.renew(&self.grant.id, self.lease_no, LEASE).await {
                 Ok(Some(until)) => self.until_boot_ms.store(until, Ordering::SeqCst),
                 Ok(None) => std::future::pending::<()>().await,
                 Err(_) => {}
@@ -400,22 +367,15 @@ impl Kept {
     ) -> Result<Self, (Box<Claim>, Error)> {
         let opened = (|| {
             let old = open_tokens(&broker.vault, &claim.grant)?;
-            let field = Field::Answer {
-                of: &entry.of,
-                version: entry.version,
-            };
+            let field = Field::Answer { of: &entry.of, version: entry.version };
             let bytes = broker.vault.unseal(field, &entry.answer)?;
             let answer = Answer::from_bytes(&bytes).ok_or(VaultError::Damaged)?;
             Ok((old, answer))
         })();
         match opened {
-            Ok((old, answer)) => Ok(Self {
-                claim,
-                old,
-                answer,
-                sent_at: entry.sent_at,
-                in_journal: true,
-            }),
+            Ok((old, answer)) => {
+                Ok(Self { claim, old, answer, sent_at: entry.sent_at, in_journal: true })
+            }
             Err::<_, VaultError>(error) => Err((claim, error.into())),
         }
     }
@@ -443,19 +403,9 @@ impl Kept {
         plan: Plan,
         events: Vec<Event>,
     ) -> Stored {
-        let Self {
-            claim,
-            old,
-            sent_at,
-            in_journal,
-            ..
-        } = self;
+        let Self { claim, old, sent_at, in_journal, .. } = self;
         let tokens = token_facts::merge(old, tokens);
-        let writing = Writing {
-            grant: &claim.grant,
-            lease_no: Some(claim.lease_no),
-            sent_at,
-        };
+        let writing = Writing { grant: &claim.grant, lease_no: Some(claim.lease_no), sent_at };
         store_tokens(broker, writing, tokens, plan, in_journal, events).await
     }
 }
@@ -494,21 +444,14 @@ pub(crate) async fn store_tokens(
     in_journal: bool,
     events: Vec<Event>,
 ) -> Stored {
-    let Writing {
-        grant,
-        lease_no,
-        sent_at,
-    } = writing;
+    let Writing { grant, lease_no, sent_at } = writing;
     let facts = token_facts::facts(&broker.vault, Some(&grant.facts), &tokens, sent_at);
     let mut from = grant.version;
     let mut pause = STORE_PAUSE;
     let mut tries = 0;
     loop {
         tries += 1;
-        let field = Field::Tokens {
-            grant: grant.id.as_str(),
-            version: from + 1,
-        };
+        let field = Field::Tokens { grant: grant.id.as_str(), version: from + 1 };
         let new = NewTokens {
             tokens: broker.vault.seal(field, &tokens.to_bytes()),
             facts: facts.clone(),
@@ -519,12 +462,7 @@ pub(crate) async fn store_tokens(
             asked: plan.asked.clone(),
         };
         let kept = new.clone();
-        match broker
-            .ports
-            .store
-            .commit(&grant.id, from, lease_no, new, events.clone())
-            .await
-        {
+        match broker.ports.store.commit(&grant.id, from, lease_no, new, events.clone()).await {
             Ok(CommitOutcome::Done(row)) => return finish(broker, grant, *row, tokens).await,
             // Our own commit, whose answer was lost on the way back.
             Ok(CommitOutcome::Superseded(row)) if row.facts.access == facts.access => {
@@ -549,11 +487,7 @@ pub(crate) async fn store_tokens(
 async fn finish(broker: &Broker, from: &GrantRow, row: GrantRow, tokens: TokenSet) -> Stored {
     let now = broker.ports.clock.now();
     // A failure here only means that the entry is looked at once more.
-    let _ = broker
-        .ports
-        .journal
-        .committed(from.id.as_str(), from.version, now)
-        .await;
+    let _ = broker.ports.journal.committed(from.id.as_str(), from.version, now).await;
     Stored::Committed(Box::new(Committed { row, tokens }))
 }
 

@@ -62,12 +62,7 @@ impl CodeSpend {
             hint: "make room on the disk and open the same address again".into(),
         })?;
         let now = broker.ports.clock.now();
-        match broker
-            .ports
-            .store
-            .take_flow(state_hash, &journal.id(), now)
-            .await
-        {
+        match broker.ports.store.take_flow(state_hash, &journal.id(), now).await {
             Ok(TakenFlow::Taken(flow)) => {
                 let field = Field::Flow { state_hash };
                 let opened = broker.vault.unseal(field, &flow.sealed);
@@ -75,11 +70,9 @@ impl CodeSpend {
                     serde_json::from_slice(&bytes).map_err(|_| VaultError::Damaged)
                 });
                 match secrets {
-                    Ok(secrets) => Ok(TakenCode::Spend(Box::new(Self {
-                        flow: *flow,
-                        slot,
-                        secrets,
-                    }))),
+                    Ok(secrets) => {
+                        Ok(TakenCode::Spend(Box::new(Self { flow: *flow, slot, secrets })))
+                    }
                     Err(error) => {
                         journal.give_back(slot).await;
                         Err(error.into())
@@ -131,12 +124,7 @@ impl CodeSpend {
                 } else {
                     journal.give_back(slot).await;
                 }
-                return CodeFlown::Kept(Box::new(CodeKept {
-                    flow,
-                    answer,
-                    sent_at,
-                    in_journal,
-                }));
+                return CodeFlown::Kept(Box::new(CodeKept { flow, answer, sent_at, in_journal }));
             }
             Sent::NotSent(why) => Outcome::not_sent(&why),
             Sent::MaybeSent(why) => Outcome::lost(&why),
@@ -147,10 +135,7 @@ impl CodeSpend {
 }
 
 fn entry(broker: &Broker, flow: &FlowRow, answer: &Answer, sent_at: Timestamp) -> JournalEntry {
-    let field = Field::Answer {
-        of: &flow.state_hash,
-        version: 0,
-    };
+    let field = Field::Answer { of: &flow.state_hash, version: 0 };
     // A map of texts always serializes.
     let inputs = serde_json::to_vec(&flow.inputs).unwrap_or_default();
     let mut plain = Zeroizing::new(Vec::new());
@@ -171,10 +156,7 @@ fn read_entry(bytes: &[u8]) -> Option<(BTreeMap<String, String>, Answer)> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     let (inputs, answer) = rest.split_at_checked(length)?;
-    Some((
-        serde_json::from_slice(inputs).ok()?,
-        Answer::from_bytes(answer)?,
-    ))
+    Some((serde_json::from_slice(inputs).ok()?, Answer::from_bytes(answer)?))
 }
 
 /// What became of an exchange.
@@ -198,19 +180,11 @@ impl CodeKept {
         mut flow: FlowRow,
         entry: &JournalEntry,
     ) -> Result<Self, VaultError> {
-        let field = Field::Answer {
-            of: &entry.of,
-            version: entry.version,
-        };
+        let field = Field::Answer { of: &entry.of, version: entry.version };
         let bytes = broker.vault.unseal(field, &entry.answer)?;
         let (inputs, answer) = read_entry(&bytes).ok_or(VaultError::Damaged)?;
         flow.inputs = inputs;
-        Ok(Self {
-            flow,
-            answer,
-            sent_at: entry.sent_at,
-            in_journal: true,
-        })
+        Ok(Self { flow, answer, sent_at: entry.sent_at, in_journal: true })
     }
 
     pub(crate) fn outcome(&self, dialect: &Dialect) -> Outcome {

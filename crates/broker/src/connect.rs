@@ -93,16 +93,14 @@ impl Broker {
     pub async fn connect(self: &Arc<Self>, request: ConnectRequest) -> Result<ConnectStep, Error> {
         let client = self.client_named(&request.client).await?;
         let service = self.service(&client.service)?;
-        service
-            .inputs_for(&client.inputs, &request.inputs)
-            .map_err(|e| {
-                let bound = Bound {
-                    client: client.clone(),
-                    service: Arc::clone(&service),
-                    inputs: BTreeMap::new(),
-                };
-                bound.filled(e)
-            })?;
+        service.inputs_for(&client.inputs, &request.inputs).map_err(|e| {
+            let bound = Bound {
+                client: client.clone(),
+                service: Arc::clone(&service),
+                inputs: BTreeMap::new(),
+            };
+            bound.filled(e)
+        })?;
         let bound = self.bind(client, &request.inputs)?;
         let flow = flow_of(&bound, request.flow)?;
         let asked = asked(&bound, &request)?;
@@ -113,9 +111,7 @@ impl Broker {
                 Ok(ConnectStep::Browser(step))
             }
             Flow::ClientCredentials => {
-                let view = self
-                    .connect_credentials(bound, connection, asked, request)
-                    .await?;
+                let view = self.connect_credentials(bound, connection, asked, request).await?;
                 Ok(ConnectStep::Done(Box::new(view)))
             }
             Flow::Implicit | Flow::Device | Flow::Import | Flow::ApiKey => Err(Error::Refused {
@@ -144,10 +140,7 @@ impl Broker {
             {
                 return Err(Error::Conflict {
                     code: "id_taken",
-                    detail: format!(
-                        "there is a connection {id} already, of client {}",
-                        row.client
-                    ),
+                    detail: format!("there is a connection {id} already, of client {}", row.client),
                     hint: "choose another with --id".into(),
                 });
             }
@@ -155,11 +148,7 @@ impl Broker {
         }
         for n in 1_u32.. {
             let client = &bound.client.id;
-            let text = if n == 1 {
-                client.to_string()
-            } else {
-                format!("{client}-{n}")
-            };
+            let text = if n == 1 { client.to_string() } else { format!("{client}-{n}") };
             let id = ConnectionId::new(&text).map_err(|e| Error::Internal(e.to_string()))?;
             if self.ports.store.connection(&id).await?.is_none() {
                 return Ok(id);
@@ -175,10 +164,7 @@ impl Broker {
         asked: Asked,
         request: &ConnectRequest,
     ) -> Result<BrowserStep, Error> {
-        let call = bound
-            .service
-            .authorize(bound.cx())
-            .map_err(|e| bound.filled(e))?;
+        let call = bound.service.authorize(bound.cx()).map_err(|e| bound.filled(e))?;
         let secrets = self.flow_secrets(&call);
         let url = authorize_url(bound, &call, &asked, &secrets)?;
         let row = self.flow_row(bound, connection, &asked, request, (&call, &secrets))?;
@@ -215,10 +201,7 @@ impl Broker {
         (call, secrets): (&AuthorizeCall, &FlowSecrets),
     ) -> Result<FlowRow, Error> {
         // Where the callback decides the endpoint (by a table of the catalogue), it isn't known yet.
-        let token_url = bound
-            .token_endpoint(GrantType::AuthorizationCode)
-            .ok()
-            .map(|e| e.url);
+        let token_url = bound.token_endpoint(GrantType::AuthorizationCode).ok().map(|e| e.url);
         let frozen = Frozen {
             client_id: bound.client.client_id.clone(),
             token_url,
@@ -230,12 +213,7 @@ impl Broker {
         let state_hash = hash(&secrets.state);
         let now = self.ports.clock.now();
         Ok(FlowRow {
-            sealed: self.vault.seal(
-                Field::Flow {
-                    state_hash: &state_hash,
-                },
-                &secrets.to_bytes(),
-            ),
+            sealed: self.vault.seal(Field::Flow { state_hash: &state_hash }, &secrets.to_bytes()),
             state_hash,
             client: bound.client.id.clone(),
             connection,
@@ -282,9 +260,7 @@ fn authorize_url(
 
 fn flow_of(bound: &Bound, wish: Option<Flow>) -> Result<Flow, Error> {
     let offered = &bound.service.flows;
-    let flow = wish
-        .or_else(|| offered.first().copied())
-        .unwrap_or(Flow::AuthorizationCode);
+    let flow = wish.or_else(|| offered.first().copied()).unwrap_or(Flow::AuthorizationCode);
     if offered.contains(&flow) {
         return Ok(flow);
     }
@@ -315,28 +291,16 @@ impl Asked {
 fn asked(bound: &Bound, request: &ConnectRequest) -> Result<Asked, Error> {
     let rule = &bound.service.scopes;
     let (mut scopes, optional) =
-        bound
-            .service
-            .scopes_for(&request.capabilities)
-            .map_err(|detail| Error::Refused {
-                code: "capability_unknown",
-                field: "can".into(),
-                detail,
-                hint: format!("`indicia services show {}` lists them", bound.service.id),
-            })?;
+        bound.service.scopes_for(&request.capabilities).map_err(|detail| Error::Refused {
+            code: "capability_unknown",
+            field: "can".into(),
+            detail,
+            hint: format!("`indicia services show {}` lists them", bound.service.id),
+        })?;
     let mut wished = request.scopes.clone();
     if wished.is_empty() && request.capabilities.is_empty() {
-        let saved = bound
-            .client
-            .settings
-            .get(SCOPES_SETTING)
-            .cloned()
-            .unwrap_or_default();
-        wished = saved
-            .split(' ')
-            .filter(|s| !s.is_empty())
-            .map(str::to_owned)
-            .collect();
+        let saved = bound.client.settings.get(SCOPES_SETTING).cloned().unwrap_or_default();
+        wished = saved.split(' ').filter(|s| !s.is_empty()).map(str::to_owned).collect();
         if wished.is_empty() && !rule.known.is_empty() && !rule.full_access {
             return Err(choose(bound));
         }
@@ -355,10 +319,7 @@ fn choose(bound: &Bound) -> Error {
     Error::Refused {
         code: "scopes_missing",
         field: "can".into(),
-        detail: format!(
-            "say what the connection must be able to do: {}",
-            can.join(", ")
-        ),
+        detail: format!("say what the connection must be able to do: {}", can.join(", ")),
         hint: format!(
             "for example --can {}; `indicia services show {}` lists the scopes",
             can.first().map_or("account.read", String::as_str),
@@ -370,10 +331,7 @@ fn choose(bound: &Bound) -> Error {
 fn meanings(bound: &Bound, scopes: &[String]) -> Vec<(String, String)> {
     let meaning = |scope: &String| {
         let known = bound.service.scopes.known.iter().find(|k| k.name == *scope);
-        (
-            scope.clone(),
-            known.map(|k| k.meaning.clone()).unwrap_or_default(),
-        )
+        (scope.clone(), known.map(|k| k.meaning.clone()).unwrap_or_default())
     };
     scopes.iter().map(meaning).collect()
 }

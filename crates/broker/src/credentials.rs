@@ -33,10 +33,8 @@ impl Broker {
             Gate::Open(secret) => secret,
             Gate::Closed(refused) => return Err(client_refused(&bound, &refused.said)),
         };
-        let credentials = Credentials {
-            client_id: &bound.client.client_id,
-            secret: secret.secret.as_ref(),
-        };
+        let credentials =
+            Credentials { client_id: &bound.client.client_id, secret: secret.secret.as_ref() };
         let separator = &bound.service.scopes.separator;
         let call = client_credentials::request(&endpoint, &credentials, &asked.scopes, separator)
             .map_err(|e| misbuilt(&e.to_string()))?;
@@ -47,8 +45,7 @@ impl Broker {
         };
         match outcome {
             Outcome::Granted(tokens) => {
-                self.client_was_accepted(&bound.client, secret.n, now)
-                    .await?;
+                self.client_was_accepted(&bound.client, secret.n, now).await?;
                 let adoption = Adoption {
                     bound,
                     connection,

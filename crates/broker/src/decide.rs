@@ -78,32 +78,22 @@ pub fn decide(
     rule: &RefreshRule,
     now: Timestamp,
 ) -> Decision {
-    let case = Case {
-        grant,
-        attempt,
-        rotation: rotation(grant, rule, attempt),
-        rule,
-        now,
-    };
+    let case = Case { grant, attempt, rotation: rotation(grant, rule, attempt), rule, now };
     match outcome {
         Outcome::Granted(_) => case.granted(),
         Outcome::Throttled(e) => {
             case.later(e, ReasonCode::Throttled, "the service asks us to wait")
         }
-        Outcome::Unavailable(e) => case.later(
-            e,
-            ReasonCode::ServiceUnavailable,
-            "the service can't be reached",
-        ),
+        Outcome::Unavailable(e) => {
+            case.later(e, ReasonCode::ServiceUnavailable, "the service can't be reached")
+        }
         Outcome::Ambiguous(e) => case.ambiguous(e),
         Outcome::GrantRefused(e) => case.grant_refused(e),
         Outcome::ClientRefused(e) => case.client_refused(e),
         Outcome::Misconfigured(e) => case.misconfigured(e),
-        Outcome::Nonsense(e) => case.later(
-            e,
-            ReasonCode::Nonsense,
-            "the service answers with nothing we can read",
-        ),
+        Outcome::Nonsense(e) => {
+            case.later(e, ReasonCode::Nonsense, "the service answers with nothing we can read")
+        }
     }
 }
 
@@ -114,11 +104,7 @@ pub fn rotation(grant: &GrantRow, rule: &RefreshRule, attempt: &Attempt) -> Rota
     if attempt.fingerprint.is_none() {
         return Rotation::Keeps;
     }
-    if grant.facts.rotated {
-        Rotation::Rotates
-    } else {
-        rule.effective_rotation()
-    }
+    if grant.facts.rotated { Rotation::Rotates } else { rule.effective_rotation() }
 }
 
 struct Case<'a> {
@@ -148,10 +134,7 @@ impl Case<'_> {
     /// A reason that a new token set doesn't cure.
     fn lasting_reason(&self) -> Option<Reason> {
         self.grant.state.reason.clone().filter(|reason| {
-            matches!(
-                reason.code,
-                ReasonCode::AccountUnknown | ReasonCode::FewerScopes
-            )
+            matches!(reason.code, ReasonCode::AccountUnknown | ReasonCode::FewerScopes)
         })
     }
 
@@ -168,12 +151,7 @@ impl Case<'_> {
         } else {
             Some(self.reason(code, what, evidence, "nothing: it is tried again by itself"))
         };
-        self.wait(
-            evidence.retry_after,
-            reason,
-            !open && !evidence.kept,
-            Some(EventKind::Attention),
-        )
+        self.wait(evidence.retry_after, reason, !open && !evidence.kept, Some(EventKind::Attention))
     }
 
     fn ambiguous(&self, evidence: &Evidence) -> Decision {
@@ -181,12 +159,7 @@ impl Case<'_> {
             let what = "no usable answer came";
             let next = "nothing: it is tried again by itself";
             let reason = self.reason(ReasonCode::ServiceUnavailable, what, evidence, next);
-            return self.wait(
-                evidence.retry_after,
-                Some(reason),
-                true,
-                Some(EventKind::Attention),
-            );
+            return self.wait(evidence.retry_after, Some(reason), true, Some(EventKind::Attention));
         }
         if self.forgiven() {
             let mut decision = self.lost(evidence);
@@ -227,11 +200,7 @@ impl Case<'_> {
                 reason: Some(reason),
                 failures,
                 retry_at: Some(retry_at),
-                ambiguous_at: self
-                    .grant
-                    .state
-                    .ambiguous_at
-                    .or(Some(self.attempt.first_sent_at)),
+                ambiguous_at: self.grant.state.ambiguous_at.or(Some(self.attempt.first_sent_at)),
                 ..self.grant.state.clone()
             },
             next_at: Some(retry_at),
@@ -249,11 +218,7 @@ impl Case<'_> {
             at: self.now,
             times,
         });
-        let state = GrantState {
-            refused,
-            ambiguous_at: None,
-            ..self.grant.state.clone()
-        };
+        let state = GrantState { refused, ambiguous_at: None, ..self.grant.state.clone() };
         if self.rotation == Rotation::Keeps && times == 1 {
             return self.unconfirmed(state, evidence);
         }
@@ -262,20 +227,12 @@ impl Case<'_> {
             ReasonCode::GrantRefused,
             cause_words(cause),
             evidence,
-            &format!(
-                "connect again: `indicia connect {} --id ID`",
-                self.grant.client
-            ),
+            &format!("connect again: `indicia connect {} --id ID`", self.grant.client),
         );
         reason.cause = Some(cause);
         Decision {
             next: Next::Settle,
-            state: GrantState {
-                life: Life::Dead,
-                reason: Some(reason),
-                retry_at: None,
-                ..state
-            },
+            state: GrantState { life: Life::Dead, reason: Some(reason), retry_at: None, ..state },
             next_at: None,
             definite: true,
             event: Some(EventKind::GrantDied),
@@ -294,11 +251,7 @@ impl Case<'_> {
         );
         Decision {
             next: Next::Settle,
-            state: GrantState {
-                reason: Some(reason),
-                retry_at: Some(retry_at),
-                ..state
-            },
+            state: GrantState { reason: Some(reason), retry_at: Some(retry_at), ..state },
             next_at: Some(retry_at),
             definite: true,
             event: Some(EventKind::Attention),
@@ -311,21 +264,14 @@ impl Case<'_> {
                 && r.secret_n == self.attempt.secret_n
                 && r.endpoint == self.attempt.endpoint
         };
-        self.grant
-            .state
-            .refused
-            .as_ref()
-            .filter(same)
-            .map_or(0, |r| r.times)
+        self.grant.state.refused.as_ref().filter(same).map_or(0, |r| r.times)
     }
 
     /// Why a grant died, as far as the evidence goes; the surest cause first.
     fn cause(&self) -> Cause {
         let facts = &self.grant.facts;
         let aged = |since: Option<Timestamp>, limit: Option<Duration>| {
-            since
-                .zip(limit)
-                .is_some_and(|(since, limit)| self.now.since(since) >= limit)
+            since.zip(limit).is_some_and(|(since, limit)| self.now.since(since) >= limit)
         };
         if self.open_before() || self.attempt.sends > 1 {
             Cause::AnswerLost
@@ -335,12 +281,7 @@ impl Case<'_> {
             Cause::Aged
         } else if aged(Some(facts.obtained_at), self.rule.idle) {
             Cause::Idle
-        } else if self
-            .grant
-            .state
-            .secret_n
-            .is_some_and(|n| n != self.attempt.secret_n)
-        {
+        } else if self.grant.state.secret_n.is_some_and(|n| n != self.attempt.secret_n) {
             Cause::SecretChanged
         } else {
             Cause::EndedOutside
@@ -356,18 +297,12 @@ impl Case<'_> {
                 ReasonCode::ClientRefused,
                 "the service refuses the client, not this grant",
                 evidence,
-                &format!(
-                    "check the secret: `indicia clients secrets {} add`",
-                    self.grant.client
-                ),
+                &format!("check the secret: `indicia clients secrets {} add`", self.grant.client),
             ))
         };
         Decision {
             next: Next::Settle,
-            state: GrantState {
-                reason,
-                ..self.grant.state.clone()
-            },
+            state: GrantState { reason, ..self.grant.state.clone() },
             next_at: Some(self.now.plus(WRONG_PAUSE)),
             definite: !open,
             event: None,
@@ -383,12 +318,7 @@ impl Case<'_> {
         );
         // A 2xx may have rotated the refresh token: its answer is kept, the spend stays open.
         let definite = !self.open_before() && !evidence.kept;
-        self.wait(
-            Some(WRONG_PAUSE),
-            Some(reason),
-            definite,
-            Some(EventKind::Attention),
-        )
+        self.wait(Some(WRONG_PAUSE), Some(reason), definite, Some(EventKind::Attention))
     }
 
     fn wait(
@@ -419,21 +349,13 @@ impl Case<'_> {
 
     fn reason(&self, code: ReasonCode, what: &str, evidence: &Evidence, next: &str) -> Reason {
         let before = self.grant.state.reason.as_ref();
-        let since = before
-            .filter(|r| r.code == code)
-            .map_or(self.now, |r| r.since);
+        let since = before.filter(|r| r.code == code).map_or(self.now, |r| r.since);
         let detail = if evidence.text.is_empty() {
             what.to_owned()
         } else {
             format!("{what} ({})", evidence.text)
         };
-        Reason {
-            code,
-            detail,
-            since,
-            next_step: next.to_owned(),
-            cause: None,
-        }
+        Reason { code, detail, since, next_step: next.to_owned(), cause: None }
     }
 }
 

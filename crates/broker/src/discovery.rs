@@ -43,8 +43,7 @@ impl Broker {
             return Some(account);
         }
         let probe = bound.service.probe(bound.cx()).ok().flatten();
-        self.ask(bound, probe.filter(|p| p.account_id.is_some()), tokens)
-            .await
+        self.ask(bound, probe.filter(|p| p.account_id.is_some()), tokens).await
     }
 
     async fn ask(
@@ -77,16 +76,10 @@ impl Broker {
             .headers
             .iter()
             .map(|(name, text)| {
-                (
-                    name.to_ascii_lowercase(),
-                    Zeroizing::new(text.replace("{token}", token)),
-                )
+                (name.to_ascii_lowercase(), Zeroizing::new(text.replace("{token}", token)))
             })
             .collect();
-        for (name, value) in [
-            ("accept", "application/json"),
-            ("accept-encoding", "identity"),
-        ] {
+        for (name, value) in [("accept", "application/json"), ("accept-encoding", "identity")] {
             if !headers.iter().any(|(n, _)| n == name) {
                 headers.push((name.to_owned(), Zeroizing::new(value.to_owned())));
             }
@@ -110,10 +103,7 @@ fn learn(bound: &mut Bound, call: &CallRule, answer: &Answer) -> Option<Account>
         }
     }
     let id = text_at(&json, call.account_id.as_ref()?)?;
-    let name = call
-        .account_name
-        .as_ref()
-        .and_then(|path| text_at(&json, path));
+    let name = call.account_name.as_ref().and_then(|path| text_at(&json, path));
     Some(Account { id, name })
 }
 
@@ -131,10 +121,6 @@ fn text_at(json: &serde_json::Value, path: &str) -> Option<String> {
         serde_json::Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    let text: String = text
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(TEXT_CHARS_MAX)
-        .collect();
+    let text: String = text.chars().filter(|c| !c.is_control()).take(TEXT_CHARS_MAX).collect();
     (!text.is_empty()).then_some(text)
 }

@@ -17,8 +17,6 @@ impl Environment {
 
     /// Whether an address is one that a sandbox may have: a loopback literal with a port.
     pub fn is_loopback(address: &str) -> bool {
-        address
-            .parse::<std::net::SocketAddr>()
-            .is_ok_and(|a| a.ip().is_loopback() && a.port() != 0)
+        address.parse::<std::net::SocketAddr>().is_ok_and(|a| a.ip().is_loopback() && a.port() != 0)
     }
 }

@@ -126,22 +126,16 @@ impl From<StoreError> for Error {
             StoreErrorKind::Locked => ("store_locked", "end the program that holds it, or wait"),
             StoreErrorKind::Full => ("store_full", "make room on the disk; nothing was lost"),
             StoreErrorKind::ReadOnly => ("store_read_only", "check the rights of the home folder"),
-            StoreErrorKind::Newer => (
-                "store_newer",
-                "use the Indicia that made it, or a newer one",
-            ),
-            StoreErrorKind::NetworkFileSystem => (
-                "store_on_network",
-                "choose a home on a local disk with --home",
-            ),
+            StoreErrorKind::Newer => {
+                ("store_newer", "use the Indicia that made it, or a newer one")
+            }
+            StoreErrorKind::NetworkFileSystem => {
+                ("store_on_network", "choose a home on a local disk with --home")
+            }
             StoreErrorKind::Unreadable => ("store_unreadable", "`indicia doctor` looks closer"),
             StoreErrorKind::Unavailable => ("store_unavailable", "try again"),
         };
-        Self::Store {
-            code,
-            detail: error.detail,
-            hint: hint.into(),
-        }
+        Self::Store { code, detail: error.detail, hint: hint.into() }
     }
 }
 

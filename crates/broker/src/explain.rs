@@ -96,16 +96,9 @@ impl Broker {
                 refused.said
             ));
         }
-        let staged = client
-            .secrets
-            .iter()
-            .filter(|s| s.state == SecretState::Staged)
-            .count();
+        let staged = client.secrets.iter().filter(|s| s.state == SecretState::Staged).count();
         if staged > 0 {
-            lines.push(format!(
-                "client {} has {staged} staged secret(s)",
-                client.id
-            ));
+            lines.push(format!("client {} has {staged} staged secret(s)", client.id));
         }
         let filter = crate::ports::ConnectionFilter {
             grant: Some(grant.id.clone()),
@@ -147,17 +140,10 @@ impl Broker {
                 rfc3339(refused.at)
             ));
         }
-        let lost = grant
-            .state
-            .reason
-            .as_ref()
-            .is_some_and(|r| r.code == ReasonCode::AnswerLost);
+        let lost = grant.state.reason.as_ref().is_some_and(|r| r.code == ReasonCode::AnswerLost);
         match grant.state.retry_at {
             Some(at) if lost => {
-                lines.push(format!(
-                    "nothing is sent before {}, when the token ends",
-                    rfc3339(at)
-                ));
+                lines.push(format!("nothing is sent before {}, when the token ends", rfc3339(at)));
             }
             Some(at) => lines.push(format!("nothing is sent before {}", rfc3339(at))),
             None => {}

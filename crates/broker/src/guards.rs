@@ -4,10 +4,7 @@
 
 /// Which guards stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one switch of the mutation proof"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one switch of the mutation proof")]
 pub struct Guards {
     /// A spend is noted durably before it is sent.
     pub intent: bool,

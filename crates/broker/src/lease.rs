@@ -69,9 +69,5 @@ pub(crate) fn busy() -> Error {
 }
 
 fn gone(id: &GrantId) -> Error {
-    Error::NotFound {
-        what: "grant",
-        id: id.to_string(),
-        nearest: Vec::new(),
-    }
+    Error::NotFound { what: "grant", id: id.to_string(), nearest: Vec::new() }
 }

@@ -135,15 +135,7 @@ impl Broker {
         let cache = cache::Cache::new(settings.cache_entries_max);
         let flights = flight::Flights::default();
         let watch = watch::Watch::default();
-        Ok(Arc::new(Self {
-            ports,
-            vault,
-            catalogue,
-            settings,
-            cache,
-            flights,
-            watch,
-        }))
+        Ok(Arc::new(Self { ports, vault, catalogue, settings, cache, flights, watch }))
     }
 
     /// The services that there are.
@@ -162,10 +154,7 @@ impl Broker {
     }
 
     #[cfg(not(feature = "mutants"))]
-    #[expect(
-        clippy::unused_self,
-        reason = "the mutation proof's build looks at the settings"
-    )]
+    #[expect(clippy::unused_self, reason = "the mutation proof's build looks at the settings")]
     pub(crate) const fn guards(&self) -> Guards {
         Guards::ALL
     }

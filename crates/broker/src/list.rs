@@ -51,11 +51,7 @@ impl Broker {
         let clients = self.ports.store.clients().await?;
         let filter = self.filter(&query, &clients).await?;
         let after = after.and_then(|text| ConnectionId::new(text).ok());
-        let rows = self
-            .ports
-            .store
-            .connections(&filter, after.as_ref(), limit)
-            .await?;
+        let rows = self.ports.store.connections(&filter, after.as_ref(), limit).await?;
         let full = rows.len() == limit;
         let next = rows.last().filter(|_| full).map(|(c, _)| c.id.to_string());
         let view = |(connection, grant): &(ConnectionRow, GrantRow)| {
@@ -95,11 +91,7 @@ impl Broker {
         let mut all = Vec::new();
         let mut after: Option<ConnectionId> = None;
         loop {
-            let rows = self
-                .ports
-                .store
-                .connections(filter, after.as_ref(), PAGE_MAX)
-                .await?;
+            let rows = self.ports.store.connections(filter, after.as_ref(), PAGE_MAX).await?;
             after = rows.last().map(|(c, _)| c.id.clone());
             let last = rows.len() < PAGE_MAX;
             all.extend(rows);
@@ -127,17 +119,11 @@ impl Broker {
             client: client.id.to_string(),
             flow: grant.flow,
             state: serve::state(grant, Some(client)),
-            reason: serve::reason(grant, Some(client))
-                .as_ref()
-                .map(ReasonView::from),
+            reason: serve::reason(grant, Some(client)).as_ref().map(ReasonView::from),
             account: grant.account.clone(),
             scopes: ScopesView {
                 asked: grant.asked.clone(),
-                granted: grant
-                    .facts
-                    .granted
-                    .clone()
-                    .unwrap_or_else(|| grant.asked.clone()),
+                granted: grant.facts.granted.clone().unwrap_or_else(|| grant.asked.clone()),
             },
             expiry,
             expires_at,

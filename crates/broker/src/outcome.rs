@@ -60,18 +60,12 @@ impl Outcome {
 
     /// No byte of the request was handed over.
     pub fn not_sent(why: &str) -> Self {
-        Self::Unavailable(Evidence {
-            text: why.to_owned(),
-            ..Evidence::default()
-        })
+        Self::Unavailable(Evidence { text: why.to_owned(), ..Evidence::default() })
     }
 
     /// A byte was handed over, and no usable answer came.
     pub fn lost(why: &str) -> Self {
-        Self::Ambiguous(Evidence {
-            text: why.to_owned(),
-            ..Evidence::default()
-        })
+        Self::Ambiguous(Evidence { text: why.to_owned(), ..Evidence::default() })
     }
 }
 

@@ -20,7 +20,7 @@ use crate::model::{
 };
 use crate::outcome::Outcome;
 use crate::ports::Settlement;
-use crate::refresh::{Concluded, Force, Step, conclude, grant_event};
+use crate::refresh::{Concluded, Force, Step, conclude, grant_event, judge};
 use crate::schedule;
 
 /// What a send needs.
@@ -56,6 +56,10 @@ pub(crate) async fn prepare(
             Prepared::Ready(claim, _) => Prepared::Not(claim),
             other => other,
         }),
+        Ok(Look::Lost(fuel)) => match recover_or(broker, claim, fuel).await? {
+            Prepared::Ready(claim, fuel) => lost(broker, claim, *fuel).await.map(Prepared::Stored),
+            other => Ok(other),
+        },
         Ok(Look::Not) => Ok(Prepared::Not(claim)),
         Ok(Look::NoWay) => no_way(broker, claim).await.map(Prepared::Stored),
         Err(error) => {
@@ -66,10 +70,7 @@ pub(crate) async fn prepare(
 }
 
 fn open_spend(grant: &GrantRow) -> bool {
-    grant
-        .intent
-        .as_ref()
-        .is_some_and(|i| i.version == grant.version)
+    grant.intent.as_ref().is_some_and(|i| i.version == grant.version)
 }
 
 enum Look {
@@ -77,6 +78,8 @@ enum Look {
     Send(Box<Fuel>),
     /// May not be sent, but a kept answer may be waiting.
     Kept(Box<Fuel>),
+    /// A spend is open whose answer nobody waits for any more: as ambiguous as a lost answer.
+    Lost(Box<Fuel>),
     /// May not be sent.
     Not,
     /// There is nothing to send.
@@ -92,11 +95,7 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
     }
     if grant.flow != Flow::ClientCredentials && grant.facts.refresh.is_none() {
         let good = schedule::good_for(&grant.facts, Duration::ZERO, now);
-        return Ok(if good || grant.state.life == Life::Dead {
-            Look::Not
-        } else {
-            Look::NoWay
-        });
+        return Ok(if good || grant.state.life == Life::Dead { Look::Not } else { Look::NoWay });
     }
     let client = broker.client_row(&grant.client).await?;
     let bound = broker.bind(client, &grant.inputs)?;
@@ -109,36 +108,19 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
     if waits(grant, &rule, force, now) {
         let secret = ChosenSecret { n: 0, secret: None };
         let asked = Vec::new();
-        return Ok(Look::Kept(Box::new(Fuel {
-            bound,
-            rule,
-            endpoint,
-            secret,
-            asked,
-        })));
+        let noted = grant.state.ambiguous_at.is_some() || !open_spend(grant);
+        let fuel = Box::new(Fuel { bound, rule, endpoint, secret, asked });
+        return Ok(if noted { Look::Kept(fuel) } else { Look::Lost(fuel) });
     }
     let asked = grant.asked.clone();
-    match broker
-        .gate(&bound.client, bound.secret_input(), now)
-        .await?
-    {
+    match broker.gate(&bound.client, bound.secret_input(), now).await? {
         Gate::Closed(refused) => Err(closed(&bound, &refused, now)),
         Gate::Open(secret) if refused_before(broker, grant, &secret, &endpoint, force, &rule) => {
-            Ok(Look::Kept(Box::new(Fuel {
-                bound,
-                rule,
-                endpoint,
-                secret,
-                asked,
-            })))
+            Ok(Look::Kept(Box::new(Fuel { bound, rule, endpoint, secret, asked })))
         }
-        Gate::Open(secret) => Ok(Look::Send(Box::new(Fuel {
-            bound,
-            rule,
-            endpoint,
-            secret,
-            asked,
-        }))),
+        Gate::Open(secret) => {
+            Ok(Look::Send(Box::new(Fuel { bound, rule, endpoint, secret, asked })))
+        }
     }
 }
 
@@ -196,10 +178,7 @@ fn closed(bound: &Bound, refused: &ClientRefused, now: Timestamp) -> Error {
             bound.service.name, bound.client.id, refused.said
         ),
         retry_after: Some(refused.retry_at.since(now).max(Duration::from_secs(1))),
-        hint: format!(
-            "give it a valid secret: `indicia clients secrets {} add`",
-            bound.client.id
-        ),
+        hint: format!("give it a valid secret: `indicia clients secrets {} add`", bound.client.id),
     }
 }
 
@@ -209,15 +188,9 @@ async fn recover_or(
     claim: Box<Claim>,
     fuel: Box<Fuel>,
 ) -> Result<Prepared, Error> {
-    let entries = broker
-        .ports
-        .journal
-        .entries(Some(claim.grant().id.as_str()))
-        .await;
+    let entries = broker.ports.journal.entries(Some(claim.grant().id.as_str())).await;
     let version = claim.grant().version;
-    let entry = entries
-        .ok()
-        .and_then(|all| all.into_iter().find(|e| e.version == version));
+    let entry = entries.ok().and_then(|all| all.into_iter().find(|e| e.version == version));
     let Some(entry) = entry else {
         return Ok(Prepared::Ready(claim, fuel));
     };
@@ -244,6 +217,28 @@ async fn recover_or(
     }
 }
 
+/// Writes down that an answer was lost with the process that waited for it. Sends nothing.
+async fn lost(broker: &Arc<Broker>, claim: Box<Claim>, fuel: Fuel) -> Result<Step, Error> {
+    let grant = claim.grant();
+    let now = broker.ports.clock.now();
+    let intent = grant.intent.as_ref();
+    let attempt = Attempt {
+        first_sent_at: intent.map_or(now, |i| i.at),
+        sends: intent.map_or(1, |i| i.sends),
+        secret_n: fuel.secret.n,
+        endpoint: fuel.endpoint.url.clone(),
+        fingerprint: intent.map(|i| i.fingerprint),
+    };
+    let why = "whoever sent it ended before its answer was kept";
+    match judge(broker, claim, fuel, attempt, Outcome::lost(why)).await? {
+        Concluded::Step(step) => Ok(step),
+        Concluded::Again(claim, _) => {
+            let row = claim.release(broker).await;
+            Ok(Step::End(End::Row(Arc::new(row))))
+        }
+    }
+}
+
 /// No refresh token, and the access token has ended or was refused: only the owner can renew it.
 async fn no_way(broker: &Arc<Broker>, claim: Box<Claim>) -> Result<Step, Error> {
     let now = broker.ports.clock.now();
@@ -255,17 +250,9 @@ async fn no_way(broker: &Arc<Broker>, claim: Box<Claim>) -> Result<Step, Error> 
         next_step: format!("connect again: `indicia connect {} --id ID`", grant.client),
         cause: None,
     };
-    let state = GrantState {
-        life: Life::Dead,
-        reason: Some(reason),
-        ..grant.state.clone()
-    };
+    let state = GrantState { life: Life::Dead, reason: Some(reason), ..grant.state.clone() };
     let event = grant_event(&grant, EventKind::GrantDied, now);
-    let change = Settlement {
-        state: state.clone(),
-        next_at: None,
-        clear_intent: true,
-    };
+    let change = Settlement { state: state.clone(), next_at: None, clear_intent: true };
     claim.settle(broker, change, vec![event]).await?;
     Ok(Step::End(End::Row(Arc::new(GrantRow { state, ..grant }))))
 }
@@ -292,10 +279,7 @@ pub(crate) async fn recover_kept(broker: &Arc<Broker>, id: &GrantId) -> Result<K
     let fuel = Fuel {
         endpoint: bound.token_endpoint(GrantType::RefreshToken)?,
         rule: bound.refresh_rule(),
-        secret: ChosenSecret {
-            n: claim.grant().state.secret_n.unwrap_or(0),
-            secret: None,
-        },
+        secret: ChosenSecret { n: claim.grant().state.secret_n.unwrap_or(0), secret: None },
         asked: Vec::new(),
         bound,
     };
@@ -307,11 +291,7 @@ pub(crate) async fn recover_kept(broker: &Arc<Broker>, id: &GrantId) -> Result<K
             let open = open_spend(claim.grant());
             claim.release(broker).await;
             let why = "its kept answer has no token that we can use".to_owned();
-            Ok(if open {
-                Kept::Unreadable(why)
-            } else {
-                Kept::Nothing
-            })
+            Ok(if open { Kept::Unreadable(why) } else { Kept::Nothing })
         }
     }
 }

@@ -2,6 +2,7 @@
 //! save for a caller who asks for more validity than it has, and then not to its end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indicia_oauth::{Expiry, Timestamp};
@@ -36,7 +37,10 @@ impl Broker {
         if self.cache.is_stale(&ready) || !schedule::good_for(&ready.facts, need, now) {
             return None;
         }
-        if self.settings.refresh_ahead && ready.next_at.is_some_and(|at| at <= now) {
+        if self.settings.refresh_ahead
+            && ready.next_at.is_some_and(|at| at <= now)
+            && !ready.nudged.swap(true, Ordering::Relaxed)
+        {
             self.nudge(&ready.grant, ready.view.version);
         }
         Some(Arc::clone(&ready.view))
@@ -99,29 +103,16 @@ impl Broker {
             return Ok(found);
         }
         let near = self.near_connections(id).await?;
-        Err(Error::NotFound {
-            what: "connection",
-            id: id.to_owned(),
-            nearest: near,
-        })
+        Err(Error::NotFound { what: "connection", id: id.to_owned(), nearest: near })
     }
 
     async fn near_connections(&self, id: &str) -> Result<Vec<String>, Error> {
         let filter = crate::ports::ConnectionFilter::default();
         let prefix: String = id.chars().take(3).collect();
         let after = ConnectionId::new(&prefix).ok();
-        let rows = self
-            .ports
-            .store
-            .connections(&filter, after.as_ref(), 50)
-            .await?;
-        let near = rows
-            .iter()
-            .filter(|(c, _)| c.id.as_str().starts_with(&prefix));
-        Ok(near
-            .take(NEAREST_MAX)
-            .map(|(c, _)| c.id.to_string())
-            .collect())
+        let rows = self.ports.store.connections(&filter, after.as_ref(), 50).await?;
+        let near = rows.iter().filter(|(c, _)| c.id.as_str().starts_with(&prefix));
+        Ok(near.take(NEAREST_MAX).map(|(c, _)| c.id.to_string()).collect())
     }
 
     /// The store can't be read: what is cached and still valid is served all the same.
@@ -130,11 +121,7 @@ impl Broker {
         match self.cache.get(id) {
             Some(ready) if schedule::good_for(&ready.facts, Duration::from_millis(1), now) => {
                 let detail = format!("the store can't be read: {error}");
-                Ok(Arc::new(with_warning(
-                    &ready.view,
-                    "store_unavailable",
-                    detail,
-                )))
+                Ok(Arc::new(with_warning(&ready.view, "store_unavailable", detail)))
             }
             _ => Err(error),
         }
@@ -176,13 +163,11 @@ impl Broker {
         match end {
             End::Committed(committed, behind) => {
                 let client = self.client_row(&committed.row().client).await?;
-                self.hand_out_committed(connection, &committed, client, behind)
-                    .await
+                self.hand_out_committed(connection, &committed, client, behind).await
             }
             End::Row(row) => {
                 let client = self.client_row(&row.client).await?;
-                self.serve_as_it_is(connection, (*row).clone(), client)
-                    .await
+                self.serve_as_it_is(connection, (*row).clone(), client).await
             }
             End::Failed(error) => match before {
                 Some(grant) => {
@@ -190,11 +175,7 @@ impl Broker {
                     let now = self.ports.clock.now();
                     if serves(&grant, now) {
                         let view = self.hand_out(connection, grant, client).await?;
-                        Ok(Arc::new(with_warning(
-                            &view,
-                            error.code(),
-                            error.to_string(),
-                        )))
+                        Ok(Arc::new(with_warning(&view, error.code(), error.to_string())))
                     } else {
                         Err(error)
                     }
@@ -225,8 +206,7 @@ impl Broker {
         client: ClientRow,
     ) -> Result<Arc<TokenView>, Error> {
         let committed = Committed::load(&self.vault, grant)?;
-        self.hand_out_committed(connection, &committed, client, Behind::No)
-            .await
+        self.hand_out_committed(connection, &committed, client, Behind::No).await
     }
 
     async fn hand_out_committed(
@@ -262,13 +242,14 @@ fn may_refresh(grant: &GrantRow, client: &ClientRow, now: Timestamp) -> bool {
     match grant.state.life {
         Life::Revoked => false,
         Life::Dead => grant.state.refused.as_ref().is_some_and(|refused| {
-            let mut current = client
-                .secrets
-                .iter()
-                .filter(|s| s.state == SecretState::Current);
+            let mut current = client.secrets.iter().filter(|s| s.state == SecretState::Current);
             current.any(|s| s.n != refused.secret_n)
         }),
-        Life::Alive => grant.state.retry_at.is_none_or(|at| at <= now) || grant.intent.is_some(),
+        Life::Alive => {
+            // An open spend that nobody has noted as lost yet: its answer may be kept.
+            let unresolved = grant.intent.is_some() && grant.state.ambiguous_at.is_none();
+            unresolved || grant.state.retry_at.is_none_or(|at| at <= now)
+        }
     }
 }
 
@@ -285,9 +266,6 @@ fn wait_for(grant: &GrantRow, now: Timestamp) -> Duration {
 
 fn with_warning(view: &TokenView, code: &str, detail: String) -> TokenView {
     let mut view = view.copy();
-    view.warnings.push(Warning {
-        code: code.to_owned(),
-        detail,
-    });
+    view.warnings.push(Warning { code: code.to_owned(), detail });
     view
 }

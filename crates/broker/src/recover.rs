@@ -37,16 +37,11 @@ impl Broker {
     /// # Errors
     /// The store's and the journal's.
     pub async fn recover(self: &Arc<Self>) -> Result<RecoverReport, Error> {
-        let entries = self
-            .ports
-            .journal
-            .entries(None)
-            .await
-            .map_err(|e| Error::Store {
-                code: "journal_unreadable",
-                detail: format!("the journal can't be read: {e}"),
-                hint: "`indicia doctor` looks closer".into(),
-            })?;
+        let entries = self.ports.journal.entries(None).await.map_err(|e| Error::Store {
+            code: "journal_unreadable",
+            detail: format!("the journal can't be read: {e}"),
+            hint: "`indicia doctor` looks closer".into(),
+        })?;
         let mut report = RecoverReport::default();
         for entry in entries {
             let grant = match GrantId::new(&entry.of) {
@@ -70,10 +65,7 @@ impl Broker {
     }
 
     async fn names(&self, grant: &GrantId) -> Result<Vec<String>, Error> {
-        let filter = ConnectionFilter {
-            grant: Some(grant.clone()),
-            ..ConnectionFilter::default()
-        };
+        let filter = ConnectionFilter { grant: Some(grant.clone()), ..ConnectionFilter::default() };
         let rows = self.all_connections(&filter).await?;
         Ok(rows.into_iter().map(|(c, _)| c.id.to_string()).collect())
     }
@@ -93,9 +85,7 @@ impl Broker {
             }
             prepare::Kept::Nothing => {}
             prepare::Kept::Unreadable(why) => {
-                report
-                    .unreadable
-                    .extend(names.into_iter().map(|name| (name, why.clone())));
+                report.unreadable.extend(names.into_iter().map(|name| (name, why.clone())));
             }
         }
         Ok(())
@@ -144,10 +134,8 @@ impl Broker {
         self.ports.spawn.spawn(Box::pin(async move {
             for pause in LATER {
                 tokio::time::sleep(pause).await;
-                if matches!(
-                    prepare::recover_kept(&broker, &grant).await,
-                    Ok(prepare::Kept::Stored)
-                ) {
+                if matches!(prepare::recover_kept(&broker, &grant).await, Ok(prepare::Kept::Stored))
+                {
                     return;
                 }
             }

@@ -161,9 +161,7 @@ fn free(grant: &GrantRow, rule: &RefreshRule) -> Option<Free> {
     if grant.flow == Flow::ClientCredentials {
         return Some(Free::NothingSpent);
     }
-    rule.keeps()
-        .filter(|_| !grant.facts.rotated)
-        .map(Free::Keeps)
+    rule.keeps().filter(|_| !grant.facts.rotated).map(Free::Keeps)
 }
 
 fn build(
@@ -205,14 +203,14 @@ pub(crate) async fn conclude(
     let now = broker.ports.clock.now();
     let decision = decide::decide(kept.grant(), &attempt, &outcome, &fuel.rule, now);
     match outcome {
-        Outcome::Granted(tokens) => store(broker, kept, &fuel, &attempt, decision, *tokens)
-            .await
-            .map(Concluded::Step),
+        Outcome::Granted(tokens) => {
+            store(broker, kept, &fuel, &attempt, decision, *tokens).await.map(Concluded::Step)
+        }
         other => act(broker, kept.into_claim(), fuel, attempt, other, decision).await,
     }
 }
 
-async fn judge(
+pub(crate) async fn judge(
     broker: &Arc<Broker>,
     claim: Box<Claim>,
     fuel: Fuel,
@@ -256,36 +254,23 @@ async fn act(
         next_at: decision.next_at,
         clear_intent: decision.definite,
     };
-    let settled = claim
-        .settle(broker, change, events.into_iter().collect())
-        .await;
+    let settled = claim.settle(broker, change, events.into_iter().collect()).await;
     if another_secret {
         return Ok(Concluded::Step(Step::Again));
     }
     let row = match settled {
         // The lease or the version moved on: what is stored is the better truth.
         Ok(false) => broker.ports.store.grant(&grant.id).await?.unwrap_or(grant),
-        Ok(true) | Err(_) => GrantRow {
-            state: decision.state,
-            ..grant
-        },
+        Ok(true) | Err(_) => GrantRow { state: decision.state, ..grant },
     };
     let seen = attempt_version(&row, &attempt);
-    Ok(Concluded::Step(Step::End(row_end(
-        broker,
-        Box::new(row),
-        seen,
-    ))))
+    Ok(Concluded::Step(Step::End(row_end(broker, Box::new(row), seen))))
 }
 
 /// The version that was spent from, as far as the row still tells: a newer one is to be served.
 fn attempt_version(row: &GrantRow, attempt: &Attempt) -> u64 {
     let same = attempt.fingerprint.is_none() || row.facts.refresh == attempt.fingerprint;
-    if same {
-        row.version
-    } else {
-        row.version.saturating_sub(1)
-    }
+    if same { row.version } else { row.version.saturating_sub(1) }
 }
 
 async fn store(
@@ -304,10 +289,7 @@ async fn store(
     let stored = kept.commit(broker, tokens, plan, vec![event]).await;
     let end = match stored {
         Stored::Committed(committed) => {
-            broker
-                .client_was_accepted(&fuel.bound.client, attempt.secret_n, now)
-                .await
-                .ok();
+            broker.client_was_accepted(&fuel.bound.client, attempt.secret_n, now).await.ok();
             End::Committed(Arc::from(committed), Behind::No)
         }
         Stored::Behind(committed, error) => {
@@ -317,12 +299,8 @@ async fn store(
         }
         Stored::Superseded(row) => row_end(broker, row, seen),
         Stored::Gone(tokens) => {
-            broker
-                .revoke_late(&grant, &fuel.bound, *tokens, now)
-                .await?;
-            End::Row(Arc::new(
-                broker.ports.store.grant(&grant.id).await?.unwrap_or(grant),
-            ))
+            broker.revoke_late(&grant, &fuel.bound, *tokens, now).await?;
+            End::Row(Arc::new(broker.ports.store.grant(&grant.id).await?.unwrap_or(grant)))
         }
         Stored::Failed(error) => End::Failed(error.into()),
     };
@@ -333,10 +311,11 @@ fn plan(grant: &GrantRow, fuel: &Fuel, state: GrantState) -> Plan {
     let before = grant.facts.clone();
     let rule = fuel.rule.clone();
     let id = grant.id.clone();
+    let flow = grant.flow;
     Plan {
         state,
         next_at: Box::new(move |facts| {
-            token_facts::next_at(Some(&before), facts, &rule, id.as_str())
+            token_facts::next_at(Some(&before), facts, &rule, flow, id.as_str())
         }),
         inputs: grant.inputs.clone(),
         account: grant.account.clone(),

@@ -93,10 +93,7 @@ impl Broker {
         let names = |rows: &[(ConnectionRow, GrantRow)]| {
             rows.iter().map(|(c, _)| c.id.to_string()).collect()
         };
-        Ok(RevokePlan {
-            connections: names(&hit.meant),
-            shared_with: names(&hit.shared),
-        })
+        Ok(RevokePlan { connections: names(&hit.meant), shared_with: names(&hit.shared) })
     }
 
     /// Takes grants back: all their connections end here at once; the services' calls are tried now
@@ -115,10 +112,7 @@ impl Broker {
             let names: Vec<String> = hit.shared.iter().map(|(c, _)| c.id.to_string()).collect();
             return Err(Error::Conflict {
                 code: "grant_shared",
-                detail: format!(
-                    "the same grant serves {}, which would end too",
-                    names.join(", ")
-                ),
+                detail: format!("the same grant serves {}, which would end too", names.join(", ")),
                 hint: "to end them all: --shared".into(),
             });
         }
@@ -128,10 +122,7 @@ impl Broker {
         let grants: BTreeMap<_, _> = rows.iter().map(|(_, g)| (g.id.clone(), g)).collect();
         let ids: Vec<_> = grants.keys().cloned().collect();
         let events = rows.iter().map(|(c, g)| revoked_event(c, g, now)).collect();
-        self.ports
-            .store
-            .revoke(&ids, revoked_state(now), row.clone(), events)
-            .await?;
+        self.ports.store.revoke(&ids, revoked_state(now), row.clone(), events).await?;
         for (connection, grant) in &rows {
             self.cache.evict(connection.id.as_str());
             self.cache.evict_older(&grant.id, u64::MAX);
@@ -147,11 +138,7 @@ impl Broker {
     pub async fn receipt(&self, id: &str) -> Result<Receipt, Error> {
         match self.ports.store.revocation(id).await? {
             Some(row) => Ok(receipt(&row)),
-            None => Err(Error::NotFound {
-                what: "revocation",
-                id: id.into(),
-                nearest: Vec::new(),
-            }),
+            None => Err(Error::NotFound { what: "revocation", id: id.into(), nearest: Vec::new() }),
         }
     }
 
@@ -166,26 +153,19 @@ impl Broker {
     ) -> Result<Forgotten, Error> {
         let (connection, row) = self.load(id).await?;
         let receipt = match grant {
-            ForgetGrant::Revoke if row.state.life != Life::Revoked => Some(
-                self.revoke(Selector::Connections(vec![id.to_owned()]), Shared::Refuse)
-                    .await?,
-            ),
+            ForgetGrant::Revoke if row.state.life != Life::Revoked => {
+                Some(self.revoke(Selector::Connections(vec![id.to_owned()]), Shared::Refuse).await?)
+            }
             ForgetGrant::Revoke | ForgetGrant::Keep => None,
         };
         let others = self.sharing(&row).await?;
         let others = others.iter().filter(|(c, _)| c.id != connection.id);
         let grant_kept_by = others.map(|(c, _)| c.id.to_string()).collect();
         let event = grant_event(&row, EventKind::Forgotten, self.ports.clock.now());
-        let event = Event {
-            connection: Some(connection.id.clone()),
-            ..event
-        };
+        let event = Event { connection: Some(connection.id.clone()), ..event };
         self.ports.store.forget(&connection.id, vec![event]).await?;
         self.cache.evict(id);
-        Ok(Forgotten {
-            receipt,
-            grant_kept_by,
-        })
+        Ok(Forgotten { receipt, grant_kept_by })
     }
 
     async fn hit(&self, what: &Selector) -> Result<Hit, Error> {
@@ -221,31 +201,19 @@ impl Broker {
             Selector::Service(id) => {
                 self.service(id)?;
                 let clients = self.ports.store.clients().await?;
-                let of = clients
-                    .into_iter()
-                    .filter(|c| c.service == *id)
-                    .map(|c| c.id);
+                let of = clients.into_iter().filter(|c| c.service == *id).map(|c| c.id);
                 filter.clients = Some(of.collect());
                 (self.all_connections(&filter).await?, id.clone())
             }
             Selector::Label(name, value) => {
                 filter.label = Some((name.clone(), value.clone()));
-                (
-                    self.all_connections(&filter).await?,
-                    format!("{name}={value}"),
-                )
+                (self.all_connections(&filter).await?, format!("{name}={value}"))
             }
         };
-        let living: Vec<_> = rows
-            .into_iter()
-            .filter(|(_, g)| g.state.life != Life::Revoked)
-            .collect();
+        let living: Vec<_> =
+            rows.into_iter().filter(|(_, g)| g.state.life != Life::Revoked).collect();
         if living.is_empty() {
-            return Err(Error::NotFound {
-                what: "living connection of",
-                id,
-                nearest: Vec::new(),
-            });
+            return Err(Error::NotFound { what: "living connection of", id, nearest: Vec::new() });
         }
         Ok(living)
     }
@@ -259,20 +227,14 @@ impl Broker {
         }
         if rows.is_empty() {
             let id = "the given token".to_owned();
-            return Err(Error::NotFound {
-                what: "connection with",
-                id,
-                nearest: Vec::new(),
-            });
+            return Err(Error::NotFound { what: "connection with", id, nearest: Vec::new() });
         }
         Ok(rows)
     }
 
     async fn sharing(&self, grant: &GrantRow) -> Result<Vec<(ConnectionRow, GrantRow)>, Error> {
-        let filter = ConnectionFilter {
-            grant: Some(grant.id.clone()),
-            ..ConnectionFilter::default()
-        };
+        let filter =
+            ConnectionFilter { grant: Some(grant.id.clone()), ..ConnectionFilter::default() };
         self.all_connections(&filter).await
     }
 
@@ -284,28 +246,20 @@ impl Broker {
         let wide = bound.service.grant_per_account
             || matches!(
                 bound.service.revocation(bound.cx()),
-                Ok(RevocationRule::Call {
-                    kills: Kills::Account,
-                    ..
-                })
+                Ok(RevocationRule::Call { kills: Kills::Account, .. })
             );
         if !wide {
             return self.sharing(grant).await;
         }
-        let filter = ConnectionFilter {
-            client: Some(grant.client.clone()),
-            ..ConnectionFilter::default()
-        };
+        let filter =
+            ConnectionFilter { client: Some(grant.client.clone()), ..ConnectionFilter::default() };
         let same = |other: &GrantRow| match (&grant.account, &other.account) {
             (Some(a), Some(b)) => a.id == b.id,
             _ => true,
         };
         let rows = self.all_connections(&filter).await?;
         let living = |g: &GrantRow| g.state.life != Life::Revoked;
-        Ok(rows
-            .into_iter()
-            .filter(|(_, g)| living(g) && same(g))
-            .collect())
+        Ok(rows.into_iter().filter(|(_, g)| living(g) && same(g)).collect())
     }
 
     async fn revocation_row(
@@ -366,11 +320,7 @@ impl Broker {
         };
         let cannot = RevocationItemState::Cannot;
         let (endpoint, kinds) = match bound.service.revocation(bound.cx()) {
-            Ok(RevocationRule::Call {
-                endpoint,
-                tokens: kinds,
-                ..
-            }) => (endpoint, kinds),
+            Ok(RevocationRule::Call { endpoint, tokens: kinds, .. }) => (endpoint, kinds),
             Ok(RevocationRule::Cannot { by_hand }) => {
                 let mut it = item("grant", cannot, Some(by_hand));
                 it.answer = Some("this service cannot revoke".into());
@@ -379,8 +329,7 @@ impl Broker {
                 return;
             }
             Err(error) => {
-                row.items
-                    .push(item("grant", cannot, Some(bound.filled(error).to_string())));
+                row.items.push(item("grant", cannot, Some(bound.filled(error).to_string())));
                 return;
             }
         };
@@ -400,11 +349,7 @@ impl Broker {
             };
             let n = u32::try_from(row.items.len()).unwrap_or(u32::MAX);
             let mut it = item(what, RevocationItemState::Pending, None);
-            it.call = Some(format!(
-                "{} {}",
-                endpoint.method.as_str(),
-                shown(&endpoint.url)
-            ));
+            it.call = Some(format!("{} {}", endpoint.method.as_str(), shown(&endpoint.url)));
             it.sealed = Some(self.seal_item(&row.id, n, text));
             it.probe = Some(self.seal_item(&row.id, PROBE_ITEMS + n, tokens.access_token.expose()));
             row.items.push(it);
@@ -412,8 +357,7 @@ impl Broker {
     }
 
     fn seal_item(&self, id: &str, item: u32, text: &str) -> Sealed {
-        self.vault
-            .seal(Field::Revocation { id, item }, text.as_bytes())
+        self.vault.seal(Field::Revocation { id, item }, text.as_bytes())
     }
 
     pub(crate) fn open_item(
@@ -422,10 +366,7 @@ impl Broker {
         item: u32,
         sealed: &Sealed,
     ) -> Option<Zeroizing<String>> {
-        let bytes = self
-            .vault
-            .unseal(Field::Revocation { id, item }, sealed)
-            .ok()?;
+        let bytes = self.vault.unseal(Field::Revocation { id, item }, sealed).ok()?;
         Some(Zeroizing::new(std::str::from_utf8(&bytes).ok()?.to_owned()))
     }
 
@@ -440,10 +381,7 @@ impl Broker {
         let mut row = self.empty_row(now);
         self.add_items(&mut row, grant, bound, Some(&tokens), now);
         let event = grant_event(grant, EventKind::Revoked, now);
-        self.ports
-            .store
-            .revoke(&[], revoked_state(now), row, vec![event])
-            .await?;
+        self.ports.store.revoke(&[], revoked_state(now), row, vec![event]).await?;
         Ok(())
     }
 }
@@ -461,19 +399,12 @@ fn revoked_state(now: Timestamp) -> GrantState {
         next_step: "connect again with `indicia connect`".into(),
         cause: None,
     };
-    GrantState {
-        life: Life::Revoked,
-        reason: Some(reason),
-        ..GrantState::alive()
-    }
+    GrantState { life: Life::Revoked, reason: Some(reason), ..GrantState::alive() }
 }
 
 fn revoked_event(connection: &ConnectionRow, grant: &GrantRow, now: Timestamp) -> Event {
     let event = grant_event(grant, EventKind::Revoked, now);
-    Event {
-        connection: Some(connection.id.clone()),
-        ..event
-    }
+    Event { connection: Some(connection.id.clone()), ..event }
 }
 
 /// The receipt of a revocation as it stands.

@@ -42,17 +42,8 @@ impl Broker {
             grant: row.items.first().map(|i| i.grant.clone()),
             facts: BTreeMap::from([("revocation".into(), row.id.clone())]),
         };
-        let events = if row.next_at.is_none() {
-            vec![done]
-        } else {
-            Vec::new()
-        };
-        if self
-            .ports
-            .store
-            .update_revocation(row.clone(), events)
-            .await?
-        {
+        let events = if row.next_at.is_none() { vec![done] } else { Vec::new() };
+        if self.ports.store.update_revocation(row.clone(), events).await? {
             return Ok(row);
         }
         // Somebody else tried it meanwhile: theirs is the stored truth.
@@ -74,21 +65,14 @@ impl Broker {
             return Ok(());
         };
         let bound = self.bind(client, &item.inputs)?;
-        let Ok(RevocationRule::Call {
-            endpoint,
-            token_param,
-            hint,
-            ..
-        }) = bound.service.revocation(bound.cx())
+        let Ok(RevocationRule::Call { endpoint, token_param, hint, .. }) =
+            bound.service.revocation(bound.cx())
         else {
             item.state = RevocationItemState::Cannot;
             item.next_step = Some("this service can no longer revoke".into());
             return Ok(());
         };
-        let token = item
-            .sealed
-            .as_ref()
-            .and_then(|sealed| self.open_item(id, n, sealed));
+        let token = item.sealed.as_ref().and_then(|sealed| self.open_item(id, n, sealed));
         let Some(token) = token else {
             item.state = RevocationItemState::Cannot;
             return Ok(());
@@ -100,10 +84,8 @@ impl Broker {
                 return Ok(());
             }
         };
-        let credentials = Credentials {
-            client_id: &bound.client.client_id,
-            secret: secret.secret.as_ref(),
-        };
+        let credentials =
+            Credentials { client_id: &bound.client.client_id, secret: secret.secret.as_ref() };
         let endpoint = bound.at_environment(endpoint);
         let hint = hint.then_some(item.what.as_str());
         match revocation::request(&endpoint, &credentials, &token_param, &token, hint) {

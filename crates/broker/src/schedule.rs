@@ -99,9 +99,7 @@ pub fn refresh_at(facts: &TokenFacts, rule: &RefreshRule, grant: &str) -> Option
             let life = end.since(facts.obtained_at);
             let share = DUE_SHARE + share_of(grant) * JITTER_SHARE / 1000;
             let due = facts.obtained_at.plus(fine_thousandths(life, share));
-            let earliest = rule
-                .earliest_before_end
-                .map_or(due, |before| end.minus(before));
+            let earliest = rule.earliest_before_end.map_or(due, |before| end.minus(before));
             Some(due.max(earliest))
         }
         Expiry::Never | Expiry::Unknown => None,

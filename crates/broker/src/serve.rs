@@ -1,6 +1,7 @@
 //! From a committed token set to what is handed out, and from a grant to the error it means.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use indicia_oauth::{Expiry, Timestamp};
@@ -53,10 +54,7 @@ pub(crate) fn expiry(expiry: Expiry) -> (ExpiryKind, Option<Timestamp>) {
 
 /// The code of a reason, as the contract spells it.
 pub(crate) fn code(code: ReasonCode) -> String {
-    serde_json::to_value(code)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
+    serde_json::to_value(code).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 impl Broker {
@@ -71,10 +69,7 @@ impl Broker {
         let row = committed.row();
         let tokens = committed.tokens();
         let mut warnings: Vec<Warning> = reason(row, Some(&bound.client))
-            .map(|r| Warning {
-                code: code(r.code),
-                detail: r.detail,
-            })
+            .map(|r| Warning { code: code(r.code), detail: r.detail })
             .into_iter()
             .collect();
         if behind == Behind::Yes {
@@ -85,11 +80,7 @@ impl Broker {
         }
         let token = tokens.access_token.expose();
         let (kind, expires_at) = expiry(row.facts.expiry);
-        let base = bound
-            .service
-            .api_base(bound.cx(), &tokens.extra)
-            .ok()
-            .flatten();
+        let base = bound.service.api_base(bound.cx(), &tokens.extra).ok().flatten();
         let headers = bound.service.api_headers(bound.cx(), token);
         let view = TokenView {
             connection: connection.to_string(),
@@ -100,15 +91,8 @@ impl Broker {
             token_type: tokens.token_type.clone(),
             expiry: kind,
             expires_at,
-            scopes: row
-                .facts
-                .granted
-                .clone()
-                .unwrap_or_else(|| row.asked.clone()),
-            headers: headers
-                .into_iter()
-                .map(|(n, v)| (n, Zeroizing::new(v)))
-                .collect(),
+            scopes: row.facts.granted.clone().unwrap_or_else(|| row.asked.clone()),
+            headers: headers.into_iter().map(|(n, v)| (n, Zeroizing::new(v))).collect(),
             api_base_url: base.map(|url| bound.client.environment.address_of(&url)),
             version: row.version,
             warnings,
@@ -118,6 +102,7 @@ impl Broker {
             grant: row.id.clone(),
             facts: row.facts.clone(),
             next_at: row.next_at,
+            nudged: AtomicBool::new(false),
         }
     }
 
@@ -131,9 +116,7 @@ impl Broker {
         let why = reason(grant, client);
         match grant.state.life {
             Life::Revoked => {
-                return Error::Revoked {
-                    connection: connection.clone(),
-                };
+                return Error::Revoked { connection: connection.clone() };
             }
             Life::Dead => {
                 if let Some(mut reason) = why {

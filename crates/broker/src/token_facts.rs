@@ -1,6 +1,6 @@
 //! What may be known of a token set without opening it, and how two token sets become one.
 
-use indicia_catalog::RefreshRule;
+use indicia_catalog::{Flow, RefreshRule};
 use indicia_oauth::{Expiry, Timestamp, TokenSet};
 
 use crate::model::TokenFacts;
@@ -30,10 +30,7 @@ pub(crate) fn facts(
     tokens: &TokenSet,
     sent_at: Timestamp,
 ) -> TokenFacts {
-    let refresh = tokens
-        .refresh_token
-        .as_ref()
-        .map(|t| vault.fingerprint(t.expose()));
+    let refresh = tokens.refresh_token.as_ref().map(|t| vault.fingerprint(t.expose()));
     let same = before.is_some_and(|b| b.refresh == refresh);
     let replaced = before.is_some_and(|b| b.refresh.is_some() && refresh.is_some() && !same);
     TokenFacts {
@@ -54,14 +51,17 @@ pub(crate) fn facts(
 }
 
 /// When the new token set is due. A refresh that gave the same access token again came too early:
-/// it isn't repeated before that token's end.
+/// it isn't repeated before that token's end. Without a refresh token that end is all there is to
+/// look at.
 pub(crate) fn next_at(
     before: Option<&TokenFacts>,
     facts: &TokenFacts,
     rule: &RefreshRule,
+    flow: Flow,
     grant: &str,
 ) -> Option<Timestamp> {
-    if before.is_some_and(|b| b.access == facts.access) {
+    let renewable = facts.refresh.is_some() || flow == Flow::ClientCredentials;
+    if !renewable || before.is_some_and(|b| b.access == facts.access) {
         return match facts.expiry {
             Expiry::At(end) => Some(end),
             Expiry::Never | Expiry::Unknown => None,

@@ -120,11 +120,8 @@ impl TokenView {
 
     /// The token object of the contract, as JSON text in memory that is wiped.
     pub fn to_json(&self) -> Zeroizing<String> {
-        let headers: BTreeMap<&str, &str> = self
-            .headers
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_str()))
-            .collect();
+        let headers: BTreeMap<&str, &str> =
+            self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let json = TokenJson {
             connection: &self.connection,
             service: &self.service,

@@ -53,10 +53,7 @@ impl Broker {
                 self.cache.evict(connection.as_str());
             }
             if let Some(grant) = &event.grant {
-                let from = event
-                    .facts
-                    .get("version")
-                    .and_then(|v| v.parse::<u64>().ok());
+                let from = event.facts.get("version").and_then(|v| v.parse::<u64>().ok());
                 match event.kind {
                     EventKind::Revoked => self.cache.evict_older(grant, u64::MAX),
                     _ => self.cache.evict_older(grant, from.map_or(0, |v| v + 1)),

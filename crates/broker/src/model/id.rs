@@ -21,16 +21,11 @@ pub const ID_CHARS_MAX: usize = 128;
 
 fn check(text: &str) -> Result<String, IdError> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let first = text
-        .chars()
-        .next()
-        .is_some_and(|c| c.is_ascii_alphanumeric());
+    let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
     if first && text.len() <= ID_CHARS_MAX && text.chars().all(good) {
         Ok(text.to_owned())
     } else {
-        Err(IdError {
-            text: text.chars().take(60).collect(),
-        })
+        Err(IdError { text: text.chars().take(60).collect() })
     }
 }
 

@@ -119,13 +119,7 @@ mod tests {
     fn hex_goes_there_and_back_and_nothing_else_is_read() {
         let whole = FingerprintKey::new(&[3; 32]).of("token-a");
         assert_eq!(Fingerprint::from_hex(&whole.to_hex()), Some(whole));
-        for wrong in [
-            "",
-            "ab",
-            &whole.to_hex()[1..],
-            &format!("{}00", whole.to_hex()),
-            "zz",
-        ] {
+        for wrong in ["", "ab", &whole.to_hex()[1..], &format!("{}00", whole.to_hex()), "zz"] {
             assert_eq!(Fingerprint::from_hex(wrong), None, "{wrong}");
         }
     }

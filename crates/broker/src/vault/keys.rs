@@ -89,9 +89,7 @@ impl Vault {
         let mut rows = store.data_keys().await?;
         if rows.is_empty() {
             // Whether ours was added or somebody was faster shows in what is stored then.
-            store
-                .add_data_key(first_row(root, &*random, now).await?)
-                .await?;
+            store.add_data_key(first_row(root, &*random, now).await?).await?;
             rows = store.data_keys().await?;
         }
         Self::from_rows(&rows, root, random).await
@@ -140,12 +138,7 @@ impl Vault {
         let (Some(newest), Some(fingerprint)) = (older.pop(), fingerprint) else {
             return Err(no_key_kept().into());
         };
-        Ok(Self {
-            newest,
-            older,
-            fingerprint,
-            random,
-        })
+        Ok(Self { newest, older, fingerprint, random })
     }
 }
 
@@ -158,11 +151,7 @@ async fn first_row(
     let mut plain = Zeroizing::new([0; 2 * KEY_LEN]);
     random.fill(&mut *plain);
     let wrapped = root.wrap(&context(KeyId::FIRST), &*plain).await?;
-    Ok(DataKeyRow {
-        id: KeyId::FIRST,
-        wrapped,
-        created_at: now,
-    })
+    Ok(DataKeyRow { id: KeyId::FIRST, wrapped, created_at: now })
 }
 
 /// What the root key binds to a wrapped key, so that no row can stand in for another. It doesn't
@@ -231,33 +220,21 @@ mod tests {
     }
 
     fn first() -> DataKeyRow {
-        now(first_row(
-            &Root(1),
-            &Constant(5),
-            Timestamp::from_millis(1_000),
-        ))
-        .unwrap()
+        now(first_row(&Root(1), &Constant(5), Timestamp::from_millis(1_000))).unwrap()
     }
 
     /// As a rotation will make it: a new data key, the same fingerprint key.
     fn second() -> DataKeyRow {
         let plain = [[6; KEY_LEN], [5; KEY_LEN]].concat();
         let wrapped = now(Root(1).wrap(&context(KeyId(2)), &plain)).unwrap();
-        DataKeyRow {
-            id: KeyId(2),
-            wrapped,
-            created_at: Timestamp::from_millis(2_000),
-        }
+        DataKeyRow { id: KeyId(2), wrapped, created_at: Timestamp::from_millis(2_000) }
     }
 
     fn vault(rows: &[DataKeyRow], root: &Root) -> Result<Vault, VaultError> {
         now(Vault::from_rows(rows, root, Arc::new(Constant(9))))
     }
 
-    const FIELD: Field<'static> = Field::Tokens {
-        grant: "g",
-        version: 1,
-    };
+    const FIELD: Field<'static> = Field::Tokens { grant: "g", version: 1 };
 
     #[test]
     fn a_second_data_key_seals_from_then_on_and_the_first_still_opens() {
@@ -280,21 +257,13 @@ mod tests {
     fn a_text_of_a_key_that_is_gone_is_damaged() {
         let old = vault(&[first()], &Root(1)).unwrap().seal(FIELD, b"token-a");
         let after = vault(&[second()], &Root(1)).unwrap();
-        assert!(matches!(
-            after.unseal(FIELD, &old),
-            Err(VaultError::Damaged)
-        ));
+        assert!(matches!(after.unseal(FIELD, &old), Err(VaultError::Damaged)));
     }
 
     #[track_caller]
     fn check_refused(rows: &[DataKeyRow], root: &Root, expected: &str) {
         let error = vault(rows, root).err().map(|error| format!("{error:?}"));
-        assert!(
-            error
-                .as_ref()
-                .is_some_and(|error| error.starts_with(expected)),
-            "{error:?}"
-        );
+        assert!(error.as_ref().is_some_and(|error| error.starts_with(expected)), "{error:?}");
     }
 
     #[test]
@@ -306,17 +275,9 @@ mod tests {
         };
         check_refused(&[first()], &Root(2), "WrongRootKey");
         check_refused(&changed(|row| row.id = KeyId(2)), &Root(1), "WrongRootKey");
-        check_refused(
-            &changed(|row| row.wrapped.truncate(70)),
-            &Root(1),
-            "Damaged",
-        );
+        check_refused(&changed(|row| row.wrapped.truncate(70)), &Root(1), "Damaged");
         check_refused(&changed(|row| row.wrapped.push(0)), &Root(1), "Damaged");
-        check_refused(
-            &changed(|row| row.wrapped.truncate(30)),
-            &Root(1),
-            "Damaged",
-        );
+        check_refused(&changed(|row| row.wrapped.truncate(30)), &Root(1), "Damaged");
         check_refused(&[], &Root(1), "Store");
     }
 

@@ -120,10 +120,7 @@ impl SealingKey {
     }
 
     /// Seals `plain` as `field`.
-    #[expect(
-        clippy::expect_used,
-        reason = "fails for texts beyond 2^36 bytes only (RFC 8452 §6)"
-    )]
+    #[expect(clippy::expect_used, reason = "fails for texts beyond 2^36 bytes only (RFC 8452 §6)")]
     pub(super) fn seal(&self, random: &dyn Random, field: Field<'_>, plain: &[u8]) -> Sealed {
         let mut nonce = [0; NONCE_LEN];
         random.fill(&mut nonce);
@@ -141,10 +138,7 @@ impl SealingKey {
             )
             .expect("the text is short");
         bytes.extend(tag.as_ref());
-        Sealed {
-            key: self.id,
-            bytes,
-        }
+        Sealed { key: self.id, bytes }
     }
 
     /// Opens what this key sealed as `field`; any other bytes are [`VaultError::Damaged`].
@@ -226,19 +220,10 @@ mod tests {
         for record in ["a", "b", "a\0", ""] {
             for n in [0, 1, 2] {
                 let version = u64::from(n);
-                all.push(Field::Tokens {
-                    grant: record,
-                    version,
-                });
+                all.push(Field::Tokens { grant: record, version });
                 all.push(Field::ClientSecret { client: record, n });
-                all.push(Field::Answer {
-                    of: record,
-                    version,
-                });
-                all.push(Field::Revocation {
-                    id: record,
-                    item: n,
-                });
+                all.push(Field::Answer { of: record, version });
+                all.push(Field::Revocation { id: record, item: n });
             }
             all.push(Field::Flow { state_hash: record });
         }
@@ -248,10 +233,7 @@ mod tests {
     #[track_caller]
     fn refused(key: &SealingKey, field: Field<'_>, sealed: &Sealed) {
         let result = key.unseal(field, sealed);
-        assert!(
-            matches!(result, Err(VaultError::Damaged)),
-            "{field:?} opened {sealed:?}"
-        );
+        assert!(matches!(result, Err(VaultError::Damaged)), "{field:?} opened {sealed:?}");
     }
 
     #[test]
@@ -311,17 +293,11 @@ mod tests {
     /// that differ share no stream. Plain GCM fails here.
     #[test]
     fn a_repeated_nonce_gives_no_stream_away() {
-        let [one, two] = [[0; 32], [1; 32]].map(|plain| {
-            key(1, 7)
-                .seal(&Counting::from(0), tokens("a", 1), &plain)
-                .bytes
-        });
+        let [one, two] = [[0; 32], [1; 32]]
+            .map(|plain| key(1, 7).seal(&Counting::from(0), tokens("a", 1), &plain).bytes);
         assert_eq!(one[..HEAD_LEN], two[..HEAD_LEN]);
-        let apart: Vec<u8> = one[HEAD_LEN..]
-            .iter()
-            .zip(&two[HEAD_LEN..])
-            .map(|(a, b)| a ^ b)
-            .collect();
+        let apart: Vec<u8> =
+            one[HEAD_LEN..].iter().zip(&two[HEAD_LEN..]).map(|(a, b)| a ^ b).collect();
         assert_ne!(apart[..32], [1; 32]);
     }
 
@@ -333,12 +309,8 @@ mod tests {
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key).unwrap());
         let mut bytes = hex::decode("0100000000000000").unwrap();
         let nonce = Nonce::assume_unique_for_key(nonce);
-        key.seal_in_place_append_tag(nonce, Aad::empty(), &mut bytes)
-            .unwrap();
-        assert_eq!(
-            hex::encode(bytes),
-            "c2ef328e5c71c83b843122130f7364b761e0b97427e3df28"
-        );
+        key.seal_in_place_append_tag(nonce, Aad::empty(), &mut bytes).unwrap();
+        assert_eq!(hex::encode(bytes), "c2ef328e5c71c83b843122130f7364b761e0b97427e3df28");
     }
 
     /// What is stored can be read by all later versions. The expected bytes were computed with
