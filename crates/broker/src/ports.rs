@@ -213,8 +213,9 @@ pub trait Store: Send + Sync {
     ) -> Result<ConnectOutcome, StoreError>;
 
     /// Points a connection that is there at a new grant (which is added), in one step; the grant
-    /// before goes when no other connection points to it and no revocation waits for it. `false`
-    /// when there is no such connection.
+    /// before goes when no other connection points to it and no revocation waits for it, or as soon
+    /// as that is so. `false` when there is no such connection; an error when a grant of this id is
+    /// there.
     async fn reconnect(
         &self,
         connection: ConnectionRow,
@@ -223,7 +224,7 @@ pub trait Store: Send + Sync {
     ) -> Result<bool, StoreError>;
 
     /// Replaces labels, grant and time of a connection that is there; `false` when it isn't. An error
-    /// when the new grant isn't there. The old one goes when no other connection points to it.
+    /// when the new grant isn't there. What becomes of the old one: as in [`Self::reconnect`].
     async fn update_connection(
         &self,
         connection: ConnectionRow,

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use indicia_broker::model::{ConnectionRow, GrantState, Intent, Lease, Life};
+use indicia_broker::model::{ConnectionRow, EventKind, GrantRow, GrantState, Intent, Lease, Life};
 use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, Store};
 
 use super::Subject;
 use super::rows::{
-    at, client, client_id, connect, connection, connection_id, fingerprint, grant, grant_id,
+    at, client, client_id, connect, connection, connection_id, event, fingerprint, grant, grant_id,
     intent, one, revocation, state, tokens,
 };
 
@@ -162,6 +162,98 @@ pub(super) async fn a_connection_is_relabelled_and_moved(subject: Arc<dyn Subjec
             .await
             .is_err()
     );
+}
+
+pub(super) async fn a_connection_is_reconnected_to_a_new_grant(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x", "y"]).await;
+    store
+        .join(connection("also", "c", "y"), vec![])
+        .await
+        .unwrap();
+    let told = || vec![event(EventKind::Reconnected, "x")];
+    let nobody = connection("nobody", "c", "new");
+    assert!(
+        !store
+            .reconnect(nobody, grant("new", "c"), told())
+            .await
+            .unwrap()
+    );
+    assert_eq!(store.grant(&grant_id("new")).await.unwrap(), None);
+    store
+        .reconnect(connection("x", "c", "y"), grant("y", "c"), told())
+        .await
+        .unwrap_err();
+    assert!(store.events(0, 9).await.unwrap().is_empty());
+
+    let new = GrantRow {
+        version: 8,
+        ..grant("new", "c")
+    };
+    let row = ConnectionRow {
+        labels: one("team", "red"),
+        ..connection("x", "c", "new")
+    };
+    assert!(
+        store
+            .reconnect(row.clone(), new.clone(), told())
+            .await
+            .unwrap()
+    );
+    let found = store.connection(&connection_id("x")).await.unwrap();
+    assert_eq!(found, Some((row, new)));
+    assert_eq!(labelled(&*store, "team", "red").await, ["x"]);
+    assert_eq!(
+        store.grant(&grant_id("x")).await.unwrap(),
+        None,
+        "nobody points to it any more"
+    );
+    assert_eq!(store.events(0, 9).await.unwrap().len(), 1);
+
+    let moved = connection("y", "c", "other");
+    assert!(
+        store
+            .reconnect(moved, grant("other", "c"), vec![])
+            .await
+            .unwrap()
+    );
+    assert!(
+        store.grant(&grant_id("y")).await.unwrap().is_some(),
+        "another points to it"
+    );
+}
+
+pub(super) async fn a_replaced_grant_stays_while_its_revocation_waits(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x"]).await;
+    let id = grant_id("x");
+    let mut queued = revocation("r", "x", Some(at(1)));
+    let ids = std::slice::from_ref(&id);
+    store
+        .revoke(ids, state(Life::Revoked), queued.clone(), vec![])
+        .await
+        .unwrap();
+    let row = connection("x", "c", "new");
+    assert!(
+        store
+            .reconnect(row, grant("new", "c"), vec![])
+            .await
+            .unwrap()
+    );
+    assert!(store.grant(&id).await.unwrap().is_some());
+    queued.revision = 2;
+    assert!(
+        store
+            .update_revocation(queued.clone(), vec![])
+            .await
+            .unwrap()
+    );
+    assert!(store.grant(&id).await.unwrap().is_some(), "not yet");
+    queued.revision = 3;
+    queued.next_at = None;
+    assert!(store.update_revocation(queued, vec![]).await.unwrap());
+    assert_eq!(store.grant(&id).await.unwrap(), None);
+    assert!(store.grant(&grant_id("new")).await.unwrap().is_some());
 }
 
 async fn labelled(store: &dyn Store, key: &str, value: &str) -> Vec<String> {

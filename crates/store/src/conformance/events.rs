@@ -15,6 +15,7 @@ use crate::chain;
 pub(super) async fn events_make_a_chain_without_gaps(subject: Arc<dyn Subject>) {
     let handles: Vec<_> = (0..3).map(|_| subject.handle()).collect();
     connect(&*handles[0], &["x"]).await;
+    assert_eq!(handles[1].last_event().await.unwrap(), 0);
     let tasks = (0..30).map(|i| {
         let store = Arc::clone(&handles[i % 3]);
         tokio::spawn(async move {
@@ -40,6 +41,7 @@ pub(super) async fn events_make_a_chain_without_gaps(subject: Arc<dyn Subject>) 
         "events of one change keep order"
     );
     assert_eq!(chain::verify(chain::GENESIS, &all), Ok(()));
+    assert_eq!(handles[1].last_event().await.unwrap(), 60);
     assert_eq!(handles[1].events(10, 5).await.unwrap(), all[10..15]);
     assert_eq!(handles[1].events(60, 5).await.unwrap(), vec![]);
 

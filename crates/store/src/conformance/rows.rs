@@ -250,10 +250,13 @@ pub fn flow(state_hash: &str, client: &str) -> FlowRow {
 
 /// A revocation with one call to make and one that is done.
 pub fn revocation(id: &str, grant: &str, next_at: Option<Timestamp>) -> RevocationRow {
-    let item = |what: &str, sealed, state| RevocationItem {
+    let item = |what: &str, sealed: Option<Sealed>, state| RevocationItem {
         grant: grant_id(grant),
+        client: client_id("c"),
+        inputs: one("dc", "us5"),
         what: what.to_owned(),
         call: Some("POST https://example.test/revoke".to_owned()),
+        probe: sealed.as_ref().map(|_| self::sealed("probe")),
         sealed,
         answer: Some("200".to_owned()),
         at: Some(at(16)),

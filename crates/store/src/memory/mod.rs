@@ -175,6 +175,15 @@ impl Store for Handle {
         self.with(|state| state.join(connection, events))
     }
 
+    async fn reconnect(
+        &self,
+        connection: ConnectionRow,
+        grant: GrantRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        self.with(|state| state.reconnect(connection, grant, events))
+    }
+
     async fn update_connection(
         &self,
         connection: ConnectionRow,
@@ -317,6 +326,10 @@ impl Store for Handle {
         events: Vec<Event>,
     ) -> Result<bool, StoreError> {
         self.with(|state| state.update_revocation(row, events))
+    }
+
+    async fn last_event(&self) -> Result<u64, StoreError> {
+        Ok(self.with(|state| state.last_event()))
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<EventRow>, StoreError> {

@@ -208,24 +208,51 @@ impl State {
         Ok(ConnectOutcome::Done)
     }
 
+    pub(super) fn reconnect(
+        &mut self,
+        new: ConnectionRow,
+        grant: GrantRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        if !self.connections.contains_key(&new.id) {
+            return Ok(false);
+        }
+        if self.grants.contains_key(&grant.id) {
+            return Err(failed("a grant of this id is there already"));
+        }
+        self.changed(events)?;
+        let new = ConnectionRow {
+            grant: grant.id.clone(),
+            ..new
+        };
+        self.grants.insert(grant.id.clone(), Held::new(grant));
+        self.replace(new);
+        Ok(true)
+    }
+
     pub(super) fn update_connection(
         &mut self,
         new: ConnectionRow,
         events: Vec<Event>,
     ) -> Result<bool, StoreError> {
-        let Some(old) = self.connections.get(&new.id).cloned() else {
+        if !self.connections.contains_key(&new.id) {
             return Ok(false);
-        };
+        }
         self.needs_grant(&new.grant)?;
         self.changed(events)?;
-        let kept = ConnectionRow {
-            client: old.client,
-            created_at: old.created_at,
-            ..new
-        };
-        self.connections.insert(kept.id.clone(), kept);
-        self.drop_unused(&old.grant);
+        self.replace(new);
         Ok(true)
+    }
+
+    /// Client and birth of a connection stay.
+    fn replace(&mut self, new: ConnectionRow) {
+        let Some(row) = self.connections.get_mut(&new.id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut row.grant, new.grant);
+        row.labels = new.labels;
+        row.updated_at = new.updated_at;
+        self.drop_replaced(&before);
     }
 
     pub(super) fn connection(&self, id: &ConnectionId) -> Option<(ConnectionRow, GrantRow)> {
@@ -288,8 +315,16 @@ impl State {
             return Ok(false);
         }
         self.changed(events)?;
+        let grants: Vec<GrantId> = row.items.iter().map(|item| item.grant.clone()).collect();
         self.revocations.insert(row.id.clone(), row);
+        for grant in grants {
+            self.drop_replaced(&grant);
+        }
         Ok(true)
+    }
+
+    pub(super) fn last_event(&self) -> u64 {
+        self.events.len() as u64
     }
 
     pub(super) fn events(&self, after: u64, limit: usize) -> Vec<EventRow> {
@@ -305,6 +340,17 @@ impl State {
         self.grants
             .get(&connection.grant)
             .map(|held| (connection.clone(), held.row.clone()))
+    }
+
+    /// A grant that was replaced goes when no revocation waits for it.
+    fn drop_replaced(&mut self, grant: &GrantId) {
+        let waits = self
+            .revocations
+            .values()
+            .any(|row| row.next_at.is_some() && row.items.iter().any(|item| item.grant == *grant));
+        if !waits {
+            self.drop_unused(grant);
+        }
     }
 
     fn drop_unused(&mut self, grant: &GrantId) {

@@ -23,9 +23,7 @@ pub(super) fn connect(
         return Ok(ConnectOutcome::IdTaken);
     }
     needs_client(conn, &connection.client)?;
-    if number_of(conn, &grant.id)?.is_some() {
-        return Err(Failure::Conflict("a grant of this id is there already"));
-    }
+    needs_no_grant(conn, &grant.id)?;
     let grant_no = grants::add(conn, grant)?;
     add(conn, connection, grant_no)?;
     append(conn, events)?;
@@ -46,6 +44,22 @@ pub(super) fn join(
     Ok(ConnectOutcome::Done)
 }
 
+pub(super) fn reconnect(
+    conn: &Connection,
+    new: &ConnectionRow,
+    grant: &GrantRow,
+    events: &[Event],
+) -> Result<bool, Failure> {
+    let Some(old_no) = grant_no_of(conn, &new.id)? else {
+        return Ok(false);
+    };
+    needs_no_grant(conn, &grant.id)?;
+    let grant_no = grants::add(conn, grant)?;
+    replace(conn, new, old_no, grant_no)?;
+    append(conn, events)?;
+    Ok(true)
+}
+
 pub(super) fn update_connection(
     conn: &Connection,
     new: &ConnectionRow,
@@ -54,7 +68,18 @@ pub(super) fn update_connection(
     let Some(old_no) = grant_no_of(conn, &new.id)? else {
         return Ok(false);
     };
-    let grant_no = needed_grant(conn, &new.grant)?;
+    replace(conn, new, old_no, needed_grant(conn, &new.grant)?)?;
+    append(conn, events)?;
+    Ok(true)
+}
+
+/// Client and birth of a connection stay.
+fn replace(
+    conn: &Connection,
+    new: &ConnectionRow,
+    old_no: i64,
+    grant_no: i64,
+) -> Result<(), Failure> {
     remove_labels(conn, &new.id)?;
     let mut update = conn.prepare_cached(
         "UPDATE connections SET grant_no = ?, labels = ?, updated_at = ? WHERE id = ?",
@@ -67,9 +92,7 @@ pub(super) fn update_connection(
         new.id.as_str()
     ])?;
     add_labels(conn, new)?;
-    drop_unused(conn, old_no)?;
-    append(conn, events)?;
-    Ok(true)
+    drop_replaced(conn, old_no)
 }
 
 pub(super) fn forget(
@@ -177,6 +200,13 @@ fn needs_client(conn: &Connection, id: &ClientId) -> Result<(), Failure> {
     }
 }
 
+fn needs_no_grant(conn: &Connection, id: &GrantId) -> Result<(), Failure> {
+    match number_of(conn, id)? {
+        None => Ok(()),
+        Some(_) => Err(Failure::Conflict("a grant of this id is there already")),
+    }
+}
+
 fn needed_grant(conn: &Connection, id: &GrantId) -> Result<i64, Failure> {
     number_of(conn, id)?.ok_or(Failure::Conflict("the grant is gone"))
 }
@@ -217,6 +247,18 @@ fn remove_labels(conn: &Connection, id: &ConnectionId) -> Result<(), Failure> {
         delete.execute([key, value, id.as_str()])?;
     }
     Ok(())
+}
+
+/// A grant that was replaced goes when no revocation waits for it.
+pub(super) fn drop_replaced(conn: &Connection, grant_no: i64) -> Result<(), Failure> {
+    let mut query = conn.prepare_cached(
+        "SELECT 1 FROM revocation_items i JOIN revocations r ON r.id = i.revocation
+         WHERE r.next_at IS NOT NULL AND i.grant_id = (SELECT id FROM grants WHERE no = ?)",
+    )?;
+    match query.exists([grant_no])? {
+        true => Ok(()),
+        false => drop_unused(conn, grant_no),
+    }
 }
 
 fn drop_unused(conn: &Connection, grant_no: i64) -> Result<(), Failure> {

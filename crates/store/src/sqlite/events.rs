@@ -53,3 +53,8 @@ pub(super) fn events(
     })
     .collect()
 }
+
+pub(super) fn last_event(conn: &Connection) -> Result<u64, Failure> {
+    let mut query = conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?;
+    Ok(query.query_row([], |row| row.get(0))?)
+}

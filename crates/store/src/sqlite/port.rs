@@ -126,6 +126,16 @@ impl Store for Sqlite {
             .await
     }
 
+    async fn reconnect(
+        &self,
+        connection: ConnectionRow,
+        grant: GrantRow,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |conn| connections::reconnect(conn, &connection, &grant, &events))
+            .await
+    }
+
     async fn update_connection(
         &self,
         connection: ConnectionRow,
@@ -299,6 +309,10 @@ impl Store for Sqlite {
     ) -> Result<bool, StoreError> {
         self.write(move |conn| revocations::update_revocation(conn, &row, &events))
             .await
+    }
+
+    async fn last_event(&self) -> Result<u64, StoreError> {
+        self.read(events::last_event)
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<EventRow>, StoreError> {

@@ -1,13 +1,15 @@
 //! Revocations in SQLite: the receipt as JSON, the sealed tokens of its calls beside it.
 
 use indicia_broker::model::{Event, GrantId, GrantState, RevocationRow};
+use indicia_broker::vault::Sealed;
 use indicia_oauth::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::clients::sealed;
+use super::connections::drop_replaced;
 use super::events::append;
 use super::failure::Failure;
-use super::grants::mark_revoked;
+use super::grants::{mark_revoked, number_of};
 
 pub(super) fn revoke(
     conn: &Connection,
@@ -60,6 +62,11 @@ pub(super) fn update_revocation(
         return Ok(false);
     }
     put(conn, row)?;
+    for item in &row.items {
+        if let Some(grant_no) = number_of(conn, &item.grant)? {
+            drop_replaced(conn, grant_no)?;
+        }
+    }
     append(conn, events)?;
     Ok(true)
 }
@@ -69,13 +76,23 @@ fn put(conn: &Connection, row: &RevocationRow) -> Result<(), Failure> {
     conn.prepare_cached("DELETE FROM revocation_items WHERE revocation = ?")?
         .execute([&row.id])?;
     let mut insert = conn.prepare_cached(
-        "INSERT INTO revocation_items (revocation, n, data_key, sealed) VALUES (?, ?, ?, ?)",
+        "INSERT INTO revocation_items
+           (revocation, n, grant_id, data_key, sealed, probe_data_key, probe_sealed)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
     )?;
     for (n, item) in body.items.iter_mut().enumerate() {
-        if let Some(sealed) = &mut item.sealed {
-            insert.execute(params![row.id, n, sealed.key.0, sealed.bytes])?;
-            sealed.bytes.clear();
-        }
+        let (sealed, probe) = (item.sealed.as_ref(), item.probe.as_ref());
+        insert.execute(params![
+            row.id,
+            n,
+            item.grant.as_str(),
+            sealed.map(|sealed| sealed.key.0),
+            sealed.map(|sealed| &sealed.bytes),
+            probe.map(|sealed| sealed.key.0),
+            probe.map(|sealed| &sealed.bytes),
+        ])?;
+        // They are put back from their columns.
+        (item.sealed, item.probe) = (None, None);
     }
     let mut put = conn.prepare_cached(
         "INSERT INTO revocations (id, revision, next_at, body) VALUES (?, ?, ?, ?)
@@ -95,15 +112,20 @@ fn put(conn: &Connection, row: &RevocationRow) -> Result<(), Failure> {
 fn opened(conn: &Connection, body: &str) -> Result<RevocationRow, Failure> {
     let mut row: RevocationRow = serde_json::from_str(body)?;
     let mut query = conn.prepare_cached(
-        "SELECT data_key, sealed FROM revocation_items WHERE revocation = ? AND n = ?",
+        "SELECT data_key, sealed, probe_data_key, probe_sealed FROM revocation_items
+         WHERE revocation = ? AND n = ?",
     )?;
-    for (n, item) in row
-        .items
-        .iter_mut()
-        .enumerate()
-        .filter(|(_, item)| item.sealed.is_some())
-    {
-        item.sealed = Some(query.query_row(params![row.id, n], |row| sealed(row, 0))?);
+    for (n, item) in row.items.iter_mut().enumerate() {
+        (item.sealed, item.probe) = query.query_row(params![row.id, n], |row| {
+            Ok((sealed_or_none(row, 0)?, sealed_or_none(row, 2)?))
+        })?;
     }
     Ok(row)
+}
+
+fn sealed_or_none(row: &Row<'_>, first: usize) -> Result<Option<Sealed>, rusqlite::Error> {
+    match row.get::<_, Option<u32>>(first)? {
+        None => Ok(None),
+        Some(_) => sealed(row, first).map(Some),
+    }
 }

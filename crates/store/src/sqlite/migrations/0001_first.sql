@@ -115,13 +115,18 @@ CREATE TABLE revocations (
 ) STRICT;
 CREATE INDEX revocations_due ON revocations (next_at, id) WHERE next_at IS NOT NULL;
 
+-- The sealed tokens of its calls, and of the probe that proves them dead.
 CREATE TABLE revocation_items (
   revocation TEXT NOT NULL,
   n INTEGER NOT NULL,
-  data_key INTEGER NOT NULL,
-  sealed BLOB NOT NULL,
+  grant_id TEXT NOT NULL,
+  data_key INTEGER,
+  sealed BLOB,
+  probe_data_key INTEGER,
+  probe_sealed BLOB,
   PRIMARY KEY (revocation, n)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX revocation_items_of_grant ON revocation_items (grant_id);
 
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY,
