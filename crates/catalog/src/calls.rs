@@ -1,8 +1,8 @@
 //! What a service wants of each call, for one client: absolute URLs, headers, parameters, one rule.
 //!
 //! Surprise: an endpoint that the file leaves out comes from the client's settings
-//! (`endpoint.token`, …), where it was pinned when the issuer's metadata was read. Nothing is looked
-//! up here, and what was pinned doesn't change under a client.
+//! (`endpoint.token`, …), where it was pinned when the issuer's metadata was read. Nothing is
+//! looked up here, and what was pinned doesn't change under a client.
 
 use std::collections::BTreeMap;
 
@@ -59,10 +59,7 @@ impl Service {
     /// What a refresh does, with the client's settings applied.
     pub fn refresh_rule(&self, cx: Context<'_>) -> RefreshRule {
         let file = &self.raw.refresh;
-        let when = file
-            .when
-            .iter()
-            .find(|when| self.setting(&when.setting, cx) == when.value);
+        let when = file.when.iter().find(|when| self.setting(&when.setting, cx) == when.value);
         let rotation = when.and_then(|when| when.rotation).or(file.rotation);
         let grace = when.and_then(|when| when.reuse_grace).or(file.reuse_grace);
         let lifetime = when.and_then(|when| when.lifetime).or(file.lifetime);
@@ -76,10 +73,7 @@ impl Service {
             lifetime: lifetime.map(|span| span.0),
             idle: idle.map(|span| span.0),
             earliest_before_end: file.earliest_before_end.map(|span| span.0),
-            mint_limit: file
-                .mint_max
-                .zip(file.mint_window)
-                .map(|(max, span)| (max, span.0)),
+            mint_limit: file.mint_max.zip(file.mint_window).map(|(max, span)| (max, span.0)),
         }
     }
 
@@ -87,9 +81,7 @@ impl Service {
     pub fn revocation(&self, cx: Context<'_>) -> Result<RevocationRule, FillError> {
         let file = &self.raw.revocation;
         if let Some(by_hand) = &file.by_hand {
-            return Ok(RevocationRule::Cannot {
-                by_hand: by_hand.clone(),
-            });
+            return Ok(RevocationRule::Cannot { by_hand: by_hand.clone() });
         }
         let own = EndpointFile {
             url: file.url.clone(),
@@ -104,59 +96,40 @@ impl Service {
             true => vec![TokenKind::RefreshToken],
             false => file.tokens.clone(),
         };
-        Ok(
-            match self.endpoint(&own, own.url.as_ref(), PIN_REVOCATION, cx)? {
-                None => RevocationRule::Cannot {
-                    by_hand: NO_REVOCATION.into(),
-                },
-                Some(endpoint) => RevocationRule::Call {
-                    endpoint,
-                    token_param: file.token_param.clone().unwrap_or_else(|| "token".into()),
-                    tokens,
-                    hint: file.hint,
-                    kills: file.kills.unwrap_or(crate::service::Kills::Grant),
-                },
+        Ok(match self.endpoint(&own, own.url.as_ref(), PIN_REVOCATION, cx)? {
+            None => RevocationRule::Cannot { by_hand: NO_REVOCATION.into() },
+            Some(endpoint) => RevocationRule::Call {
+                endpoint,
+                token_param: file.token_param.clone().unwrap_or_else(|| "token".into()),
+                tokens,
+                hint: file.hint,
+                kills: file.kills.unwrap_or(crate::service::Kills::Grant),
             },
-        )
+        })
     }
 
     /// The introspection endpoint, where there is one.
     pub fn introspection(&self, cx: Context<'_>) -> Result<Option<TokenEndpoint>, FillError> {
         let own = self.raw.introspection.clone().unwrap_or_default();
-        let own = EndpointFile {
-            params: own.params.or_else(|| Some(BTreeMap::new())),
-            ..own
-        };
+        let own = EndpointFile { params: own.params.or_else(|| Some(BTreeMap::new())), ..own };
         self.endpoint(&own, own.url.as_ref(), PIN_INTROSPECTION, cx)
     }
 
     /// The call that learns the account and the API's place right after an exchange. `None`: the
     /// token answer or the [`Self::probe`] tells the account.
     pub fn discovery(&self, cx: Context<'_>) -> Result<Option<CallRule>, FillError> {
-        self.raw
-            .discovery
-            .as_ref()
-            .map(|call| self.call(call, cx))
-            .transpose()
+        self.raw.discovery.as_ref().map(|call| self.call(call, cx)).transpose()
     }
 
-    /// A cheap and harmless call that proves a token and, where nothing else does, names the account.
+    /// A cheap and harmless call that proves a token and, where nothing else does, names the
+    /// account.
     pub fn probe(&self, cx: Context<'_>) -> Result<Option<CallRule>, FillError> {
-        self.raw
-            .api
-            .probe
-            .as_ref()
-            .map(|call| self.call(call, cx))
-            .transpose()
+        self.raw.api.probe.as_ref().map(|call| self.call(call, cx)).transpose()
     }
 
     /// The who-am-I call of OpenID or the vendor, where there is one.
     pub fn userinfo(&self, cx: Context<'_>) -> Result<Option<CallRule>, FillError> {
-        self.raw
-            .userinfo
-            .as_ref()
-            .map(|call| self.call(call, cx))
-            .transpose()
+        self.raw.userinfo.as_ref().map(|call| self.call(call, cx)).transpose()
     }
 
     /// Headers that an API call needs, `Authorization` included, with the token filled in. One that
@@ -207,20 +180,14 @@ impl Service {
             input.check(value)?;
             learnt.insert(input.name.clone(), value.clone());
         }
-        let values = Values {
-            inputs: &self.inputs,
-            given: &learnt,
-        };
+        let values = Values { inputs: &self.inputs, given: &learnt };
         for input in &self.inputs {
             for (param, template) in &input.confirm {
                 let Some(said) = find(param) else { continue };
                 let meant = template.text(&values)?.unwrap_or_default();
                 if said.trim_end_matches('/') != meant.trim_end_matches('/') {
                     let rule = format!("confirmed by {param}: {meant}");
-                    return Err(FillError::Refused {
-                        name: input.name.clone(),
-                        rule,
-                    });
+                    return Err(FillError::Refused { name: input.name.clone(), rule });
                 }
             }
         }
@@ -249,20 +216,13 @@ impl Service {
     /// Checks one input's value against its pattern or table.
     pub fn check_input(&self, name: &str, value: &str) -> Result<(), FillError> {
         let input = self.inputs.iter().find(|input| input.name == name);
-        input
-            .ok_or_else(|| FillError::Missing(name.to_owned()))?
-            .check(value)
+        input.ok_or_else(|| FillError::Missing(name.to_owned()))?.check(value)
     }
 
     /// Checks a setting that a user gives a client: one that the service knows with a value that it
     /// may take, or `scopes` (asked for where nothing else is said), each of them known there.
     pub fn check_setting(&self, name: &str, value: &str) -> Result<(), FillError> {
-        let refused = |rule| {
-            Err(FillError::Refused {
-                name: name.to_owned(),
-                rule,
-            })
-        };
+        let refused = |rule| Err(FillError::Refused { name: name.to_owned(), rule });
         if name == SETTING_SCOPES {
             let split = |letter: char| letter == ' ' || letter == ',';
             let mut scopes = value.split(split).filter(|scope| !scope.is_empty());
@@ -293,18 +253,11 @@ impl Service {
         for (name, value) in client.iter().chain(connection) {
             self.check_input(name, value)?;
         }
-        for input in self
-            .inputs
-            .iter()
-            .filter(|input| input.level == Level::Client)
-        {
+        for input in self.inputs.iter().filter(|input| input.level == Level::Client) {
             let said = connection.get(&input.name);
             if said.is_some_and(|said| client.get(&input.name) != Some(said)) {
                 let rule = "given with the client, not with a connection".to_owned();
-                return Err(FillError::Refused {
-                    name: input.name.clone(),
-                    rule,
-                });
+                return Err(FillError::Refused { name: input.name.clone(), rule });
             }
         }
         let mut all = connection.clone();
@@ -329,35 +282,25 @@ impl Service {
         capabilities: &[Capability],
     ) -> Result<(Vec<String>, Vec<String>), String> {
         let rule = &self.scopes;
-        let offline = rule
-            .offline
-            .iter()
-            .filter(|_| flow != Flow::ClientCredentials);
+        let offline = rule.offline.iter().filter(|_| flow != Flow::ClientCredentials);
         let mut wanted: Vec<String> = offline.chain(&rule.always).cloned().collect();
         for capability in capabilities.iter().filter(|_| !rule.full_access) {
             let Some(scopes) = rule.capabilities.get(capability) else {
                 let known: Vec<&str> = rule.capabilities.keys().map(|c| c.as_str()).collect();
                 let known = known.join(", ");
-                return Err(format!(
-                    "{} has no scope for {capability}; it knows {known}",
-                    self.id
-                ));
+                return Err(format!("{} has no scope for {capability}; it knows {known}", self.id));
             };
             wanted.extend(scopes.iter().cloned());
         }
         let mut seen = std::collections::BTreeSet::new();
         wanted.retain(|scope| seen.insert(scope.clone()));
-        Ok(wanted
-            .into_iter()
-            .partition(|scope| !rule.optional.contains(scope)))
+        Ok(wanted.into_iter().partition(|scope| !rule.optional.contains(scope)))
     }
 
     /// The issuer, filled in, where the service has one.
     pub fn issuer(&self, cx: Context<'_>) -> Result<Option<String>, FillError> {
         let issuer = self.raw.issuer.clone().map(Template);
-        issuer
-            .map(|issuer| issuer.url(&self.values(cx)))
-            .transpose()
+        issuer.map(|issuer| issuer.url(&self.values(cx))).transpose()
     }
 
     /// Whether endpoints are missing that the issuer's metadata has to tell: then a client's
@@ -374,34 +317,18 @@ impl Service {
             (PIN_TOKEN, metadata.token_endpoint.clone()),
             (PIN_REVOCATION, metadata.revocation_endpoint.clone()),
             (PIN_INTROSPECTION, metadata.introspection_endpoint.clone()),
-            (
-                PIN_ISSUER_ALWAYS,
-                metadata.issuer_in_response.then(|| "true".to_owned()),
-            ),
+            (PIN_ISSUER_ALWAYS, metadata.issuer_in_response.then(|| "true".to_owned())),
         ];
-        told.into_iter()
-            .filter_map(|(name, told)| Some((name.to_owned(), told?)))
-            .collect()
+        told.into_iter().filter_map(|(name, told)| Some((name.to_owned(), told?))).collect()
     }
 
     fn values<'a>(&'a self, cx: Context<'a>) -> Values<'a> {
-        Values {
-            inputs: &self.inputs,
-            given: cx.inputs,
-        }
+        Values { inputs: &self.inputs, given: cx.inputs }
     }
 
     fn setting<'a>(&'a self, name: &str, cx: Context<'a>) -> &'a str {
-        let default = || {
-            self.settings
-                .iter()
-                .find(|s| s.name == name)
-                .map(|s| &s.default)
-        };
-        cx.settings
-            .get(name)
-            .or_else(default)
-            .map_or("", String::as_str)
+        let default = || self.settings.iter().find(|s| s.name == name).map(|s| &s.default);
+        cx.settings.get(name).or_else(default).map_or("", String::as_str)
     }
 
     fn endpoint_url(
@@ -412,11 +339,7 @@ impl Service {
     ) -> Result<Option<String>, FillError> {
         match url {
             Some(url) => Template(url.clone()).url(&self.values(cx)).map(Some),
-            None => Ok(cx
-                .settings
-                .get(pin)
-                .cloned()
-                .filter(|_| self.raw.issuer.is_some())),
+            None => Ok(cx.settings.get(pin).cloned().filter(|_| self.raw.issuer.is_some())),
         }
     }
 

@@ -84,9 +84,7 @@ impl Capability {
     /// Capabilities near to a mistyped one, nearest first, at most three.
     pub fn nearest(text: &str) -> Vec<Self> {
         let near = crate::walk::nearest(text, Self::ALL.iter().map(|c| c.as_str()));
-        near.into_iter()
-            .filter_map(|text| text.parse().ok())
-            .collect()
+        near.into_iter().filter_map(|text| text.parse().ok()).collect()
     }
 }
 
@@ -105,9 +103,7 @@ impl FromStr for Capability {
     type Err = UnknownCapability;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL
-            .into_iter()
-            .find(|capability| capability.as_str() == text);
+        let found = Self::ALL.into_iter().find(|capability| capability.as_str() == text);
         found.ok_or_else(|| UnknownCapability(text.to_owned()))
     }
 }

@@ -11,8 +11,8 @@ use crate::read::{ReadError, read};
 use crate::service::{Origin, Service};
 use crate::walk::nearest;
 
-/// The shipped files, `(id, text)`, embedded by a build-time list; one service's text is parsed only
-/// when it is asked for.
+/// The shipped files, `(id, text)`, embedded by a build-time list; one service's text is parsed
+/// only when it is asked for.
 pub struct Catalogue {
     own: BTreeMap<String, Arc<Service>>,
     shipped: Vec<OnceLock<Option<Arc<Service>>>>,
@@ -25,10 +25,7 @@ impl Catalogue {
     /// The shipped services alone.
     pub fn shipped() -> Self {
         let shipped = SHIPPED.iter().map(|_| OnceLock::new()).collect();
-        Self {
-            own: BTreeMap::new(),
-            shipped,
-        }
+        Self { own: BTreeMap::new(), shipped }
     }
 
     /// The shipped services and a user's own, given as `(path, text)`: whoever calls has read the
@@ -58,10 +55,7 @@ impl Catalogue {
 
     /// One service.
     pub fn service(&self, id: &str) -> Option<Arc<Service>> {
-        self.own
-            .get(id)
-            .cloned()
-            .or_else(|| self.shipped_service(id))
+        self.own.get(id).cloned().or_else(|| self.shipped_service(id))
     }
 
     /// All ids, sorted.
@@ -77,31 +71,20 @@ impl Catalogue {
     pub fn nearest(&self, id: &str) -> Vec<String> {
         let ids = self.ids();
         let lower = id.to_ascii_lowercase();
-        nearest(&lower, ids.iter().map(String::as_str))
-            .into_iter()
-            .map(str::to_owned)
-            .collect()
+        nearest(&lower, ids.iter().map(String::as_str)).into_iter().map(str::to_owned).collect()
     }
 
     /// The text of a shipped file: what a user's own file may start from.
     pub fn shipped_text(id: &str) -> Option<&'static str> {
-        SHIPPED
-            .iter()
-            .find(|(shipped, _)| *shipped == id)
-            .map(|(_, text)| *text)
+        SHIPPED.iter().find(|(shipped, _)| *shipped == id).map(|(_, text)| *text)
     }
 
     fn shipped_service(&self, id: &str) -> Option<Arc<Service>> {
-        let at = SHIPPED
-            .binary_search_by(|(shipped, _)| (*shipped).cmp(id))
-            .ok()?;
+        let at = SHIPPED.binary_search_by(|(shipped, _)| (*shipped).cmp(id)).ok()?;
         let parse = || {
             // A shipped file that can't be read fails the tests, never a user.
             let service = read(id, SHIPPED[at].1).ok()?;
-            Some(Arc::new(Service {
-                origin: Origin::Shipped,
-                ..service
-            }))
+            Some(Arc::new(Service { origin: Origin::Shipped, ..service }))
         };
         self.shipped.get(at)?.get_or_init(parse).clone()
     }
@@ -112,17 +95,12 @@ impl Catalogue {
             true => Origin::Overrides(path.into()),
             false => Origin::Own(path.into()),
         };
-        self.own
-            .insert(service.id.clone(), Arc::new(Service { origin, ..service }));
+        self.own.insert(service.id.clone(), Arc::new(Service { origin, ..service }));
     }
 
     /// Two services of one issuer: an answer of one could be taken for the other's (RFC 9207 §2.4).
     fn twice_issuers(&self, files: &BTreeMap<String, String>) -> Vec<ReadError> {
-        if self
-            .own
-            .values()
-            .all(|service| service.raw.issuer.is_none())
-        {
+        if self.own.values().all(|service| service.raw.issuer.is_none()) {
             return Vec::new();
         }
         let mut errors = Vec::new();
@@ -132,9 +110,7 @@ impl Catalogue {
                 continue;
             };
             if let Some(other) = issuers.insert(issuer.clone(), service.id.clone()) {
-                let file = [&service.id, &other]
-                    .into_iter()
-                    .find_map(|id| files.get(id));
+                let file = [&service.id, &other].into_iter().find_map(|id| files.get(id));
                 let file = file.cloned().unwrap_or_default();
                 errors.push(twice(file, "issuer", &issuer, &other));
             }

@@ -1,7 +1,8 @@
 //! Lints for authors of service files: what a file should say beyond what it must.
 //!
-//! Surprise: an error row is proven, not believed. Its `example` answer goes through the reader that
-//! the engine uses and must come out at that very row, so the simulated service can play it back.
+//! Surprise: an error row is proven, not believed. Its `example` answer goes through the reader
+//! that the engine uses and must come out at that very row, so the simulated service can play it
+//! back.
 
 use indicia_oauth::answer::Answer;
 use indicia_oauth::token_answer::{self, Reading};
@@ -25,12 +26,7 @@ pub fn check(file: &str, text: &str) -> Vec<ReadError> {
     let mut found = Problems::default();
     let raw = &service.raw;
     examples(&service.dialect, &service.examples, "errors", &mut found);
-    examples(
-        &service.api_dialect,
-        &service.api_examples,
-        "api",
-        &mut found,
-    );
+    examples(&service.api_dialect, &service.api_examples, "api", &mut found);
     sources(raw, &mut found);
     facts(raw, &mut found);
     scopes(raw, &mut found);
@@ -82,11 +78,7 @@ fn sources(raw: &File, found: &mut Problems) {
         }
         if !source.url.starts_with("https://") {
             let problem = format!("{:?} is not an https address", source.url);
-            found.add(
-                at!["sources", at, "url"],
-                problem,
-                "write the page's address",
-            );
+            found.add(at!["sources", at, "url"], problem, "write the page's address");
         }
     }
     for (url, day) in &raw.ends {
@@ -114,22 +106,13 @@ const FACTS: [&str; 10] = [
     "secrets",
 ];
 /// Further facts that a file may speak of.
-const MORE_FACTS: [&str; 4] = [
-    "account",
-    "refresh.reuse_grace",
-    "refresh.kills_access",
-    "ends",
-];
+const MORE_FACTS: [&str; 4] = ["account", "refresh.reuse_grace", "refresh.kills_access", "ends"];
 
 fn facts(raw: &File, found: &mut Problems) {
     for fact in FACTS {
         if !raw.facts.contains_key(fact) {
             let fix = format!("add {fact:?} = \"verified\" or \"unverified\"");
-            found.add(
-                at!["facts"],
-                format!("nothing says how sure {fact:?} is"),
-                fix,
-            );
+            found.add(at!["facts"], format!("nothing says how sure {fact:?} is"), fix);
         }
     }
     for fact in raw.facts.keys() {
@@ -147,21 +130,12 @@ fn facts(raw: &File, found: &mut Problems) {
 fn scopes(raw: &File, found: &mut Problems) {
     let rule = &raw.scopes;
     let offline = rule.offline.iter().cloned().collect();
-    let lists = [
-        ("always", &rule.always),
-        ("optional", &rule.optional),
-        ("offline", &offline),
-    ];
-    let lists = lists
-        .into_iter()
-        .map(|(key, scopes)| (at!["scopes", key], scopes));
+    let lists = [("always", &rule.always), ("optional", &rule.optional), ("offline", &offline)];
+    let lists = lists.into_iter().map(|(key, scopes)| (at!["scopes", key], scopes));
     let capabilities = rule.capabilities.iter();
     let capabilities = capabilities.map(|(c, scopes)| (at!["scopes", "capabilities", c], scopes));
     for (path, scopes) in lists.chain(capabilities) {
-        for scope in scopes
-            .iter()
-            .filter(|scope| !rule.known.contains_key(*scope))
-        {
+        for scope in scopes.iter().filter(|scope| !rule.known.contains_key(*scope)) {
             let fix = match nearest(scope, rule.known.keys().map(String::as_str)).first() {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => "add it with its meaning under [scopes.known]".into(),
@@ -184,11 +158,7 @@ fn scopes(raw: &File, found: &mut Problems) {
     }
     if rule.optional_param.is_none() && !rule.optional.is_empty() {
         let fix = "name the parameter in `optional_param`";
-        found.add(
-            at!["scopes", "optional"],
-            "no parameter takes these scopes",
-            fix,
-        );
+        found.add(at!["scopes", "optional"], "no parameter takes these scopes", fix);
     }
 }
 
@@ -197,20 +167,12 @@ fn refresh(raw: &File, found: &mut Problems) {
     let rotation = raw.refresh.rotation;
     if unverified && rotation == Some(Rotation::Keeps) {
         let fix = "write \"may\", or verify it: a wrong \"keeps\" loses grants";
-        found.add(
-            at!["refresh", "rotation"],
-            "an unverified \"keeps\" counts as \"may\"",
-            fix,
-        );
+        found.add(at!["refresh", "rotation"], "an unverified \"keeps\" counts as \"may\"", fix);
     }
     let variants = &raw.sandbox.rotation_variants;
     if unverified && rotation.is_some() && variants.len() < 2 {
         let fix = "add rotation_variants = [\"keeps\", \"rotates\"] under [sandbox]";
-        found.add(
-            at!["sandbox"],
-            "nobody knows the rotation, and one way is played",
-            fix,
-        );
+        found.add(at!["sandbox"], "nobody knows the rotation, and one way is played", fix);
     }
 }
 
@@ -219,19 +181,11 @@ fn redirect(raw: &File, found: &mut Problems) {
     let loopback = rule.loopback_ip || rule.loopback_name;
     if rule.any_port && !loopback {
         let fix = "take any_port out, or say which loopback form is taken";
-        found.add(
-            at!["redirect", "any_port"],
-            "no loopback address is taken",
-            fix,
-        );
+        found.add(at!["redirect", "any_port"], "no loopback address is taken", fix);
     }
     if !loopback && rule.note.is_empty() && raw.flows.contains(&Flow::AuthorizationCode) {
         let fix = "say in `note` what the portal takes";
-        found.add(
-            at!["redirect"],
-            "an address must be pasted back, and nothing says why",
-            fix,
-        );
+        found.add(at!["redirect"], "an address must be pasted back, and nothing says why", fix);
     }
 }
 
@@ -248,39 +202,20 @@ fn calls(service: &Service, found: &mut Problems) {
             answered(raw, call, path, found);
         }
     }
-    let members = [
-        ("account_member", &raw.account_member),
-        ("base_member", &raw.api.base_member),
-    ];
+    let members = [("account_member", &raw.account_member), ("base_member", &raw.api.base_member)];
     for (key, member) in members {
         let Some(member) = member else { continue };
-        let path = if key == "base_member" {
-            at!["api", key]
-        } else {
-            at![key]
-        };
+        let path = if key == "base_member" { at!["api", key] } else { at![key] };
         if !raw.answer.keep.contains(member) {
             let fix = "add it to `keep` under [answer]";
             found.add(path, format!("{member:?} isn't kept from the answer"), fix);
         }
     }
-    for (at, input) in raw
-        .inputs
-        .iter()
-        .enumerate()
-        .filter(|(_, i)| i.from == From::Answer)
-    {
-        let kept = input
-            .member
-            .as_ref()
-            .is_some_and(|m| raw.answer.keep.contains(m));
+    for (at, input) in raw.inputs.iter().enumerate().filter(|(_, i)| i.from == From::Answer) {
+        let kept = input.member.as_ref().is_some_and(|m| raw.answer.keep.contains(m));
         if !kept {
             let fix = "add it to `keep` under [answer]";
-            found.add(
-                at!["inputs", at, "member"],
-                "it isn't kept from the answer",
-                fix,
-            );
+            found.add(at!["inputs", at, "member"], "it isn't kept from the answer", fix);
         }
     }
 }
@@ -315,28 +250,20 @@ fn member_of<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
 
 /// With each input's example, every endpoint comes out as an address.
 fn fills(service: &Service, found: &mut Problems) {
-    let rows = service
-        .inputs
-        .iter()
-        .map(|input| match input.table.is_empty() {
-            true => vec![input.example.clone()],
-            false => input.table.keys().cloned().collect(),
-        });
+    let rows = service.inputs.iter().map(|input| match input.table.is_empty() {
+        true => vec![input.example.clone()],
+        false => input.table.keys().cloned().collect(),
+    });
     let rows: Vec<Vec<String>> = rows.collect();
     let most = rows.iter().map(Vec::len).max().unwrap_or(1);
     for at in 0..most {
-        let values = rows
-            .iter()
-            .map(|row| row.get(at).or(row.first()).cloned().unwrap_or_default());
+        let values =
+            rows.iter().map(|row| row.get(at).or(row.first()).cloned().unwrap_or_default());
         let names = service.inputs.iter().map(|input| input.name.clone());
         let inputs = names.zip(values).collect();
         let settings = Default::default();
         let kind = ClientKind::Confidential;
-        let cx = Context {
-            kind,
-            inputs: &inputs,
-            settings: &settings,
-        };
+        let cx = Context { kind, inputs: &inputs, settings: &settings };
         for (path, error) in filled(service, cx) {
             found.add(path, error, "correct the table or the example");
         }
@@ -345,42 +272,20 @@ fn fills(service: &Service, found: &mut Problems) {
 
 fn filled(service: &Service, cx: Context<'_>) -> Vec<(Vec<String>, String)> {
     let raw = &service.raw;
-    let authorize = raw
-        .authorize
-        .url
-        .as_ref()
-        .and_then(|_| service.authorize(cx).err());
+    let authorize = raw.authorize.url.as_ref().and_then(|_| service.authorize(cx).err());
     let all = [
         (at!["authorize", "url"], authorize),
-        (
-            at!["token", "url"],
-            service
-                .token_endpoint(GrantType::AuthorizationCode, cx)
-                .err(),
-        ),
-        (
-            at!["token", "url"],
-            service
-                .token_endpoint(GrantType::ClientCredentials, cx)
-                .err(),
-        ),
-        (
-            at!["token", "url"],
-            service.token_endpoint(GrantType::RefreshToken, cx).err(),
-        ),
+        (at!["token", "url"], service.token_endpoint(GrantType::AuthorizationCode, cx).err()),
+        (at!["token", "url"], service.token_endpoint(GrantType::ClientCredentials, cx).err()),
+        (at!["token", "url"], service.token_endpoint(GrantType::RefreshToken, cx).err()),
         (at!["revocation"], service.revocation(cx).err()),
         (at!["introspection"], service.introspection(cx).err()),
         (at!["discovery"], service.discovery(cx).err()),
         (at!["userinfo"], service.userinfo(cx).err()),
         (at!["api", "probe"], service.probe(cx).err()),
-        (
-            at!["api", "base"],
-            service.api_base(cx, &Default::default()).err(),
-        ),
+        (at!["api", "base"], service.api_base(cx, &Default::default()).err()),
     ];
-    all.into_iter()
-        .filter_map(|(path, error)| Some((path, error?.to_string())))
-        .collect()
+    all.into_iter().filter_map(|(path, error)| Some((path, error?.to_string()))).collect()
 }
 
 /// `YYYY-MM-DD`, and there is such a day.

@@ -56,27 +56,11 @@ fn texts(raw: &File) -> Vec<Text> {
         one(&mut all, path, url.as_ref(), Kind::Url);
     }
     for (path, texts, kind) in [
-        (
-            at!["authorize", "params"],
-            Some(&raw.authorize.params),
-            Kind::Text,
-        ),
+        (at!["authorize", "params"], Some(&raw.authorize.params), Kind::Text),
         (at!["token", "params"], Some(&raw.token.params), Kind::Text),
-        (
-            at!["token", "headers"],
-            Some(&raw.token.headers),
-            Kind::Text,
-        ),
-        (
-            at!["revocation", "params"],
-            raw.revocation.params.as_ref(),
-            Kind::Text,
-        ),
-        (
-            at!["revocation", "headers"],
-            raw.revocation.headers.as_ref(),
-            Kind::Text,
-        ),
+        (at!["token", "headers"], Some(&raw.token.headers), Kind::Text),
+        (at!["revocation", "params"], raw.revocation.params.as_ref(), Kind::Text),
+        (at!["revocation", "headers"], raw.revocation.headers.as_ref(), Kind::Text),
         (at!["api", "headers"], Some(&raw.api.headers), Kind::Header),
     ] {
         map(&mut all, &path, texts, kind);
@@ -89,55 +73,24 @@ fn texts(raw: &File) -> Vec<Text> {
 fn further(raw: &File, all: &mut Vec<Text>) {
     for (path, endpoint) in endpoints(raw) {
         one(all, child(&path, "url"), endpoint.url.as_ref(), Kind::Url);
-        map(
-            all,
-            &child(&path, "params"),
-            endpoint.params.as_ref(),
-            Kind::Text,
-        );
-        map(
-            all,
-            &child(&path, "headers"),
-            endpoint.headers.as_ref(),
-            Kind::Text,
-        );
+        map(all, &child(&path, "params"), endpoint.params.as_ref(), Kind::Text);
+        map(all, &child(&path, "headers"), endpoint.headers.as_ref(), Kind::Text);
     }
     for (path, call) in calls(raw) {
         one(all, child(&path, "url"), Some(&call.url), Kind::UrlOrPath);
-        map(
-            all,
-            &child(&path, "headers"),
-            call.headers.as_ref(),
-            Kind::Header,
-        );
+        map(all, &child(&path, "headers"), call.headers.as_ref(), Kind::Header);
     }
     for (at, input) in raw.inputs.iter().enumerate() {
-        one(
-            all,
-            at!["inputs", at, "default"],
-            input.default.as_ref(),
-            Kind::Text,
-        );
-        map(
-            all,
-            &at!["inputs", at, "confirm"],
-            Some(&input.confirm),
-            Kind::Text,
-        );
+        one(all, at!["inputs", at, "default"], input.default.as_ref(), Kind::Text);
+        map(all, &at!["inputs", at, "confirm"], Some(&input.confirm), Kind::Text);
     }
 }
 
 fn endpoints(raw: &File) -> Vec<(Path, &EndpointFile)> {
     let token = &raw.token;
     [
-        (
-            at!["token", "authorization-code"],
-            &token.authorization_code,
-        ),
-        (
-            at!["token", "client-credentials"],
-            &token.client_credentials,
-        ),
+        (at!["token", "authorization-code"], &token.authorization_code),
+        (at!["token", "client-credentials"], &token.client_credentials),
         (at!["token", "refresh-token"], &token.refresh_token),
         (at!["introspection"], &raw.introspection),
         (at!["device"], &raw.device),
@@ -160,11 +113,7 @@ fn calls(raw: &File) -> Vec<(Path, &CallFile)> {
 }
 
 fn one(all: &mut Vec<Text>, path: Path, text: Option<&String>, kind: Kind) {
-    all.extend(text.map(|text| Text {
-        path,
-        text: Template(text.clone()),
-        kind,
-    }));
+    all.extend(text.map(|text| Text { path, text: Template(text.clone()), kind }));
 }
 
 fn map(all: &mut Vec<Text>, path: &Path, texts: Option<&BTreeMap<String, String>>, kind: Kind) {
@@ -180,13 +129,7 @@ fn child(path: &Path, key: &str) -> Path {
 /// Each place names a declared input, and a key that each row of its table has.
 fn declared(raw: &File, text: &Text, found: &mut Problems) {
     for place in text.text.places() {
-        if text.kind == Kind::Header
-            && place
-                == (Place {
-                    name: "token",
-                    key: None,
-                })
-        {
+        if text.kind == Kind::Header && place == (Place { name: "token", key: None }) {
             continue;
         }
         let Some(input) = raw.inputs.iter().find(|input| input.name == place.name) else {
@@ -195,21 +138,13 @@ fn declared(raw: &File, text: &Text, found: &mut Problems) {
                 Some(near) => format!("did you mean {{{near}}}?"),
                 None => "declare it under [[inputs]]".into(),
             };
-            found.add(
-                text.path.clone(),
-                format!("there is no input {:?}", place.name),
-                fix,
-            );
+            found.add(text.path.clone(), format!("there is no input {:?}", place.name), fix);
             continue;
         };
         let Some(key) = place.key else { continue };
         if input.table.is_empty() || !input.table.values().all(|row| row.contains_key(key)) {
             let problem = format!("not every row of {:?} has {key:?}", input.name);
-            found.add(
-                text.path.clone(),
-                problem,
-                "add it to each row of the input's table",
-            );
+            found.add(text.path.clone(), problem, "add it to each row of the input's table");
         }
     }
 }
@@ -231,19 +166,11 @@ fn address(raw: &File, text: &Text, found: &mut Problems) {
             }
             _ => "write the whole address, beginning with https://",
         };
-        found.add(
-            text.path.clone(),
-            format!("{url:?} is not an https address"),
-            fix,
-        );
+        found.add(text.path.clone(), format!("{url:?} is not an https address"), fix);
     }
     if url.contains('#') || authority.contains('@') || authority.is_empty() {
         let fix = "write https://HOST/PATH, without `#` and `@`";
-        found.add(
-            text.path.clone(),
-            format!("{url:?} is not an address to send to"),
-            fix,
-        );
+        found.add(text.path.clone(), format!("{url:?} is not an address to send to"), fix);
     }
     if let Some(input) = stranger(raw, host) {
         let problem = format!("input {:?} could send this to any host", input.name);
@@ -258,9 +185,7 @@ fn stranger<'f>(raw: &'f File, host: &str) -> Option<&'f InputFile> {
     let template = Template(host.to_owned());
     let last = *template.places().last()?;
     let after = host.rsplit('}').next().unwrap_or_default();
-    let labels = after
-        .strip_prefix('.')
-        .map_or(0, |rest| rest.split('.').count());
+    let labels = after.strip_prefix('.').map_or(0, |rest| rest.split('.').count());
     if labels >= 2 || last.key.is_some() {
         return None;
     }
@@ -278,16 +203,10 @@ fn parameters(raw: &File) -> Vec<(Path, String)> {
     add(at!["authorize", "params"], &raw.authorize.params);
     add(at!["token", "params"], &raw.token.params);
     for (path, endpoint) in endpoints(raw) {
-        add(
-            child(&path, "params"),
-            endpoint.params.as_ref().unwrap_or(&BTreeMap::new()),
-        );
+        add(child(&path, "params"), endpoint.params.as_ref().unwrap_or(&BTreeMap::new()));
     }
     let revocation = raw.revocation.params.as_ref();
-    add(
-        at!["revocation", "params"],
-        revocation.unwrap_or(&BTreeMap::new()),
-    );
+    add(at!["revocation", "params"], revocation.unwrap_or(&BTreeMap::new()));
     all
 }
 

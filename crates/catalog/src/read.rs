@@ -52,12 +52,7 @@ pub(crate) fn read_tree<'a>(
     }
     let raw = toml::from_str::<File>(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        let problem = error
-            .message()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let problem = error.message().lines().next().unwrap_or_default().to_owned();
         let fix = "see docs/reference/catalogue.md for what may stand here".to_owned();
         vec![tree.error_at(at, problem, fix)]
     })?;

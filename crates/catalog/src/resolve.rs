@@ -29,15 +29,8 @@ pub(crate) fn service(raw: File, origin: Origin) -> Result<Service, Vec<Problem>
         true => vec![ClientKind::Confidential],
         false => raw.client_kinds.clone(),
     };
-    let verified = raw
-        .facts
-        .iter()
-        .map(|(k, v)| (k.clone(), *v == Standing::Verified))
-        .collect();
-    let known_api_errors = Dialect {
-        errors: rows(&raw.api.errors),
-        ..Dialect::default()
-    };
+    let verified = raw.facts.iter().map(|(k, v)| (k.clone(), *v == Standing::Verified)).collect();
+    let known_api_errors = Dialect { errors: rows(&raw.api.errors), ..Dialect::default() };
     let sources = raw.sources.iter().map(|s| Source {
         title: s.title.clone(),
         url: s.url.clone(),
@@ -103,11 +96,7 @@ pub(crate) fn input(file: &InputFile) -> Input {
         default: file.default.clone().map(Template),
         optional: file.optional,
         table: file.table.clone(),
-        confirm: file
-            .confirm
-            .iter()
-            .map(|(k, v)| (k.clone(), Template(v.clone())))
-            .collect(),
+        confirm: file.confirm.iter().map(|(k, v)| (k.clone(), Template(v.clone()))).collect(),
     }
 }
 
@@ -123,10 +112,7 @@ fn settings(raw: &File) -> Vec<Setting> {
 
 fn scopes(file: &ScopesFile) -> ScopeRule {
     let known = file.known.iter();
-    let known = known.map(|(name, meaning)| Scope {
-        name: name.clone(),
-        meaning: meaning.clone(),
-    });
+    let known = known.map(|(name, meaning)| Scope { name: name.clone(), meaning: meaning.clone() });
     let capabilities = file.capabilities.iter();
     let capabilities =
         capabilities.filter_map(|(name, scopes)| Some((name.parse().ok()?, scopes.clone())));
@@ -148,10 +134,7 @@ fn dialect(file: &AnswerFile, errors: &[ErrorFile]) -> Dialect {
     let plain = Dialect::default();
     let expires = |files: &[crate::schema::ExpiresFile], otherwise| match files {
         [] => otherwise,
-        files => files
-            .iter()
-            .filter_map(|f| Some((f.member.clone(), f.kind?)))
-            .collect::<Vec<_>>(),
+        files => files.iter().filter_map(|f| Some((f.member.clone(), f.kind?))).collect::<Vec<_>>(),
     };
     Dialect {
         access_token: file.access_token.clone().unwrap_or(plain.access_token),
@@ -160,10 +143,7 @@ fn dialect(file: &AnswerFile, errors: &[ErrorFile]) -> Dialect {
             true => None,
             false => file.scope.clone().or(plain.scope),
         },
-        scope_separators: file
-            .scope_separators
-            .clone()
-            .unwrap_or(plain.scope_separators),
+        scope_separators: file.scope_separators.clone().unwrap_or(plain.scope_separators),
         expires: expires(&file.expires, plain.expires),
         refresh_expires: expires(&file.refresh_expires, plain.refresh_expires),
         no_expiry: no_expiry(file.no_expiry.as_deref()),
@@ -187,11 +167,7 @@ fn no_expiry(text: Option<&str>) -> NoExpiry {
 fn rows(files: &[ErrorFile]) -> Vec<ErrorRow> {
     let row = |file: &ErrorFile| ErrorRow {
         statuses: file.status.clone(),
-        fields: file
-            .fields
-            .iter()
-            .map(|(field, says)| field_match(field, says))
-            .collect(),
+        fields: file.fields.iter().map(|(field, says)| field_match(field, says)).collect(),
         not_json: file.not_json,
         // `verdict` is required: a file without it isn't resolved.
         verdict: file.verdict.unwrap_or(indicia_oauth::Verdict::Nonsense),
@@ -208,10 +184,7 @@ fn field_match(field: &str, says: &Says) -> FieldMatch {
         Says::Contains(part) => Matches::Contains(part.contains.clone()),
         Says::Present(_) => Matches::Present,
     };
-    FieldMatch {
-        field: field.to_owned(),
-        matches,
-    }
+    FieldMatch { field: field.to_owned(), matches }
 }
 
 fn example(file: &ErrorFile) -> Example {
@@ -227,10 +200,9 @@ fn api_base(raw: &File) -> ApiBase {
     let api = &raw.api;
     match (&api.base, &api.base_member, &api.base_pattern) {
         (Some(base), ..) => ApiBase::Template(Template(base.clone())),
-        (None, Some(member), Some(pattern)) => ApiBase::FromAnswer {
-            member: member.clone(),
-            pattern: pattern.clone(),
-        },
+        (None, Some(member), Some(pattern)) => {
+            ApiBase::FromAnswer { member: member.clone(), pattern: pattern.clone() }
+        }
         _ => ApiBase::Unknown,
     }
 }
@@ -259,17 +231,12 @@ fn secrets(file: &SecretsFile) -> SecretRule {
 
 fn sandbox(file: &SandboxFile) -> SandboxFacts {
     let or = |span: Option<Span>, secs| span.map_or(Duration::from_secs(secs), |Span(life)| life);
-    let account = |a: &crate::schema::AccountFile| Account {
-        id: a.id.clone(),
-        name: a.name.clone(),
-    };
+    let account =
+        |a: &crate::schema::AccountFile| Account { id: a.id.clone(), name: a.name.clone() };
     let accounts: Vec<Account> = match file.accounts.is_empty() {
-        true => DEFAULT_ACCOUNTS
-            .map(|(id, name)| Account {
-                id: id.into(),
-                name: name.into(),
-            })
-            .into(),
+        true => {
+            DEFAULT_ACCOUNTS.map(|(id, name)| Account { id: id.into(), name: name.into() }).into()
+        }
         false => file.accounts.iter().map(account).collect(),
     };
     SandboxFacts {
@@ -281,11 +248,7 @@ fn sandbox(file: &SandboxFile) -> SandboxFacts {
         refresh_omits: file.refresh_omits.clone(),
         expires_in: file.expires_in.clone(),
         callback_extra: file.callback_extra.clone(),
-        api_answers: file
-            .api_answers
-            .clone()
-            .into_iter()
-            .collect::<BTreeMap<_, _>>(),
+        api_answers: file.api_answers.clone().into_iter().collect::<BTreeMap<_, _>>(),
         accounts,
         rotation_variants: file.rotation_variants.clone(),
         kills_access_variants: file.kills_access_variants.clone(),

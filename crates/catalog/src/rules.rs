@@ -1,4 +1,5 @@
-//! What must hold of a service file before anything is sent by it: names, templates, hosts, patterns.
+//! What must hold of a service file before anything is sent by it: names, templates, hosts,
+//! patterns.
 //!
 //! Surprise: these are not style. A file that breaks one could send a secret to the wrong host or a
 //! request that no service understands, so it isn't read at all. Style is in [`crate::check`].
@@ -31,11 +32,7 @@ pub(crate) struct Problems(pub(crate) Vec<Problem>);
 
 impl Problems {
     pub(crate) fn add(&mut self, path: Path, problem: impl Into<String>, fix: impl Into<String>) {
-        self.0.push(Problem {
-            path,
-            problem: problem.into(),
-            fix: fix.into(),
-        });
+        self.0.push(Problem { path, problem: problem.into(), fix: fix.into() });
     }
 }
 
@@ -59,35 +56,19 @@ const RESERVED: [&str; 4] = ["list", "show", "check", "try"];
 fn head(raw: &File, found: &mut Problems) {
     if raw.schema != SCHEMA_VERSION {
         let fix = format!("write schema = {SCHEMA_VERSION}; a newer file needs a newer Indicia");
-        found.add(
-            at!["schema"],
-            format!("schema {} is not known", raw.schema),
-            fix,
-        );
+        found.add(at!["schema"], format!("schema {} is not known", raw.schema), fix);
     }
     let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if raw.id.is_empty() || raw.id.len() > ID_BYTES_MAX || !raw.id.bytes().all(letters) {
         let fix = format!("use 1 to {ID_BYTES_MAX} lower-case letters, digits and `-`");
-        found.add(
-            at!["id"],
-            format!("id {:?} can't be typed safely", raw.id),
-            fix,
-        );
+        found.add(at!["id"], format!("id {:?} can't be typed safely", raw.id), fix);
     }
     if RESERVED.contains(&raw.id.as_str()) {
         let problem = format!("id {:?} is a word of the command line", raw.id);
-        found.add(
-            at!["id"],
-            problem,
-            format!("choose another than {}", RESERVED.join(", ")),
-        );
+        found.add(at!["id"], problem, format!("choose another than {}", RESERVED.join(", ")));
     }
     if raw.flows.is_empty() {
-        found.add(
-            at!["flows"],
-            "no flow is offered",
-            "name one, such as \"authorization-code\"",
-        );
+        found.add(at!["flows"], "no flow is offered", "name one, such as \"authorization-code\"");
     }
 }
 
@@ -130,11 +111,7 @@ fn input_values(input: &InputFile, at: usize, found: &mut Problems) {
     }
     if crate::resolve::input(input).check(&input.example).is_err() {
         let problem = format!("example {:?} is refused by its own rule", input.example);
-        found.add(
-            at!["inputs", at, "example"],
-            problem,
-            "correct the example, or the rule",
-        );
+        found.add(at!["inputs", at, "example"], problem, "correct the example, or the rule");
     }
 }
 
@@ -143,11 +120,7 @@ fn input_source(input: &InputFile, at: usize, found: &mut Problems) {
     if named != input.member.is_some() {
         let fix = "`member` names the callback parameter or the answer's member, and only goes with \
                    from = \"callback\" or \"answer\"";
-        found.add(
-            at!["inputs", at, "from"],
-            "`from` and `member` don't go together",
-            fix,
-        );
+        found.add(at!["inputs", at, "from"], "`from` and `member` don't go together", fix);
     }
     if input.from != From::User && input.level == Level::Client {
         found.add(
@@ -158,58 +131,35 @@ fn input_source(input: &InputFile, at: usize, found: &mut Problems) {
     }
     if !input.confirm.is_empty() && input.from != From::Callback {
         let fix = "take it out, or write from = \"callback\"";
-        found.add(
-            at!["inputs", at, "confirm"],
-            "there is no callback to confirm it by",
-            fix,
-        );
+        found.add(at!["inputs", at, "confirm"], "there is no callback to confirm it by", fix);
     }
 }
 
 fn settings(raw: &File, found: &mut Problems) {
     for (at, setting) in raw.settings.iter().enumerate() {
         if setting.values.is_empty() {
-            found.add(
-                at!["settings", at, "values"],
-                "no value is possible",
-                "name some",
-            );
+            found.add(at!["settings", at, "values"], "no value is possible", "name some");
         }
     }
     for (at, when) in raw.refresh.when.iter().enumerate() {
-        let setting = raw
-            .settings
-            .iter()
-            .find(|setting| setting.name == when.setting);
+        let setting = raw.settings.iter().find(|setting| setting.name == when.setting);
         if !setting.is_some_and(|setting| setting.values.contains(&when.value)) {
-            let problem = format!(
-                "there is no setting {:?} with {:?}",
-                when.setting, when.value
-            );
-            found.add(
-                at!["refresh", "when", at],
-                problem,
-                "declare it under [[settings]]",
-            );
+            let problem = format!("there is no setting {:?} with {:?}", when.setting, when.value);
+            found.add(at!["refresh", "when", at], problem, "declare it under [[settings]]");
         }
     }
 }
 
 fn endpoints(raw: &File, found: &mut Problems) {
-    let browser = raw
-        .flows
-        .iter()
-        .any(|f| matches!(f, Flow::AuthorizationCode | Flow::Implicit));
+    let browser = raw.flows.iter().any(|f| matches!(f, Flow::AuthorizationCode | Flow::Implicit));
     if browser && raw.authorize.url.is_none() && raw.issuer.is_none() {
         let fix = "add [authorize] with `url`, or an `issuer` whose metadata tells it";
         found.add(at!["flows"], "there is no authorization endpoint", fix);
     }
-    let token = raw.flows.iter().any(|f| {
-        matches!(
-            f,
-            Flow::AuthorizationCode | Flow::ClientCredentials | Flow::Device
-        )
-    });
+    let token = raw
+        .flows
+        .iter()
+        .any(|f| matches!(f, Flow::AuthorizationCode | Flow::ClientCredentials | Flow::Device));
     if token && raw.token.url.is_none() && raw.issuer.is_none() {
         let fix = "add [token] with `url`, or an `issuer` whose metadata tells it";
         found.add(at!["flows"], "there is no token endpoint", fix);
@@ -217,18 +167,10 @@ fn endpoints(raw: &File, found: &mut Problems) {
     let call = raw.revocation.url.is_some() || raw.issuer.is_some();
     if raw.revocation.by_hand.is_none() && !call {
         let fix = "add `url`, or say in `by_hand` what the account's owner does";
-        found.add(
-            at!["revocation"],
-            "nothing says how a grant is taken back",
-            fix,
-        );
+        found.add(at!["revocation"], "nothing says how a grant is taken back", fix);
     }
     if raw.revocation.by_hand.is_some() && raw.revocation.url.is_some() {
-        found.add(
-            at!["revocation"],
-            "there is a call and there is none",
-            "keep one of them",
-        );
+        found.add(at!["revocation"], "there is a call and there is none", "keep one of them");
     }
     for (path, auth) in auths(raw) {
         if auth == Some(Auth::PrivateKeyJwt) {
@@ -256,11 +198,9 @@ fn auths(raw: &File) -> Vec<(Path, Option<Auth>)> {
             all.push((at!["token", name, "public_auth"], endpoint.public_auth));
         }
     }
-    for (name, endpoint) in [
-        ("introspection", &raw.introspection),
-        ("device", &raw.device),
-        ("par", &raw.par),
-    ] {
+    for (name, endpoint) in
+        [("introspection", &raw.introspection), ("device", &raw.device), ("par", &raw.par)]
+    {
         if let Some(endpoint) = endpoint {
             all.push((at![name, "auth"], endpoint.auth));
         }
@@ -273,11 +213,7 @@ fn refresh(raw: &File, found: &mut Problems) {
     let code = raw.flows.contains(&Flow::AuthorizationCode);
     if code && !rule.none && rule.rotation.is_none() {
         let fix = "add [refresh] with `rotation` (\"may\" where nobody knows), or `none = true`";
-        found.add(
-            at!["refresh"],
-            "nothing says whether a refresh token rotates",
-            fix,
-        );
+        found.add(at!["refresh"], "nothing says whether a refresh token rotates", fix);
     }
     if rule.mint_max.is_some() != rule.mint_window.is_some() {
         let fix = "write both `mint_max` and `mint_window`";
@@ -287,11 +223,7 @@ fn refresh(raw: &File, found: &mut Problems) {
         let known = text == "unknown" || text == "never";
         if !known && crate::shape::duration(text).is_none() {
             let fix = "write \"unknown\", \"never\", or a length of time such as \"1h\"";
-            found.add(
-                at!["answer", "no_expiry"],
-                format!("{text:?} is no expiry"),
-                fix,
-            );
+            found.add(at!["answer", "no_expiry"], format!("{text:?} is no expiry"), fix);
         }
     }
     for name in raw.scopes.capabilities.keys() {
@@ -310,33 +242,16 @@ fn refresh(raw: &File, found: &mut Problems) {
 }
 
 fn errors(raw: &File, found: &mut Problems) {
-    let tables = [
-        (at!["errors"], &raw.errors),
-        (at!["api", "errors"], &raw.api.errors),
-    ];
+    let tables = [(at!["errors"], &raw.errors), (at!["api", "errors"], &raw.api.errors)];
     for (table, rows) in tables {
         for (row, file) in rows.iter().enumerate() {
-            let path = || {
-                table
-                    .iter()
-                    .cloned()
-                    .chain([row.to_string()])
-                    .collect::<Path>()
-            };
-            if file
-                .fields
-                .values()
-                .any(|says| *says == Says::Present(Present { present: false }))
-            {
+            let path = || table.iter().cloned().chain([row.to_string()]).collect::<Path>();
+            if file.fields.values().any(|says| *says == Says::Present(Present { present: false })) {
                 let fix = "put the rows of answers that have the field first";
                 found.add(path(), "a row can't match by what isn't there", fix);
             }
             if file.fields.is_empty() && file.status.is_empty() && !file.not_json {
-                found.add(
-                    path(),
-                    "this row matches every answer",
-                    "add `status` or `fields`",
-                );
+                found.add(path(), "this row matches every answer", "add `status` or `fields`");
             }
         }
     }
@@ -345,11 +260,7 @@ fn errors(raw: &File, found: &mut Problems) {
 fn api(raw: &File, found: &mut Problems) {
     let api = &raw.api;
     if api.base.is_some() && api.base_member.is_some() {
-        found.add(
-            at!["api"],
-            "two places for the API's base URL",
-            "keep one of them",
-        );
+        found.add(at!["api"], "two places for the API's base URL", "keep one of them");
     }
     if api.base_member.is_some() != api.base_pattern.is_some() {
         let fix = "a base URL from an answer needs both `base_member` and `base_pattern`";
@@ -363,20 +274,12 @@ fn api(raw: &File, found: &mut Problems) {
     let calls = [&raw.discovery, &raw.userinfo, &api.probe];
     if api.base.is_none() && calls.into_iter().flatten().any(|call| relative(&call)) {
         let fix = "write the call's whole address, or add `base`";
-        found.add(
-            at!["api"],
-            "a call follows a base URL that isn't known",
-            fix,
-        );
+        found.add(at!["api"], "a call follows a base URL that isn't known", fix);
     }
     let per_input = raw.secrets.per_input.as_ref();
     if let Some(input) = per_input.filter(|name| raw.inputs.iter().all(|i| i.name != **name)) {
         let problem = format!("there is no input {input:?}");
-        found.add(
-            at!["secrets", "per_input"],
-            problem,
-            "declare it under [[inputs]]",
-        );
+        found.add(at!["secrets", "per_input"], problem, "declare it under [[inputs]]");
     }
     for input in raw.discovery.iter().flat_map(|call| call.learns.keys()) {
         let known = raw.inputs.iter().find(|i| i.name == *input);
@@ -406,9 +309,7 @@ fn host_pattern_problem(pattern: &str) -> Option<String> {
             _ => false,
         };
         if wide {
-            return Some(format!(
-                "{letter:?} in the pattern would let another host in"
-            ));
+            return Some(format!("{letter:?} in the pattern would let another host in"));
         }
         match (escaped, letter) {
             (false, '\\') => escaped = true,
@@ -417,14 +318,8 @@ fn host_pattern_problem(pattern: &str) -> Option<String> {
             _ => escaped = false,
         }
     }
-    let host = pattern["https://".len()..]
-        .split('/')
-        .next()
-        .unwrap_or_default();
-    let labels = host
-        .rsplit(r"\.")
-        .take_while(|label| label.bytes().all(host_letter))
-        .count();
+    let host = pattern["https://".len()..].split('/').next().unwrap_or_default();
+    let labels = host.rsplit(r"\.").take_while(|label| label.bytes().all(host_letter)).count();
     (labels < 2).then(|| "the pattern's host must end in a domain written out".to_owned())
 }
 

@@ -15,7 +15,8 @@ use crate::spelling::{Auth, Codec, From, Level, MethodName, Says, Standing};
 /// The one version of the schema that there is.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
 
-/// The reference page of the schema, as Markdown; `docs/reference/catalogue.md` holds the same text.
+/// The reference page of the schema, as Markdown; `docs/reference/catalogue.md` holds the same
+/// text.
 pub fn reference() -> String {
     format!("{PREFACE}{}", crate::shape::render(root()))
 }
@@ -25,10 +26,7 @@ pub(crate) fn root() -> &'static Section {
     match File::SHAPE {
         Shape::Table(section) => section,
         // `File` is made by `section!`, whose shape is a table.
-        _ => &Section {
-            doc: "",
-            fields: &[],
-        },
+        _ => &Section { doc: "", fields: &[] },
     }
 }
 
@@ -219,7 +217,8 @@ section! {
 }
 
 section! {
-    /// The token endpoint (RFC 6749 §3.2). What a grant needs otherwise stands in a table of its name.
+    /// The token endpoint (RFC 6749 §3.2). What a grant needs otherwise stands in a table of its
+    /// name.
     pub(crate) TokenFile {
         /// Address; a template.
         opt url: Option<String>,
@@ -507,8 +506,8 @@ section! {
 }
 
 section! {
-    /// What only a server knows. In texts, `{account_id}`, `{account_name}` and `{INPUT}` are filled
-    /// in; a text that is nothing but `{account_id#}` becomes a number.
+    /// What only a server knows. In texts, `{account_id}`, `{account_name}` and `{INPUT}` are
+    /// filled in; a text that is nothing but `{account_id#}` becomes a number.
     pub(crate) SandboxFile {
         /// Life of an access token. Default: `1h`.
         opt access_life: Option<Span>,

@@ -138,11 +138,7 @@ pub struct RefreshRule {
 impl RefreshRule {
     /// Rotation as the engine must treat it.
     pub fn effective_rotation(&self) -> Rotation {
-        if self.verified {
-            self.rotation
-        } else {
-            Rotation::May
-        }
+        if self.verified { self.rotation } else { Rotation::May }
     }
 
     /// The proof that the refresh token is kept, if it verifiably is.
@@ -509,17 +505,13 @@ impl Service {
     /// refuses in the service's own words; `None`: it has no words of its own, RFC 6749 §5.2 holds.
     pub fn example(&self, verdict: Verdict) -> Option<&Example> {
         let rows = self.dialect.errors.iter().zip(&self.examples);
-        rows.into_iter()
-            .find(|(row, _)| row.verdict == verdict)
-            .map(|(_, example)| example)
+        rows.into_iter().find(|(row, _)| row.verdict == verdict).map(|(_, example)| example)
     }
 
     /// The same for the API.
     pub fn api_example(&self, verdict: Verdict) -> Option<&Example> {
         let rows = self.api_dialect.errors.iter().zip(&self.api_examples);
-        rows.into_iter()
-            .find(|(row, _)| row.verdict == verdict)
-            .map(|(_, example)| example)
+        rows.into_iter().find(|(row, _)| row.verdict == verdict).map(|(_, example)| example)
     }
 
     /// Whether a fact is verified; what the file doesn't speak of is not.

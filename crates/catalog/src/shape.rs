@@ -1,7 +1,7 @@
 //! The shape of a service file as data, and the reference page made from it.
 //!
-//! Surprise: nobody writes this data by hand. The [`section!`] macro makes it from the same lines as
-//! the structs that serde fills, so the page, the reader's checks and the reader can't disagree.
+//! Surprise: nobody writes this data by hand. The [`section!`] macro makes it from the same lines
+//! as the structs that serde fills, so the page, the reader's checks and the reader can't disagree.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -82,9 +82,7 @@ impl Shaped for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        duration(&text)
-            .map(Self)
-            .ok_or_else(|| serde::de::Error::custom(DURATION_RULE))
+        duration(&text).map(Self).ok_or_else(|| serde::de::Error::custom(DURATION_RULE))
     }
 }
 
@@ -118,22 +116,13 @@ pub(crate) fn render(root: &'static Section) -> String {
 }
 
 fn render_section(page: &mut String, path: &str, section: &'static Section) {
-    let title = if path.is_empty() {
-        "Top level".to_owned()
-    } else {
-        format!("`{path}`")
-    };
+    let title = if path.is_empty() { "Top level".to_owned() } else { format!("`{path}`") };
     let _ = writeln!(page, "## {title}\n\n{}\n", paragraph(section.doc));
     let _ = writeln!(page, "| key | value | |\n|---|---|---|");
     for field in section.fields {
         let need = if field.required { " **required**" } else { "" };
         let doc = paragraph(field.doc).replace('|', "\\|");
-        let _ = writeln!(
-            page,
-            "| `{}`{need} | {} | {doc} |",
-            field.name,
-            words(field.shape)
-        );
+        let _ = writeln!(page, "| `{}`{need} | {} | {doc} |", field.name, words(field.shape));
     }
     page.push('\n');
     for field in section.fields {
@@ -177,11 +166,7 @@ pub(crate) fn words(shape: Shape) -> String {
 
 /// Doc comment lines as one paragraph.
 fn paragraph(doc: &str) -> String {
-    doc.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    doc.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Declares a struct that serde fills, together with its [`Section`]. Each field says whether it is

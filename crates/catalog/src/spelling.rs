@@ -135,18 +135,14 @@ mod tests {
 
     /// The words that serde would take, out of its own complaint.
     fn taken<T: DeserializeOwned>() -> Vec<String> {
-        let error = serde_json::from_str::<T>("\"?\"")
-            .err()
-            .map(|e| e.to_string());
+        let error = serde_json::from_str::<T>("\"?\"").err().map(|e| e.to_string());
         let error = error.unwrap_or_default();
         let words = error.split('`').skip(3).step_by(2);
         words.map(str::to_owned).collect()
     }
 
     fn same<T: DeserializeOwned + Shaped>(beyond: &[&str]) {
-        let Shape::Choice(words) = T::SHAPE else {
-            panic!("no choice")
-        };
+        let Shape::Choice(words) = T::SHAPE else { panic!("no choice") };
         let mut taken = taken::<T>();
         taken.retain(|word| !beyond.contains(&word.as_str()));
         assert_eq!(taken, words);

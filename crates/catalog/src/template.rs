@@ -68,9 +68,7 @@ impl Whole {
     }
 
     pub(crate) fn is_match(&self, text: &str) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|pattern| pattern.is_match(text))
+        self.0.as_ref().is_some_and(|pattern| pattern.is_match(text))
     }
 }
 
@@ -86,12 +84,7 @@ impl Eq for Whole {}
 impl Input {
     /// Checks a value against the table, or the pattern, which must match the whole of it.
     pub fn check(&self, value: &str) -> Result<(), FillError> {
-        let refused = |rule: String| {
-            Err(FillError::Refused {
-                name: self.name.clone(),
-                rule,
-            })
-        };
+        let refused = |rule: String| Err(FillError::Refused { name: self.name.clone(), rule });
         if value.len() > VALUE_BYTES_MAX {
             return refused(format!("at most {VALUE_BYTES_MAX} characters"));
         }
@@ -104,10 +97,7 @@ impl Input {
         }
         match self.whole.is_match(value) {
             true => Ok(()),
-            false => refused(format!(
-                "like {:?} (pattern {})",
-                self.example, self.pattern
-            )),
+            false => refused(format!("like {:?} (pattern {})", self.example, self.pattern)),
         }
     }
 }
@@ -177,8 +167,9 @@ impl Template {
         Ok(Some(filled))
     }
 
-    /// Fills in an absolute URL. Values in its host are host names' letters only, elsewhere they are
-    /// percent-encoded; the finished URL is read back and must have the very host that was meant.
+    /// Fills in an absolute URL. Values in its host are host names' letters only, elsewhere they
+    /// are percent-encoded; the finished URL is read back and must have the very host that was
+    /// meant.
     pub(crate) fn url(&self, values: &Values<'_>) -> Result<String, FillError> {
         let (scheme, authority, rest) = split(&self.0);
         let host = fill(authority, values, host_value)?;
@@ -187,15 +178,8 @@ impl Template {
         if reads_back(&filled, &host) {
             return Ok(filled);
         }
-        let name = self
-            .places()
-            .first()
-            .map_or("url", |place| place.name)
-            .to_owned();
-        Err(FillError::Refused {
-            name,
-            rule: "part of a host name".into(),
-        })
+        let name = self.places().first().map_or("url", |place| place.name).to_owned();
+        Err(FillError::Refused { name, rule: "part of a host name".into() })
     }
 }
 
@@ -214,11 +198,7 @@ impl Values<'_> {
 
     fn value_within(&self, place: Place<'_>, depth: usize) -> Result<Option<String>, FillError> {
         let missing = || FillError::Missing(place.name.to_owned());
-        let input = self
-            .inputs
-            .iter()
-            .find(|i| i.name == place.name)
-            .ok_or_else(missing)?;
+        let input = self.inputs.iter().find(|i| i.name == place.name).ok_or_else(missing)?;
         let given = self.given.get(place.name).filter(|value| !value.is_empty());
         let value = match (given, &input.default) {
             (Some(value), _) => value.clone(),
@@ -231,10 +211,7 @@ impl Values<'_> {
             None => Ok(Some(value)),
             Some(key) => {
                 let row = input.table.get(&value);
-                row.and_then(|row| row.get(key))
-                    .cloned()
-                    .map(Some)
-                    .ok_or_else(missing)
+                row.and_then(|row| row.get(key)).cloned().map(Some).ok_or_else(missing)
             }
         }
     }
@@ -265,22 +242,16 @@ pub fn fill_json(
         Value::String(text) if text == "{null}" => Value::Null,
         Value::String(text) => fill_json_text(text, lookup),
         Value::Array(items) => items.iter().map(|item| fill_json(item, lookup)).collect(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(k, v)| (k.clone(), fill_json(v, lookup)))
-            .collect(),
+        Value::Object(members) => {
+            members.iter().map(|(k, v)| (k.clone(), fill_json(v, lookup))).collect()
+        }
         other => other.clone(),
     }
 }
 
 fn fill_json_text(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> serde_json::Value {
-    let number = text
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix("#}"));
-    if let Some(number) = number
-        .and_then(lookup)
-        .and_then(|found| found.parse::<i64>().ok())
-    {
+    let number = text.strip_prefix('{').and_then(|rest| rest.strip_suffix("#}"));
+    if let Some(number) = number.and_then(lookup).and_then(|found| found.parse::<i64>().ok()) {
         return number.into();
     }
     fill_text(text, lookup).into()
@@ -301,8 +272,8 @@ pub fn fill_text(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String 
     filled
 }
 
-/// A pattern that must match the whole of a text. Refused when it isn't one by itself: `a)|(b` would
-/// otherwise break out of the anchors.
+/// A pattern that must match the whole of a text. Refused when it isn't one by itself: `a)|(b`
+/// would otherwise break out of the anchors.
 pub(crate) fn whole(pattern: &str) -> Result<regex_lite::Regex, regex_lite::Error> {
     regex_lite::Regex::new(pattern)?;
     regex_lite::Regex::new(&format!(r"\A(?:{pattern})\z"))

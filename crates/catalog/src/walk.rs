@@ -1,8 +1,8 @@
 //! A service file's text as a tree with places: finds every unknown key and wrong kind of value at
 //! once, and the line of any key.
 //!
-//! Surprise: serde reads the same text a second time. It would stop at its first complaint, while an
-//! author wants all of them.
+//! Surprise: serde reads the same text a second time. It would stop at its first complaint, while
+//! an author wants all of them.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -46,23 +46,13 @@ impl<'a> Tree<'a> {
 
     /// An error at a key, or at the nearest one above it that is there.
     pub(crate) fn error(&self, path: &[String], problem: String, fix: String) -> ReadError {
-        ReadError {
-            file: self.file.to_owned(),
-            line: self.line(path),
-            problem,
-            fix,
-        }
+        ReadError { file: self.file.to_owned(), line: self.line(path), problem, fix }
     }
 
     /// An error at an offset.
     pub(crate) fn error_at(&self, offset: usize, problem: String, fix: String) -> ReadError {
         let line = line_at(self.text, offset);
-        ReadError {
-            file: self.file.to_owned(),
-            line,
-            problem,
-            fix,
-        }
+        ReadError { file: self.file.to_owned(), line, problem, fix }
     }
 
     fn line(&self, path: &[String]) -> usize {
@@ -215,9 +205,8 @@ fn distance(one: &str, other: &str) -> usize {
         let mut row = vec![i];
         for j in 1..=b.len() {
             let change = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (rows[i - 1][j] + 1)
-                .min(row[j - 1] + 1)
-                .min(rows[i - 1][j - 1] + change);
+            let mut best =
+                (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + change);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                 best = best.min(rows[i - 2][j - 2] + 1);
             }

@@ -74,10 +74,7 @@ base = "https://api.vendor.example"
 fn check_line(old: &str, new: &str, expected: &[&str]) {
     assert!(GOOD.contains(old), "{old}");
     let text = GOOD.replacen(old, new, 1);
-    let found: Vec<String> = check("v.toml", &text)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let found: Vec<String> = check("v.toml", &text).iter().map(ToString::to_string).collect();
     assert_eq!(found, expected);
 }
 
@@ -168,10 +165,8 @@ fn ids_are_safe_to_type() {
     check_line(
         "id = \"vendor\"",
         "id = \"show\"",
-        &[
-            "v.toml:2: id \"show\" is a word of the command line; choose another than list, show, \
-           check, try",
-        ],
+        &["v.toml:2: id \"show\" is a word of the command line; choose another than list, show, \
+           check, try"],
     );
     check_line(
         "schema = 1",
@@ -190,18 +185,14 @@ fn templates_name_declared_inputs_and_https() {
     check_line(
         "https://{shop}.vendor.example/token",
         "http://vendor.example/token",
-        &[
-            "v.toml:43: \"http://vendor.example/token\" is not an https address; write https://; \
-           http:// is for 127.0.0.1 in a file with loopback_http = true",
-        ],
+        &["v.toml:43: \"http://vendor.example/token\" is not an https address; write https://; \
+           http:// is for 127.0.0.1 in a file with loopback_http = true"],
     );
     check_line(
         "https://{shop}.vendor.example/token",
         "https://{shop.host}/token",
-        &[
-            "v.toml:43: not every row of \"shop\" has \"host\"; add it to each row of the input's \
-           table",
-        ],
+        &["v.toml:43: not every row of \"shop\" has \"host\"; add it to each row of the input's \
+           table"],
     );
     check_line(
         "surface = \"API\"",
@@ -215,13 +206,7 @@ fn a_stranger_cant_choose_a_host() {
     let rule = "let it be followed by a domain written out (`.example.com`), take it from a table, \
                 or have it typed in for the client";
     let told = format!("v.toml:43: input \"shop\" could send this to any host; {rule}");
-    for host in [
-        "{shop}",
-        "login.{shop}",
-        "{shop}.com",
-        "{shop}vendor.example",
-        "{shop}:443",
-    ] {
+    for host in ["{shop}", "login.{shop}", "{shop}.com", "{shop}vendor.example", "{shop}:443"] {
         check_line(
             "https://{shop}.vendor.example/token",
             &format!("https://{host}/token"),
@@ -266,11 +251,7 @@ fn inputs_have_strict_patterns() {
     );
     let text = GOOD.replace("[a-z]{3,9}", "a)|(b");
     let errors = read("v.toml", &text).err().unwrap_or_default();
-    assert!(
-        errors[0]
-            .to_string()
-            .starts_with("v.toml:35: pattern \"a)|(b\" is not a regular")
-    );
+    assert!(errors[0].to_string().starts_with("v.toml:35: pattern \"a)|(b\" is not a regular"));
 }
 
 #[test]
@@ -309,10 +290,8 @@ fn an_example_proves_its_row() {
         "[api]\n",
         "[[errors]]\nverdict = \"throttled\"\nfields = { error = \"gone\" }\nmeaning = \"-\"\n\
          example = { status = 400, body = '{\"error\":\"gone\"}' }\n\n[api]\n",
-        &[
-            "v.toml:66: the example is taken by row 1 before this one; correct the row or the \
-           example, or put the narrower row first",
-        ],
+        &["v.toml:66: the example is taken by row 1 before this one; correct the row or the \
+           example, or put the narrower row first"],
     );
 }
 
@@ -321,10 +300,8 @@ fn rows_match_by_something() {
     check_line(
         "fields = { error = \"gone\" }",
         "fields = { error = { present = false } }",
-        &[
-            "v.toml:56: a row can't match by what isn't there; put the rows of answers that have \
-           the field first",
-        ],
+        &["v.toml:56: a row can't match by what isn't there; put the rows of answers that have \
+           the field first"],
     );
     check_line(
         "fields = { error = \"gone\" }\n",
@@ -410,14 +387,8 @@ fn what_cant_be_sent_isnt_read() {
            (\"may\" where nobody knows), or `none = true`",
         ],
     );
-    let errors = read("v.toml", &"#".repeat(FILE_BYTES_MAX + 1))
-        .err()
-        .unwrap();
-    assert!(
-        errors[0]
-            .to_string()
-            .starts_with("v.toml:1: the file is larger than 256 KiB")
-    );
+    let errors = read("v.toml", &"#".repeat(FILE_BYTES_MAX + 1)).err().unwrap();
+    assert!(errors[0].to_string().starts_with("v.toml:1: the file is larger than 256 KiB"));
 }
 
 /// Words of service files, to be put together wrongly.

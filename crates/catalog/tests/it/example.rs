@@ -22,10 +22,8 @@ fn inputs(port: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn the_example_reads_and_checks_clean() {
-    let errors: Vec<String> = check("own-server.toml", &text())
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let errors: Vec<String> =
+        check("own-server.toml", &text()).iter().map(ToString::to_string).collect();
     assert!(errors.is_empty(), "{}", errors.join("\n"));
 }
 
@@ -33,33 +31,20 @@ fn the_example_reads_and_checks_clean() {
 fn the_example_connects_a_server_on_this_machine() {
     let service = read("own-server.toml", &text()).unwrap();
     let (inputs, settings) = (inputs("4010"), BTreeMap::new());
-    let cx = Context {
-        kind: ClientKind::Confidential,
-        inputs: &inputs,
-        settings: &settings,
-    };
+    let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
     let call = service.authorize(cx).unwrap();
     assert_eq!(call.url, "http://127.0.0.1:4010/auth");
     assert_eq!(call.issuer.as_deref(), Some("http://127.0.0.1:4010"));
     assert!(call.issuer_always && call.pkce);
-    let token = service
-        .token_endpoint(GrantType::RefreshToken, cx)
-        .unwrap()
-        .unwrap();
+    let token = service.token_endpoint(GrantType::RefreshToken, cx).unwrap().unwrap();
     assert_eq!(token.url, "http://127.0.0.1:4010/token");
     let introspection = service.introspection(cx).unwrap().unwrap();
-    assert_eq!(
-        introspection.url,
-        "http://127.0.0.1:4010/token/introspection"
-    );
+    assert_eq!(introspection.url, "http://127.0.0.1:4010/token/introspection");
     let RevocationRule::Call { endpoint, .. } = service.revocation(cx).unwrap() else {
         panic!("no revocation");
     };
     assert_eq!(endpoint.url, "http://127.0.0.1:4010/token/revocation");
-    assert_eq!(
-        service.probe(cx).unwrap().unwrap().url,
-        "http://127.0.0.1:4010/me"
-    );
+    assert_eq!(service.probe(cx).unwrap().unwrap().url, "http://127.0.0.1:4010/me");
     assert!(!service.needs_metadata(cx));
 }
 
@@ -68,11 +53,7 @@ fn a_port_is_a_port() {
     let service = read("own-server.toml", &text()).unwrap();
     for port in ["80@evil.example", "4010/x", "", "99999", "0", "4010\n"] {
         let (inputs, settings) = (inputs(port), BTreeMap::new());
-        let cx = Context {
-            kind: ClientKind::Public,
-            inputs: &inputs,
-            settings: &settings,
-        };
+        let cx = Context { kind: ClientKind::Public, inputs: &inputs, settings: &settings };
         assert!(service.authorize(cx).is_err(), "{port:?}");
     }
 }
@@ -91,16 +72,9 @@ fn endpoints_that_are_left_out_come_from_metadata() {
     let service = read("own-server.toml", &kept).unwrap();
     let inputs = inputs("4010");
     let none = BTreeMap::new();
-    let cx = Context {
-        kind: ClientKind::Public,
-        inputs: &inputs,
-        settings: &none,
-    };
+    let cx = Context { kind: ClientKind::Public, inputs: &inputs, settings: &none };
     assert!(service.needs_metadata(cx));
-    assert_eq!(
-        service.authorize(cx),
-        Err(FillError::Missing("endpoint.authorize".into()))
-    );
+    assert_eq!(service.authorize(cx), Err(FillError::Missing("endpoint.authorize".into())));
     let metadata = Metadata {
         authorization_endpoint: Some("http://127.0.0.1:4010/auth".into()),
         token_endpoint: Some("http://127.0.0.1:4010/token".into()),
@@ -108,25 +82,12 @@ fn endpoints_that_are_left_out_come_from_metadata() {
         ..Metadata::default()
     };
     let pins = Service::pins(&metadata);
-    let cx = Context {
-        kind: ClientKind::Public,
-        inputs: &inputs,
-        settings: &pins,
-    };
+    let cx = Context { kind: ClientKind::Public, inputs: &inputs, settings: &pins };
     assert!(!service.needs_metadata(cx));
-    assert_eq!(
-        service.authorize(cx).unwrap().url,
-        "http://127.0.0.1:4010/auth"
-    );
-    let token = service
-        .token_endpoint(GrantType::AuthorizationCode, cx)
-        .unwrap()
-        .unwrap();
+    assert_eq!(service.authorize(cx).unwrap().url, "http://127.0.0.1:4010/auth");
+    let token = service.token_endpoint(GrantType::AuthorizationCode, cx).unwrap().unwrap();
     assert_eq!(token.url, "http://127.0.0.1:4010/token");
-    assert!(matches!(
-        service.revocation(cx).unwrap(),
-        RevocationRule::Cannot { .. }
-    ));
+    assert!(matches!(service.revocation(cx).unwrap(), RevocationRule::Cannot { .. }));
     assert_eq!(service.introspection(cx), Ok(None));
 }
 
@@ -135,24 +96,11 @@ fn own_files_join_and_override_the_shipped_ones() {
     let text = text();
     let id = Catalogue::shipped().ids()[0].clone();
     let shipped = Catalogue::shipped_text(&id).unwrap();
-    let (one, two) = (
-        Path::new("services/one.toml"),
-        Path::new("services/two.toml"),
-    );
+    let (one, two) = (Path::new("services/one.toml"), Path::new("services/two.toml"));
     let catalogue = Catalogue::with_own([(one, text.as_str()), (two, shipped)]).unwrap();
-    assert_eq!(
-        catalogue.service("own-server").unwrap().origin,
-        Origin::Own(one.into())
-    );
-    assert_eq!(
-        catalogue.service(&id).unwrap().origin,
-        Origin::Overrides(two.into())
-    );
-    let other = catalogue
-        .ids()
-        .into_iter()
-        .find(|i| *i != id && i != "own-server")
-        .unwrap();
+    assert_eq!(catalogue.service("own-server").unwrap().origin, Origin::Own(one.into()));
+    assert_eq!(catalogue.service(&id).unwrap().origin, Origin::Overrides(two.into()));
+    let other = catalogue.ids().into_iter().find(|i| *i != id && i != "own-server").unwrap();
     assert_eq!(catalogue.service(&other).unwrap().origin, Origin::Shipped);
     assert_eq!(catalogue.nearest("own-servr"), ["own-server"]);
     assert!(catalogue.service("nobody").is_none());
@@ -163,16 +111,13 @@ fn two_own_files_may_not_share_id_or_issuer() {
     let one = text();
     let other = one.replace("id = \"own-server\"", "id = \"other-server\"");
     let paths = (Path::new("a.toml"), Path::new("b.toml"));
-    let errors = Catalogue::with_own([(paths.0, one.as_str()), (paths.1, one.as_str())])
-        .err()
-        .unwrap();
+    let errors =
+        Catalogue::with_own([(paths.0, one.as_str()), (paths.1, one.as_str())]).err().unwrap();
     assert_eq!(
         errors[0].to_string(),
         "b.toml:1: id \"own-server\" is also that of a.toml; give each service its own"
     );
-    let errors = Catalogue::with_own([(paths.0, one.as_str()), (paths.1, &other)])
-        .err()
-        .unwrap();
+    let errors = Catalogue::with_own([(paths.0, one.as_str()), (paths.1, &other)]).err().unwrap();
     assert_eq!(
         errors[0].to_string(),
         "a.toml:1: issuer \"http://127.0.0.1:{port}\" is also that of other-server; give each \

@@ -11,10 +11,7 @@ use proptest::prelude::*;
 use crate::shipped::service;
 
 fn pairs(given: &[(&str, &str)]) -> Vec<(String, String)> {
-    given
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect()
+    given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
 #[test]
@@ -34,10 +31,7 @@ fn a_callback_chooses_among_known_hosts_only() {
             "{location} {server}: {refused:?}"
         );
     }
-    let told = pairs(&[
-        ("location", "eu"),
-        ("accounts-server", "https://accounts.zoho.eu/"),
-    ]);
+    let told = pairs(&[("location", "eu"), ("accounts-server", "https://accounts.zoho.eu/")]);
     assert_eq!(zoho.learn_from_callback(&told).unwrap()["dc"], "eu");
     // An accounts server alone decides nothing: the default's must be the one it names.
     let told = pairs(&[("accounts-server", "https://accounts.evil.example")]);
@@ -47,17 +41,9 @@ fn a_callback_chooses_among_known_hosts_only() {
 #[test]
 fn a_tenant_of_the_callback_stays_a_tenant() {
     let cloud = service("salesforce-marketing-cloud");
-    for tenant in [
-        "evil.example",
-        "evil.example/aaaaaaaaaaaaaaaa",
-        "MC563885GZS27C5T9-63K636TZGM",
-    ] {
-        assert!(
-            cloud
-                .learn_from_callback(&pairs(&[("tssd", tenant)]))
-                .is_err(),
-            "{tenant}"
-        );
+    for tenant in ["evil.example", "evil.example/aaaaaaaaaaaaaaaa", "MC563885GZS27C5T9-63K636TZGM"]
+    {
+        assert!(cloud.learn_from_callback(&pairs(&[("tssd", tenant)])).is_err(), "{tenant}");
     }
 }
 
@@ -65,41 +51,16 @@ fn a_tenant_of_the_callback_stays_a_tenant() {
 fn st_8_an_api_base_from_an_answer_must_match_its_pattern() {
     let cloud = service("salesforce-marketing-cloud");
     let (inputs, settings) = (BTreeMap::new(), BTreeMap::new());
-    let cx = Context {
-        kind: ClientKind::Confidential,
-        inputs: &inputs,
-        settings: &settings,
-    };
+    let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
     let tenant = "mc563885gzs27c5t9-63k636tzgm";
     for (url, taken) in [
-        (
-            format!("https://{tenant}.rest.marketingcloudapis.com/"),
-            true,
-        ),
-        (
-            format!("http://{tenant}.rest.marketingcloudapis.com/"),
-            false,
-        ),
-        (
-            format!("https://{tenant}.rest.marketingcloudapis.com.evil.example/"),
-            false,
-        ),
-        (
-            format!("https://{tenant}.rest.marketingcloudapis.com/?a"),
-            false,
-        ),
-        (
-            format!("https://{tenant}@evil.example/.rest.marketingcloudapis.com/"),
-            false,
-        ),
-        (
-            format!("https://{tenant}.rest.marketingcloudapis.com/\n"),
-            false,
-        ),
-        (
-            format!("https://{tenant}.restxmarketingcloudapis.com/"),
-            false,
-        ),
+        (format!("https://{tenant}.rest.marketingcloudapis.com/"), true),
+        (format!("http://{tenant}.rest.marketingcloudapis.com/"), false),
+        (format!("https://{tenant}.rest.marketingcloudapis.com.evil.example/"), false),
+        (format!("https://{tenant}.rest.marketingcloudapis.com/?a"), false),
+        (format!("https://{tenant}@evil.example/.rest.marketingcloudapis.com/"), false),
+        (format!("https://{tenant}.rest.marketingcloudapis.com/\n"), false),
+        (format!("https://{tenant}.restxmarketingcloudapis.com/"), false),
     ] {
         let kept = BTreeMap::from([("rest_instance_url".to_owned(), url.clone())]);
         assert_eq!(cloud.api_base(cx, &kept).is_ok(), taken, "{url}");
@@ -110,28 +71,16 @@ fn st_8_an_api_base_from_an_answer_must_match_its_pattern() {
 fn a_connection_cant_say_what_is_the_clients_to_say() {
     let cloud = service("salesforce-marketing-cloud");
     let inputs = |pairs: &[(&str, &str)]| {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect::<BTreeMap<_, _>>()
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>()
     };
-    let (one, two) = (
-        "mc563885gzs27c5t9-63k636tzgm",
-        "mc000000gzs27c5t9-63k636tzgm",
-    );
+    let (one, two) = ("mc563885gzs27c5t9-63k636tzgm", "mc000000gzs27c5t9-63k636tzgm");
     let client = inputs(&[("subdomain", one)]);
     let unit = inputs(&[("account_id", "500001234")]);
     assert_eq!(cloud.inputs_for(&client, &unit).unwrap().len(), 2);
-    assert!(
-        cloud
-            .inputs_for(&client, &inputs(&[("subdomain", one)]))
-            .is_ok()
-    );
-    for foreign in [
-        inputs(&[("subdomain", two)]),
-        inputs(&[("account_id", "x")]),
-        inputs(&[("who", "1")]),
-    ] {
+    assert!(cloud.inputs_for(&client, &inputs(&[("subdomain", one)])).is_ok());
+    for foreign in
+        [inputs(&[("subdomain", two)]), inputs(&[("account_id", "x")]), inputs(&[("who", "1")])]
+    {
         assert!(cloud.inputs_for(&client, &foreign).is_err(), "{foreign:?}");
     }
 }
@@ -197,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn a_pattern_matches_the_whole_or_nothing(value in ".{0,40}") {
+    fn a_pattern_matches_the_whole_or_nothing(value in "[a-z]{0,5}[0-9]{0,4}[ \\n.a]?") {
         static MAILCHIMP: LazyLock<Arc<Service>> = LazyLock::new(|| service("mailchimp"));
         let mailchimp = &*MAILCHIMP;
         let letters = value.chars().take_while(char::is_ascii_lowercase).count();
@@ -245,25 +194,12 @@ fn hostile() -> impl Strategy<Value = String> {
 
 /// Every address that comes out with this value, the other inputs being their examples.
 fn filled(service: &Service, name: &str, value: &str) -> Vec<String> {
-    let mut inputs: BTreeMap<String, String> = service
-        .inputs
-        .iter()
-        .map(|i| (i.name.clone(), i.example.clone()))
-        .collect();
+    let mut inputs: BTreeMap<String, String> =
+        service.inputs.iter().map(|i| (i.name.clone(), i.example.clone())).collect();
     inputs.insert(name.to_owned(), value.to_owned());
     let settings = BTreeMap::new();
-    let cx = Context {
-        kind: ClientKind::Confidential,
-        inputs: &inputs,
-        settings: &settings,
-    };
-    let token = |grant| {
-        service
-            .token_endpoint(grant, cx)
-            .ok()
-            .flatten()
-            .map(|e| e.url)
-    };
+    let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
+    let token = |grant| service.token_endpoint(grant, cx).ok().flatten().map(|e| e.url);
     let mut urls = vec![
         service.authorize(cx).ok().map(|call| call.url),
         token(GrantType::AuthorizationCode),
@@ -288,10 +224,7 @@ fn domains(service: &Service) -> Vec<String> {
         Some(input) => filled(service, &input.name, &input.example),
         None => Vec::new(),
     };
-    hosts
-        .chain(plain.iter().map(|url| host_of(url)))
-        .map(|host| registrable(&host))
-        .collect()
+    hosts.chain(plain.iter().map(|url| host_of(url))).map(|host| registrable(&host)).collect()
 }
 
 /// The last two labels: enough for the domains at hand.

@@ -1,9 +1,6 @@
 //! The catalogue's integration tests.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper of a test may fail as loudly as the test"
-)]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as loudly as the test")]
 
 mod bad_files;
 mod example;

@@ -50,15 +50,7 @@ const ROWS: [Row; 8] = [
         None,
         "http://localhost:",
     ),
-    Row(
-        "constant-contact",
-        Pkce::PublicOnly,
-        BASIC,
-        Some(BASIC),
-        Rotation::Rotates,
-        None,
-        PASTED,
-    ),
+    Row("constant-contact", Pkce::PublicOnly, BASIC, Some(BASIC), Rotation::Rotates, None, PASTED),
     Row(
         "hubspot",
         Pkce::Unknown,
@@ -68,15 +60,7 @@ const ROWS: [Row; 8] = [
         Some(Kills::Grant),
         "http://localhost:",
     ),
-    Row(
-        "keap",
-        Pkce::Unknown,
-        BODY,
-        Some(BASIC),
-        Rotation::Rotates,
-        None,
-        PASTED,
-    ),
+    Row("keap", Pkce::Unknown, BODY, Some(BASIC), Rotation::Rotates, None, PASTED),
     Row(
         "klaviyo",
         Pkce::Required,
@@ -86,24 +70,8 @@ const ROWS: [Row; 8] = [
         Some(Kills::Grant),
         "http://localhost:",
     ),
-    Row(
-        "mailchimp",
-        Pkce::Unknown,
-        BODY,
-        None,
-        Rotation::May,
-        None,
-        "http://127.0.0.1:",
-    ),
-    Row(
-        "salesforce-marketing-cloud",
-        Pkce::Unknown,
-        BODY,
-        Some(BODY),
-        Rotation::May,
-        None,
-        PASTED,
-    ),
+    Row("mailchimp", Pkce::Unknown, BODY, None, Rotation::May, None, "http://127.0.0.1:"),
+    Row("salesforce-marketing-cloud", Pkce::Unknown, BODY, Some(BODY), Rotation::May, None, PASTED),
     Row(
         "zoho-campaigns",
         Pkce::Supported,
@@ -118,28 +86,16 @@ const ROWS: [Row; 8] = [
 #[test]
 fn each_service_has_its_row() {
     let ids: Vec<&str> = ROWS.iter().map(|row| row.0).collect();
-    assert_eq!(
-        Catalogue::shipped().ids(),
-        ids,
-        "a service was added without its row"
-    );
+    assert_eq!(Catalogue::shipped().ids(), ids, "a service was added without its row");
     for Row(id, pkce, code, refresh, rotation, kills, address) in ROWS {
         let service = service(id);
         let (inputs, settings) = (examples(&service), BTreeMap::new());
-        let cx = Context {
-            kind: ClientKind::Confidential,
-            inputs: &inputs,
-            settings: &settings,
-        };
+        let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
         let auth = |grant| service.token_endpoint(grant, cx).unwrap().map(|e| e.auth);
         assert_eq!(service.pkce, pkce, "{id}");
         assert_eq!(auth(GrantType::AuthorizationCode), Some(code), "{id}");
         assert_eq!(auth(GrantType::RefreshToken), refresh, "{id}");
-        assert_eq!(
-            service.refresh_rule(cx).effective_rotation(),
-            rotation,
-            "{id}"
-        );
+        assert_eq!(service.refresh_rule(cx).effective_rotation(), rotation, "{id}");
         let told = match service.revocation(cx).unwrap() {
             RevocationRule::Cannot { by_hand } => {
                 assert!(by_hand.len() > 40, "{id}: {by_hand}");
@@ -161,10 +117,7 @@ fn a_token_that_never_ends_has_no_refresh() {
     assert!(!rule.supported);
     assert_eq!(service.dialect.no_expiry, NoExpiry::Never);
     assert!(service.scopes.full_access);
-    assert_eq!(
-        service.scopes_for(&[Capability::ContactsRead]),
-        Ok((vec![], vec![]))
-    );
+    assert_eq!(service.scopes_for(&[Capability::ContactsRead]), Ok((vec![], vec![])));
 }
 
 #[test]
@@ -176,20 +129,10 @@ fn a_setting_of_the_application_decides_the_rotation() {
         (Some("rotating"), Rotation::Rotates, false),
         (Some("long-lived"), Rotation::Keeps, true),
     ] {
-        let settings = value
-            .map(|v| ("rotation".to_owned(), v.to_owned()))
-            .into_iter()
-            .collect();
-        let cx = Context {
-            kind: ClientKind::Confidential,
-            inputs: &inputs,
-            settings: &settings,
-        };
+        let settings = value.map(|v| ("rotation".to_owned(), v.to_owned())).into_iter().collect();
+        let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
         let rule = service.refresh_rule(cx);
-        assert_eq!(
-            (rule.effective_rotation(), rule.keeps().is_some()),
-            (rotation, keeps)
-        );
+        assert_eq!((rule.effective_rotation(), rule.keeps().is_some()), (rotation, keeps));
         assert_eq!(rule.idle, Some(days(180)));
     }
 }
@@ -205,11 +148,7 @@ fn settings_are_those_of_the_service() {
         ("rotatoin", "rotating", false),
         ("endpoint.token", "https://evil.example/token", false),
     ] {
-        assert_eq!(
-            service.check_setting(name, value).is_ok(),
-            taken,
-            "{name}={value}"
-        );
+        assert_eq!(service.check_setting(name, value).is_ok(), taken, "{name}={value}");
     }
 }
 
@@ -217,20 +156,12 @@ fn settings_are_those_of_the_service() {
 fn the_kind_of_client_decides_pkce_and_authentication() {
     let service = service("constant-contact");
     let (inputs, settings) = (BTreeMap::new(), BTreeMap::new());
-    for (kind, pkce, auth) in [
-        (ClientKind::Confidential, false, BASIC),
-        (ClientKind::Public, true, ClientAuth::None),
-    ] {
-        let cx = Context {
-            kind,
-            inputs: &inputs,
-            settings: &settings,
-        };
+    for (kind, pkce, auth) in
+        [(ClientKind::Confidential, false, BASIC), (ClientKind::Public, true, ClientAuth::None)]
+    {
+        let cx = Context { kind, inputs: &inputs, settings: &settings };
         assert_eq!(service.authorize(cx).unwrap().pkce, pkce);
-        let endpoint = service
-            .token_endpoint(GrantType::RefreshToken, cx)
-            .unwrap()
-            .unwrap();
+        let endpoint = service.token_endpoint(GrantType::RefreshToken, cx).unwrap().unwrap();
         assert_eq!(endpoint.auth, auth);
     }
 }
@@ -241,12 +172,7 @@ fn offline_access_is_asked_for_where_there_is_a_refresh_token() {
     let asked = contact.scopes_for(&[Capability::ContactsRead]).unwrap().0;
     assert_eq!(asked, ["offline_access", "account_read", "contact_data"]);
     let cloud = service("salesforce-marketing-cloud");
-    let asked = |flow| {
-        cloud
-            .scopes_for_flow(flow, &[Capability::CampaignsSend])
-            .unwrap()
-            .0
-    };
+    let asked = |flow| cloud.scopes_for_flow(flow, &[Capability::CampaignsSend]).unwrap().0;
     assert_eq!(asked(Flow::AuthorizationCode), ["offline", "email_send"]);
     assert_eq!(asked(Flow::ClientCredentials), ["email_send"]);
     assert_eq!(cloud.scopes.omitted, Omitted::Everything);
@@ -255,9 +181,7 @@ fn offline_access_is_asked_for_where_there_is_a_refresh_token() {
 #[test]
 fn a_capability_without_scope_is_said() {
     let service = service("campaign-monitor");
-    let error = service
-        .scopes_for(&[Capability::CampaignsRead])
-        .unwrap_err();
+    let error = service.scopes_for(&[Capability::CampaignsRead]).unwrap_err();
     assert!(error.starts_with("campaign-monitor has no scope for campaigns.read; it knows"));
 }
 
@@ -268,14 +192,8 @@ fn a_grant_shared_by_an_account_is_named_by_the_answer() {
     assert_eq!(service.account_member.as_deref(), Some("hub_id"));
     assert!(service.ends.values().all(|day| day == "2027-02-16"));
     let (scope, optional) = service.scopes_for(&[Capability::CampaignsRead]).unwrap();
-    assert_eq!(
-        (scope, optional),
-        (vec!["oauth".into()], vec!["content".into()])
-    );
-    assert_eq!(
-        service.sandbox.rotation_variants,
-        [Rotation::Keeps, Rotation::Rotates]
-    );
+    assert_eq!((scope, optional), (vec!["oauth".into()], vec!["content".into()]));
+    assert_eq!(service.sandbox.rotation_variants, [Rotation::Keeps, Rotation::Rotates]);
 }
 
 #[test]
@@ -284,33 +202,15 @@ fn a_refusal_is_played_in_the_services_own_words() {
         ("keap", Verdict::GrantRefused, "Invalid Refresh Token"),
         ("hubspot", Verdict::GrantRefused, "BAD_REFRESH_TOKEN"),
         ("zoho-campaigns", Verdict::Throttled, "Access Denied"),
-        (
-            "salesforce-marketing-cloud",
-            Verdict::ClientRefused,
-            "invalid_client",
-        ),
+        ("salesforce-marketing-cloud", Verdict::ClientRefused, "invalid_client"),
     ] {
         let service = service(id);
         let example = service.example(verdict).unwrap();
         assert!(example.body.contains(part), "{id}: {}", example.body);
     }
-    assert!(
-        service("zoho-campaigns")
-            .example(Verdict::GrantRefused)
-            .unwrap()
-            .status
-            == 200
-    );
-    assert!(
-        service("mailchimp")
-            .example(Verdict::GrantRefused)
-            .is_none()
-    );
-    assert!(
-        service("mailchimp")
-            .api_example(Verdict::GrantRefused)
-            .is_some()
-    );
+    assert!(service("zoho-campaigns").example(Verdict::GrantRefused).unwrap().status == 200);
+    assert!(service("mailchimp").example(Verdict::GrantRefused).is_none());
+    assert!(service("mailchimp").api_example(Verdict::GrantRefused).is_some());
 }
 
 #[test]
@@ -319,24 +219,12 @@ fn lives_and_limits_are_those_of_the_page() {
         let service = service(id);
         with(&[], |cx| service.refresh_rule(cx))
     };
-    assert_eq!(
-        (rule("keap").lifetime, rule("keap").idle),
-        (Some(days(45)), Some(days(45)))
-    );
+    assert_eq!((rule("keap").lifetime, rule("keap").idle), (Some(days(45)), Some(days(45))));
     assert_eq!(rule("klaviyo").idle, Some(days(90)));
-    assert_eq!(
-        rule("zoho-campaigns").mint_limit,
-        Some((10, Duration::from_secs(600)))
-    );
-    assert_eq!(
-        service("salesforce-marketing-cloud").secrets.lifetime,
-        Some(days(180))
-    );
+    assert_eq!(rule("zoho-campaigns").mint_limit, Some((10, Duration::from_secs(600))));
+    assert_eq!(service("salesforce-marketing-cloud").secrets.lifetime, Some(days(180)));
     assert!(service("salesforce-marketing-cloud").secrets.staged);
-    assert_eq!(
-        service("zoho-campaigns").secrets.per_input.as_deref(),
-        Some("dc")
-    );
+    assert_eq!(service("zoho-campaigns").secrets.per_input.as_deref(), Some("dc"));
     let limits = service("constant-contact").limits.clone();
     assert!(limits.iter().all(|limit| limit.per == LimitPer::Client));
 }
@@ -344,20 +232,10 @@ fn lives_and_limits_are_those_of_the_page() {
 #[test]
 fn a_business_unit_is_a_parameter_of_client_credentials_alone() {
     let service = service("salesforce-marketing-cloud");
-    let inputs = [
-        ("subdomain", "mc563885gzs27c5t9-63k636tzgm"),
-        ("account_id", "500001234"),
-    ];
-    let params = |grant| {
-        with(&inputs, |cx| {
-            service.token_endpoint(grant, cx).unwrap().unwrap()
-        })
-    };
+    let inputs = [("subdomain", "mc563885gzs27c5t9-63k636tzgm"), ("account_id", "500001234")];
+    let params = |grant| with(&inputs, |cx| service.token_endpoint(grant, cx).unwrap().unwrap());
     let endpoint = params(GrantType::ClientCredentials);
-    assert_eq!(
-        endpoint.params,
-        [("account_id".to_owned(), "500001234".to_owned())]
-    );
+    assert_eq!(endpoint.params, [("account_id".to_owned(), "500001234".to_owned())]);
     assert_eq!(endpoint.codec, BodyCodec::Json);
     assert!(params(GrantType::AuthorizationCode).params.is_empty());
 }
@@ -366,27 +244,16 @@ fn a_business_unit_is_a_parameter_of_client_credentials_alone() {
 #[test]
 fn each_data_centre_has_its_own_hosts() {
     let service = service("zoho-campaigns");
-    let input = service
-        .inputs
-        .iter()
-        .find(|input| input.name == "dc")
-        .unwrap();
+    let input = service.inputs.iter().find(|input| input.name == "dc").unwrap();
     for (dc, row) in &input.table {
         let told = [
             ("location".to_owned(), dc.clone()),
-            (
-                "accounts-server".into(),
-                format!("https://{}", row["accounts"]),
-            ),
+            ("accounts-server".into(), format!("https://{}", row["accounts"])),
         ];
         let learnt = service.learn_from_callback(&told).unwrap();
-        let learnt: Vec<(&str, &str)> = learnt
-            .iter()
-            .map(|(k, v)| (k.as_str(), v.as_str()))
-            .collect();
-        let endpoint = with(&learnt, |cx| {
-            service.token_endpoint(GrantType::RefreshToken, cx)
-        });
+        let learnt: Vec<(&str, &str)> =
+            learnt.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let endpoint = with(&learnt, |cx| service.token_endpoint(GrantType::RefreshToken, cx));
         assert_eq!(
             endpoint.unwrap().unwrap().url,
             format!("https://{}/oauth/v2/token", row["accounts"])
@@ -401,24 +268,13 @@ pub(crate) fn service(id: &str) -> Arc<Service> {
 }
 
 fn examples(service: &Service) -> BTreeMap<String, String> {
-    service
-        .inputs
-        .iter()
-        .map(|input| (input.name.clone(), input.example.clone()))
-        .collect()
+    service.inputs.iter().map(|input| (input.name.clone(), input.example.clone())).collect()
 }
 
 fn with<T>(inputs: &[(&str, &str)], ask: impl Fn(Context<'_>) -> T) -> T {
-    let inputs = inputs
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect();
+    let inputs = inputs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let settings = BTreeMap::new();
-    ask(Context {
-        kind: ClientKind::Confidential,
-        inputs: &inputs,
-        settings: &settings,
-    })
+    ask(Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings })
 }
 
 fn days(days: u64) -> Duration {

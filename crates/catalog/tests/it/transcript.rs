@@ -43,24 +43,14 @@ impl<'a> Case<'a> {
         let file = format!("tests/transcripts/{}.json", service.id);
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
-            panic!(
-                "{} has no transcript at {}: {error}",
-                service.id,
-                path.display()
-            )
+            panic!("{} has no transcript at {}: {error}", service.id, path.display())
         });
         let said: Value = serde_json::from_str(&text).unwrap();
         let mut inputs = texts(&said["client"]["inputs"]);
         inputs.extend(texts(&said["learns_from_callback"]));
         let settings = texts(&said["client"]["settings"]);
         let secret = ClientSecret::new(text_of(&said["client"]["client_secret"]));
-        Self {
-            service,
-            said,
-            inputs,
-            settings,
-            secret,
-        }
+        Self { service, said, inputs, settings, secret }
     }
 
     fn check(&self) {
@@ -81,37 +71,23 @@ impl<'a> Case<'a> {
             "public" => ClientKind::Public,
             _ => ClientKind::Confidential,
         };
-        Context {
-            kind,
-            inputs,
-            settings: &self.settings,
-        }
+        Context { kind, inputs, settings: &self.settings }
     }
 
     fn credentials(&self) -> Credentials<'_> {
         let client_id = text_of(&self.said["client"]["client_id"]);
-        Credentials {
-            client_id,
-            secret: Some(&self.secret),
-        }
+        Credentials { client_id, secret: Some(&self.secret) }
     }
 
     fn authorize(&self) {
         let said = &self.said["authorize"];
         let inputs = texts(&self.said["client"]["inputs"]);
         let call = self.service.authorize(self.cx(&inputs)).unwrap();
-        let can: Vec<_> = strings(&said["can"])
-            .iter()
-            .map(|c| c.parse().unwrap())
-            .collect();
+        let can: Vec<_> = strings(&said["can"]).iter().map(|c| c.parse().unwrap()).collect();
         let (scopes, optional) = self.service.scopes_for(&can).unwrap();
         let mut params = call.params.clone();
-        if let Some(name) = self
-            .service
-            .scopes
-            .optional_param
-            .as_ref()
-            .filter(|_| !optional.is_empty())
+        if let Some(name) =
+            self.service.scopes.optional_param.as_ref().filter(|_| !optional.is_empty())
         {
             params.push((name.clone(), optional.join(&self.service.scopes.separator)));
         }
@@ -135,37 +111,21 @@ impl<'a> Case<'a> {
         for value in meant.values_mut().filter(|value| *value == "{challenge}") {
             value.clone_from(&challenge);
         }
-        assert_eq!(
-            url.as_str().split('?').next(),
-            said["url"].as_str(),
-            "{}",
-            self.service.id
-        );
+        assert_eq!(url.as_str().split('?').next(), said["url"].as_str(), "{}", self.service.id);
         self.same("authorize", sent, meant, &said["beyond"]);
     }
 
     fn callback(&self) {
-        let extra = texts(&self.said["callback"])
-            .into_iter()
-            .filter(|(name, _)| name != "code");
-        let learnt: Bindings = self
-            .service
-            .learn_from_callback(&extra.collect::<Vec<_>>())
-            .unwrap();
-        assert_eq!(
-            learnt,
-            texts(&self.said["learns_from_callback"]),
-            "{}",
-            self.service.id
-        );
+        let extra = texts(&self.said["callback"]).into_iter().filter(|(name, _)| name != "code");
+        let learnt: Bindings =
+            self.service.learn_from_callback(&extra.collect::<Vec<_>>()).unwrap();
+        assert_eq!(learnt, texts(&self.said["learns_from_callback"]), "{}", self.service.id);
     }
 
     fn exchange(&self) {
         let said = &self.said["exchange"];
         let cx = self.cx(&self.inputs);
-        let endpoint = self
-            .service
-            .token_endpoint(GrantType::AuthorizationCode, cx);
+        let endpoint = self.service.token_endpoint(GrantType::AuthorizationCode, cx);
         let verifier = Verifier::new(VERIFIER);
         let pkce = self.service.authorize(cx).unwrap().pkce;
         let request = grant::code::request(
@@ -186,9 +146,7 @@ impl<'a> Case<'a> {
         }
         let mut inputs = texts(&self.said["client"]["inputs"]);
         inputs.extend(texts(&said["inputs"]));
-        let endpoint = self
-            .service
-            .token_endpoint(GrantType::ClientCredentials, self.cx(&inputs));
+        let endpoint = self.service.token_endpoint(GrantType::ClientCredentials, self.cx(&inputs));
         let endpoint = endpoint.unwrap().unwrap();
         let scopes = strings(&said["scopes"]);
         let separator = &self.service.scopes.separator;
@@ -201,10 +159,7 @@ impl<'a> Case<'a> {
     fn refresh(&self) {
         let said = &self.said["refresh"];
         let cx = self.cx(&self.inputs);
-        let endpoint = self
-            .service
-            .token_endpoint(GrantType::RefreshToken, cx)
-            .unwrap();
+        let endpoint = self.service.token_endpoint(GrantType::RefreshToken, cx).unwrap();
         let rule = self.service.refresh_rule(cx);
         if said.is_null() {
             assert!(endpoint.is_none() && !rule.supported, "{}", self.service.id);
@@ -224,11 +179,7 @@ impl<'a> Case<'a> {
         self.call("discovery", discovery, "exchange");
         let mut inputs = self.inputs.clone();
         inputs.extend(texts(&self.said["api"]["inputs"]));
-        let last = if self.said["refresh"].is_null() {
-            "exchange"
-        } else {
-            "refresh"
-        };
+        let last = if self.said["refresh"].is_null() { "exchange" } else { "refresh" };
         self.call("probe", self.service.probe(self.cx(&inputs)).unwrap(), last);
     }
 
@@ -241,40 +192,16 @@ impl<'a> Case<'a> {
         let url = url::Url::parse(&rule.url).unwrap();
         let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
         let bare = rule.url.split('?').next();
-        assert_eq!(
-            bare,
-            said["request"]["url"].as_str(),
-            "{}: {step}",
-            self.service.id
-        );
+        assert_eq!(bare, said["request"]["url"].as_str(), "{}: {step}", self.service.id);
         assert_eq!(rule.method.as_str(), text_of(&said["request"]["method"]));
         self.same(step, query, texts(&said["request"]["query"]), &Value::Null);
         let token = text_of(&self.said[token_from]["means"]["access_token"]);
-        let headers = rule
-            .headers
-            .iter()
-            .map(|(n, v)| (n.clone(), v.replace("{token}", token)));
-        self.same(
-            step,
-            headers.collect(),
-            texts(&said["request"]["headers"]),
-            &Value::Null,
-        );
+        let headers = rule.headers.iter().map(|(n, v)| (n.clone(), v.replace("{token}", token)));
+        self.same(step, headers.collect(), texts(&said["request"]["headers"]), &Value::Null);
         let body = &said["answer"]["body"];
-        let id = rule
-            .account_id
-            .as_ref()
-            .map(|path| scalar(member(body, path)));
-        let name = rule
-            .account_name
-            .as_ref()
-            .map(|path| scalar(member(body, path)));
-        assert_eq!(
-            id.as_deref(),
-            said["account"]["id"].as_str(),
-            "{}: {step}",
-            self.service.id
-        );
+        let id = rule.account_id.as_ref().map(|path| scalar(member(body, path)));
+        let name = rule.account_name.as_ref().map(|path| scalar(member(body, path)));
+        assert_eq!(id.as_deref(), said["account"]["id"].as_str(), "{}: {step}", self.service.id);
         assert_eq!(
             name.as_deref(),
             said["account"]["name"].as_str(),
@@ -292,27 +219,11 @@ impl<'a> Case<'a> {
         let said = &self.said["api"];
         let mut inputs = self.inputs.clone();
         inputs.extend(texts(&said["inputs"]));
-        let base = self
-            .service
-            .api_base(self.cx(&inputs), &texts(&said["kept"]))
-            .unwrap();
-        assert_eq!(
-            base.as_deref(),
-            said["base"].as_str(),
-            "{}",
-            self.service.id
-        );
-        let last = if self.said["refresh"].is_null() {
-            "exchange"
-        } else {
-            "refresh"
-        };
+        let base = self.service.api_base(self.cx(&inputs), &texts(&said["kept"])).unwrap();
+        assert_eq!(base.as_deref(), said["base"].as_str(), "{}", self.service.id);
+        let last = if self.said["refresh"].is_null() { "exchange" } else { "refresh" };
         let token = text_of(&self.said[last]["means"]["access_token"]);
-        let headers = self
-            .service
-            .api_headers(self.cx(&inputs), token)
-            .into_iter()
-            .collect();
+        let headers = self.service.api_headers(self.cx(&inputs), token).into_iter().collect();
         self.same("api", headers, texts(&said["headers"]), &Value::Null);
     }
 
@@ -334,85 +245,48 @@ impl<'a> Case<'a> {
 
     fn revoke(&self) {
         let said = &self.said["revoke"];
-        let RevocationRule::Call {
-            endpoint,
-            token_param,
-            tokens,
-            hint,
-            kills,
-        } = self.service.revocation(self.cx(&self.inputs)).unwrap()
+        let RevocationRule::Call { endpoint, token_param, tokens, hint, kills } =
+            self.service.revocation(self.cx(&self.inputs)).unwrap()
         else {
             assert_eq!(said, "cannot", "{}", self.service.id);
             return;
         };
         let refresh = &self.said["refresh"]["means"]["refresh_token"];
-        let refresh = refresh
-            .as_str()
-            .or(self.said["exchange"]["means"]["refresh_token"].as_str());
+        let refresh = refresh.as_str().or(self.said["exchange"]["means"]["refresh_token"].as_str());
         for (at, kind) in tokens.iter().enumerate() {
             let (token, name) = match kind {
                 TokenKind::RefreshToken => (refresh.unwrap(), "refresh_token"),
-                TokenKind::AccessToken => (
-                    text_of(&self.said["refresh"]["means"]["access_token"]),
-                    "access_token",
-                ),
+                TokenKind::AccessToken => {
+                    (text_of(&self.said["refresh"]["means"]["access_token"]), "access_token")
+                }
             };
             let hint = hint.then_some(name);
             let request =
                 revocation::request(&endpoint, &self.credentials(), &token_param, token, hint);
             self.request("revoke", &request.unwrap(), &said[at]);
         }
-        assert_eq!(
-            said.as_array().map(Vec::len),
-            Some(tokens.len()),
-            "{}",
-            self.service.id
-        );
+        assert_eq!(said.as_array().map(Vec::len), Some(tokens.len()), "{}", self.service.id);
         assert_eq!(serde_json::to_value(kills).unwrap(), self.said["kills"]);
     }
 
     fn request(&self, step: &str, request: &Request, said: &Value) {
         let id = &self.service.id;
-        assert_eq!(
-            request.method.as_str(),
-            text_of(&said["method"]),
-            "{id}: {step}"
-        );
+        assert_eq!(request.method.as_str(), text_of(&said["method"]), "{id}: {step}");
         let url = url::Url::parse(&request.url).unwrap();
         let query = url.query_pairs().into_owned().collect();
-        assert_eq!(
-            request.url.split('?').next(),
-            said["url"].as_str(),
-            "{id}: {step}"
-        );
+        assert_eq!(request.url.split('?').next(), said["url"].as_str(), "{id}: {step}");
         self.same(step, query, texts(&said["query"]), &Value::Null);
         let authorization = said["headers"]["Authorization"].as_str();
-        assert_eq!(
-            request.header("authorization"),
-            authorization,
-            "{id}: {step}"
-        );
+        assert_eq!(request.header("authorization"), authorization, "{id}: {step}");
         let (body, meant, media) = match (&said["json"], &said["form"]) {
-            (Value::Object(_), _) => (
-                json_body(request),
-                texts(&said["json"]),
-                Some("application/json"),
-            ),
-            (_, Value::Object(_)) => {
-                let form = url::form_urlencoded::parse(&request.body)
-                    .into_owned()
-                    .collect();
-                (
-                    form,
-                    texts(&said["form"]),
-                    Some("application/x-www-form-urlencoded"),
-                )
+            (Value::Object(_), _) => {
+                (json_body(request), texts(&said["json"]), Some("application/json"))
             }
-            _ => (
-                BTreeMap::new(),
-                BTreeMap::new(),
-                request.header("content-type"),
-            ),
+            (_, Value::Object(_)) => {
+                let form = url::form_urlencoded::parse(&request.body).into_owned().collect();
+                (form, texts(&said["form"]), Some("application/x-www-form-urlencoded"))
+            }
+            _ => (BTreeMap::new(), BTreeMap::new(), request.header("content-type")),
         };
         self.same(step, body, meant, &said["beyond"]);
         assert_eq!(request.header("content-type"), media, "{id}: {step}");
@@ -424,10 +298,7 @@ impl<'a> Case<'a> {
         let Reading::Granted(set) = read(&said["answer"], &self.service.dialect) else {
             panic!("{id}: {step} isn't granted");
         };
-        assert!(
-            set.access_token.matches(text_of(&means["access_token"])),
-            "{id}: {step}"
-        );
+        assert!(set.access_token.matches(text_of(&means["access_token"])), "{id}: {step}");
         let refresh = set.refresh_token.as_ref().map(|token| token.expose());
         assert_eq!(refresh, means["refresh_token"].as_str(), "{id}: {step}");
         let expiry = match &means["expires"] {
@@ -438,9 +309,7 @@ impl<'a> Case<'a> {
             _ => Expiry::Unknown,
         };
         assert_eq!(set.expiry, expiry, "{id}: {step}");
-        let scopes = means["scopes"]
-            .as_array()
-            .map(|_| strings(&means["scopes"]));
+        let scopes = means["scopes"].as_array().map(|_| strings(&means["scopes"]));
         assert_eq!(set.scopes, scopes, "{id}: {step}");
         assert_eq!(set.extra, texts(&means["kept"]), "{id}: {step}");
         if let Some(account) = &self.service.account_member {
@@ -458,11 +327,7 @@ impl<'a> Case<'a> {
         beyond: &Value,
     ) {
         for name in strings(beyond) {
-            assert!(
-                sent.remove(&name).is_some(),
-                "{}: {step} sends no {name}",
-                self.service.id
-            );
+            assert!(sent.remove(&name).is_some(), "{}: {step} sends no {name}", self.service.id);
         }
         let replace =
             |(name, value): (String, String)| (name, value.replace("{verifier}", VERIFIER));
@@ -490,37 +355,25 @@ fn json_body(request: &Request) -> BTreeMap<String, String> {
 }
 
 fn member<'v>(body: &'v Value, path: &str) -> &'v Value {
-    path.split('.')
-        .fold(body, |value, step| match step.parse::<usize>() {
-            Ok(at) => &value[at],
-            Err(_) => &value[step],
-        })
+    path.split('.').fold(body, |value, step| match step.parse::<usize>() {
+        Ok(at) => &value[at],
+        Err(_) => &value[step],
+    })
 }
 
 fn scalar(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn text_of(value: &Value) -> &str {
-    value
-        .as_str()
-        .unwrap_or_else(|| panic!("{value} is no text"))
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
 }
 
 fn texts(value: &Value) -> BTreeMap<String, String> {
     let members = value.as_object().into_iter().flatten();
-    members
-        .map(|(name, value)| (name.clone(), text_of(value).to_owned()))
-        .collect()
+    members.map(|(name, value)| (name.clone(), text_of(value).to_owned())).collect()
 }
 
 fn strings(value: &Value) -> Vec<String> {
-    value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|v| text_of(v).to_owned())
-        .collect()
+    value.as_array().into_iter().flatten().map(|v| text_of(v).to_owned()).collect()
 }
