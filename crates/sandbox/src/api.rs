@@ -16,22 +16,12 @@ const TOKEN_MARK: &str = "\u{1}";
 impl Model {
     pub(crate) fn api(&mut self, incoming: &Incoming, hit: &Hit, now: Timestamp) -> Answer {
         let (token, found) = match self.bearer(incoming, hit) {
-            Ok(token) => (
-                self.record.access_token(&token),
-                self.check_token(&token, hit, now),
-            ),
+            Ok(token) => (self.record.access_token(&token), self.check_token(&token, hit, now)),
             Err(refusal) => (None, Err(refusal)),
         };
         let (grant, generation) = (token.map(|t| t.0), token.map(|t| t.1));
         let ok = found.is_ok();
-        self.record.note(
-            now,
-            What::ApiCall {
-                grant,
-                generation,
-                ok,
-            },
-        );
+        self.record.note(now, What::ApiCall { grant, generation, ok });
         match found {
             Ok(grant) => self.api_answer(incoming, grant),
             Err(refusal) => {
@@ -55,10 +45,7 @@ impl Model {
             let inside = came.and_then(|value| {
                 let scheme = value.get(..before.len())?;
                 let rest = value.get(before.len()..)?;
-                scheme
-                    .eq_ignore_ascii_case(before)
-                    .then(|| rest.strip_suffix(after))
-                    .flatten()
+                scheme.eq_ignore_ascii_case(before).then(|| rest.strip_suffix(after)).flatten()
             });
             token = Some(match (came, inside) {
                 (None, _) => return Err(no_credential()),
@@ -81,10 +68,7 @@ impl Model {
         match call {
             Some(call) => {
                 let marked = |value: String| value.replace("{token}", TOKEN_MARK);
-                call.headers
-                    .into_iter()
-                    .map(|(name, value)| (name, marked(value)))
-                    .collect()
+                call.headers.into_iter().map(|(name, value)| (name, marked(value))).collect()
             }
             None => self.service.api_headers(cx, TOKEN_MARK),
         }
@@ -100,20 +84,12 @@ impl Model {
         let elsewhere = |(name, value): (&String, &String)| {
             record.inputs.get(name).is_some_and(|own| own != value)
         };
-        let killed = record
-            .generation(n)
-            .is_some_and(|g| g.access_killed.is_some());
+        let killed = record.generation(n).is_some_and(|g| g.access_killed.is_some());
         if killed {
-            return Err(Refusal {
-                code: "revoked",
-                ..invalid("the token was taken back")
-            });
+            return Err(Refusal { code: "revoked", ..invalid("the token was taken back") });
         }
         if !self.record.is_access_token_valid(token, now) {
-            return Err(Refusal {
-                code: "expired",
-                ..invalid("the token has ended")
-            });
+            return Err(Refusal { code: "expired", ..invalid("the token has ended") });
         }
         if hit.inputs.iter().any(elsewhere) {
             return Err(invalid("the token belongs to another place"));
@@ -147,16 +123,10 @@ impl Model {
 }
 
 fn invalid(why: &str) -> Refusal {
-    Refusal {
-        code: "invalid",
-        ..Refusal::grant(why)
-    }
+    Refusal { code: "invalid", ..Refusal::grant(why) }
 }
 
 /// Services that tell it apart answer 401, and not as they answer a dead token.
 fn no_credential() -> Refusal {
-    Refusal {
-        status: Some(401),
-        ..Refusal::request("no token came")
-    }
+    Refusal { status: Some(401), ..Refusal::request("no token came") }
 }

@@ -56,12 +56,7 @@ impl Model {
         let form = match incoming.method.as_str() {
             "GET" => {
                 let client_id = ask.client.client_id;
-                self.record.note(
-                    now,
-                    What::Authorize {
-                        client_id: client_id.clone(),
-                    },
-                );
+                self.record.note(now, What::Authorize { client_id: client_id.clone() });
                 return wire::page(200, pages::login(&self.service, &client_id));
             }
             "POST" => Params::of_request(incoming, indicia_oauth::BodyCodec::Form),
@@ -117,9 +112,7 @@ impl Model {
         let now = self.own_time(now);
         let incoming = Incoming::get(authorize_url)
             .ok_or_else(|| page("invalid_request", "the address can't be read"))?;
-        let hit = self
-            .routes
-            .find(&self.service, &incoming.host, &incoming.path);
+        let hit = self.routes.find(&self.service, &incoming.host, &incoming.path);
         let hit = hit
             .filter(|hit| hit.kind == Kind::Authorize)
             .ok_or_else(|| page("invalid_request", "this isn't the authorization endpoint"))?;
@@ -145,13 +138,8 @@ impl Model {
             return Err(page("invalid_request", &format!("{name} came twice")));
         }
         let client_id = params.value("client_id").map(str::to_owned);
-        let claimed = Claimed {
-            client_id,
-            secret: None,
-        };
-        let client = self
-            .known_client(&claimed)
-            .map_err(|r| page(r.code, &r.why))?;
+        let claimed = Claimed { client_id, secret: None };
+        let client = self.known_client(&claimed).map_err(|r| page(r.code, &r.why))?;
         let inputs = self.all_inputs(&self.inputs_of(&client, &hit.inputs));
         let call = self.service.authorize(client.context(&inputs));
         let call = call.map_err(|e| page("invalid_request", &e.to_string()))?;
@@ -159,15 +147,8 @@ impl Model {
         let checked = self.check_ask(&client, &call, &params);
         let (scopes, challenge) = checked.map_err(|refusal| {
             let state = params.value("state");
-            let url = callback(
-                &redirect_uri,
-                &[("error", Some(refusal.code)), ("state", state)],
-            );
-            Refused {
-                code: refusal.code.to_owned(),
-                why: refusal.why,
-                callback_url: Some(url),
-            }
+            let url = callback(&redirect_uri, &[("error", Some(refusal.code)), ("state", state)]);
+            Refused { code: refusal.code.to_owned(), why: refusal.why, callback_url: Some(url) }
         })?;
         let offline = is_offline(&self.service, &call, &params, &scopes);
         Ok(Ask {
@@ -244,9 +225,7 @@ impl Model {
         match sent {
             None if wanted => Err(Refusal::request("code_challenge is missing")),
             None => Ok(None),
-            Some(_) if !taken => Err(Refusal::request(
-                "code_challenge isn't taken of this client",
-            )),
+            Some(_) if !taken => Err(Refusal::request("code_challenge isn't taken of this client")),
             Some(challenge) if params.value("code_challenge_method") == Some("S256") => {
                 Ok(Some(challenge.to_owned()))
             }
@@ -268,11 +247,7 @@ impl Model {
     ) -> Result<Vec<String>, Refusal> {
         let rule = &self.service.scopes;
         let split = |text: &str| -> Vec<String> {
-            let separator = if rule.separator.is_empty() {
-                " "
-            } else {
-                &rule.separator
-            };
+            let separator = if rule.separator.is_empty() { " " } else { &rule.separator };
             let parts = text.split(separator).map(str::trim);
             parts.filter(|s| !s.is_empty()).map(str::to_owned).collect()
         };
@@ -289,10 +264,7 @@ impl Model {
         if let Some(unknown) = scopes.iter().find(|scope| !known(scope)) {
             return Err(Refusal::scope(format!("scope {unknown:?} isn't known")));
         }
-        let apart = rule
-            .optional_param
-            .as_ref()
-            .and_then(|name| params?.value(name));
+        let apart = rule.optional_param.as_ref().and_then(|name| params?.value(name));
         scopes.extend(split(apart.unwrap_or_default()).into_iter().filter(known));
         scopes.dedup();
         Ok(scopes)
@@ -308,14 +280,7 @@ impl Model {
         let client_id = ask.client.client_id.clone();
         let approved = decision == Decision::Approve;
         let name = account.name.clone();
-        self.record.note(
-            now,
-            What::Consent {
-                client_id,
-                account: name,
-                approved,
-            },
-        );
+        self.record.note(now, What::Consent { client_id, account: name, approved });
         let state = ask.state.as_deref();
         if !approved {
             let denied = [("error", Some("access_denied")), ("state", state)];
@@ -327,16 +292,8 @@ impl Model {
         let extra = self.callback_extra(&account, &inputs);
         let always = ask.call.issuer_always;
         let issuer = ask.call.issuer.as_deref().filter(|_| always);
-        let mut pairs = vec![
-            ("code", Some(code.as_str())),
-            ("state", state),
-            ("iss", issuer),
-        ];
-        pairs.extend(
-            extra
-                .iter()
-                .map(|(name, value)| (name.as_str(), Some(value.as_str()))),
-        );
+        let mut pairs = vec![("code", Some(code.as_str())), ("state", state), ("iss", issuer)];
+        pairs.extend(extra.iter().map(|(name, value)| (name.as_str(), Some(value.as_str()))));
         callback(&ask.redirect_uri, &pairs)
     }
 
@@ -371,9 +328,7 @@ impl Model {
         now: Timestamp,
     ) -> String {
         self.codes_issued += 1;
-        let code = self
-            .chance
-            .token("sbx-code-", &[&self.codes_issued.to_string()]);
+        let code = self.chance.token("sbx-code-", &[&self.codes_issued.to_string()]);
         let client_id = ask.client.client_id.clone();
         let named = account.name.clone();
         self.codes.insert(
@@ -390,13 +345,7 @@ impl Model {
                 used: None,
             },
         );
-        self.record.note(
-            now,
-            What::CodeIssued {
-                client_id,
-                account: named,
-            },
-        );
+        self.record.note(now, What::CodeIssued { client_id, account: named });
         code
     }
 
@@ -415,11 +364,7 @@ impl Model {
             }
             let places: Vec<&String> = input.table.keys().collect();
             // "eu-anna" lives in `eu`; any other account somewhere, by seed.
-            let named = account
-                .name
-                .split(['-', '.', '@'])
-                .next()
-                .unwrap_or_default();
+            let named = account.name.split(['-', '.', '@']).next().unwrap_or_default();
             let chosen = places.iter().find(|place| place.as_str() == named).copied();
             let value = match (chosen, places.is_empty(), asked.get(&input.name)) {
                 (Some(place), _, _) => place.clone(),
@@ -438,11 +383,7 @@ impl Model {
 }
 
 fn page(code: &str, why: &str) -> Refused {
-    Refused {
-        code: code.to_owned(),
-        why: why.to_owned(),
-        callback_url: None,
-    }
+    Refused { code: code.to_owned(), why: why.to_owned(), callback_url: None }
 }
 
 /// Whether the client asked for a refresh token in the way that the service wants: by its scope for
@@ -462,10 +403,7 @@ fn scope_lines(service: &Service, scopes: &[String]) -> Vec<pages::ScopeLine> {
     };
     scopes
         .iter()
-        .map(|name| pages::ScopeLine {
-            name: name.clone(),
-            meaning: meaning(name),
-        })
+        .map(|name| pages::ScopeLine { name: name.clone(), meaning: meaning(name) })
         .collect()
 }
 

@@ -14,10 +14,7 @@ pub(crate) struct Chance {
 
 impl Chance {
     pub fn new(seed: u64, service: &str) -> Self {
-        Self {
-            seed,
-            service: service.to_owned(),
-        }
+        Self { seed, service: service.to_owned() }
     }
 
     /// 32 bytes for a purpose.
@@ -36,9 +33,7 @@ impl Chance {
     /// A number for a purpose.
     pub fn number(&self, purpose: &[&str]) -> u64 {
         let bytes = self.bytes(purpose);
-        bytes[..8]
-            .iter()
-            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+        bytes[..8].iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
     }
 
     /// One of `0..sides`.
@@ -51,8 +46,8 @@ impl Chance {
         self.number(&["fact", fact]).is_multiple_of(2)
     }
 
-    /// An opaque string such as services hand out. Half of the seeds use the characters that must be
-    /// encoded in a form (`+/=`), all of them legal in a bearer token (RFC 6750 §2.1).
+    /// An opaque string such as services hand out. Half of the seeds use the characters that must
+    /// be encoded in a form (`+/=`), all of them legal in a bearer token (RFC 6750 §2.1).
     pub fn token(&self, kind: &str, purpose: &[&str]) -> String {
         let bytes = self.bytes(&[&[kind], purpose].concat());
         let text = if self.coin("ugly tokens") {

@@ -33,11 +33,7 @@ pub struct Registration {
 impl Registration {
     /// Its context, with the inputs that `inputs` holds for it.
     pub(crate) fn context<'a>(&'a self, inputs: &'a BTreeMap<String, String>) -> Context<'a> {
-        Context {
-            kind: self.kind,
-            inputs,
-            settings: &self.settings,
-        }
+        Context { kind: self.kind, inputs, settings: &self.settings }
     }
 }
 
@@ -51,17 +47,11 @@ impl Claimed {
     /// Looks everywhere; says nothing on whether it is the right place.
     pub fn of(incoming: &Incoming) -> Self {
         if let Some((id, secret)) = basic(incoming, BasicEncoding::Form) {
-            return Self {
-                client_id: Some(id),
-                secret: Some(secret),
-            };
+            return Self { client_id: Some(id), secret: Some(secret) };
         }
         let params = Params::anywhere(incoming);
         let owned = |name: &str| params.value(name).map(str::to_owned);
-        Self {
-            client_id: owned("client_id"),
-            secret: owned("client_secret"),
-        }
+        Self { client_id: owned("client_id"), secret: owned("client_secret") }
     }
 }
 
@@ -100,23 +90,17 @@ pub(crate) fn authenticate(
             reason = "further ways come with the services that need them"
         )]
         _ => {
-            return Err(Refusal::client(
-                "this way of client authentication isn't played",
-            ));
+            return Err(Refusal::client("this way of client authentication isn't played"));
         }
     };
     if id.as_deref() != Some(client.client_id.as_str()) {
-        return Err(Refusal::client(
-            "the client didn't say who it is in the place for that",
-        ));
+        return Err(Refusal::client("the client didn't say who it is in the place for that"));
     }
     let known = match secret {
         Some(secret) => client.secrets.contains(&secret),
         None => endpoint.auth == ClientAuth::None && client.kind == ClientKind::Public,
     };
-    known
-        .then_some(())
-        .ok_or_else(|| Refusal::client("the client's secret is missing or wrong"))
+    known.then_some(()).ok_or_else(|| Refusal::client("the client's secret is missing or wrong"))
 }
 
 enum Place {
@@ -130,11 +114,7 @@ fn only(params: &Params, query: &Params, name: &str, place: Place) -> Result<(),
         Place::Header => "the secret belongs into the header, and only there",
         Place::Nowhere => "this client has no secret, but sent one",
     };
-    if elsewhere {
-        Err(Refusal::client(why))
-    } else {
-        Ok(())
-    }
+    if elsewhere { Err(Refusal::client(why)) } else { Ok(()) }
 }
 
 fn no_basic(incoming: &Incoming) -> Result<(), Refusal> {
@@ -165,8 +145,5 @@ fn basic(incoming: &Incoming, encoding: BasicEncoding) -> Option<(String, String
 
 fn form_decoded(text: &str) -> Option<String> {
     let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced)
-        .decode_utf8()
-        .ok()
-        .map(|text| text.into_owned())
+    percent_decode_str(&spaced).decode_utf8().ok().map(|text| text.into_owned())
 }

@@ -1,4 +1,5 @@
-//! The start page, and the control calls under `/_sandbox/`: record, clock, faults, clients, clicks.
+//! The start page, and the control calls under `/_sandbox/`: record, clock, faults, clients,
+//! clicks.
 //!
 //! Nothing here asks for a password, so a page in somebody's browser must not reach it: calls that
 //! change something are JSON, and only a `Host` of this machine is answered.
@@ -48,10 +49,7 @@ pub(crate) fn answer(shared: &Shared, request: &Incoming, own_host: OwnHost) -> 
         (method, path) => Err(problem(
             404,
             "not_found",
-            &format!(
-                "there is no {method} {path}; there are: {}",
-                CALLS.join(", ")
-            ),
+            &format!("there is no {method} {path}; there are: {}", CALLS.join(", ")),
         )),
     };
     match result {
@@ -105,11 +103,7 @@ fn start_page(shared: &Shared) -> String {
         let model = shared.model(id)?;
         let service = model.service();
         let flows = json!(service.flows);
-        let flows = flows
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str);
+        let flows = flows.as_array().into_iter().flatten().filter_map(Value::as_str);
         Some(ServiceLine {
             id: id.clone(),
             name: service.name.clone(),
@@ -223,9 +217,7 @@ struct Click {
 /// Plays the click of the account's owner.
 fn approve(shared: &Shared, click: &Click) -> Result<Value, Answer> {
     let request = Incoming::get(&click.authorize_url);
-    let found = request
-        .as_ref()
-        .and_then(|request| shared.service_at(request));
+    let found = request.as_ref().and_then(|request| shared.service_at(request));
     let Some((service, _)) = found else {
         let detail = "authorize_url is no address of a service here";
         return Err(problem(400, "bad_authorize_url", detail));

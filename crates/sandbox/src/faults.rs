@@ -1,7 +1,7 @@
 //! Faults as data: what goes wrong, where, how often. Nothing is done here; `http` carries it out.
 //!
-//! Written as `KIND[=VALUE][:TIMES|:PERCENT%][@[SERVICE/]ENDPOINT]`: `reset-after:2@token` loses the
-//! answers to the next two token requests, `latency=200ms@api` slows every API call down,
+//! Written as `KIND[=VALUE][:TIMES|:PERCENT%][@[SERVICE/]ENDPOINT]`: `reset-after:2@token` loses
+//! the answers to the next two token requests, `latency=200ms@api` slows every API call down,
 //! `error-after=502:10%` answers one request in ten with 502 after having processed it.
 
 use std::fmt;
@@ -77,16 +77,8 @@ pub struct FaultError {
 
 /// Endpoints that a fault can be put on. `token` is any token request, `refresh` and `exchange` are
 /// its two halves.
-pub const ENDPOINTS: [&str; 8] = [
-    "authorize",
-    "token",
-    "exchange",
-    "refresh",
-    "revoke",
-    "introspect",
-    "metadata",
-    "api",
-];
+pub const ENDPOINTS: [&str; 8] =
+    ["authorize", "token", "exchange", "refresh", "revoke", "introspect", "metadata", "api"];
 
 /// Kinds as they are written.
 pub const KINDS: [&str; 12] = [
@@ -108,10 +100,7 @@ impl FromStr for Fault {
     type Err = FaultError;
 
     fn from_str(text: &str) -> Result<Self, FaultError> {
-        let wrong = |problem: String| FaultError {
-            text: text.to_owned(),
-            problem,
-        };
+        let wrong = |problem: String| FaultError { text: text.to_owned(), problem };
         let (rest, place) = match text.split_once('@') {
             Some((rest, place)) => (rest, Some(place)),
             None => (text, None),
@@ -175,16 +164,13 @@ impl fmt::Display for Fault {
 }
 
 fn parse_often(text: &str) -> Result<Often, String> {
-    let percent = text
-        .strip_suffix('%')
-        .map(|p| p.parse::<u8>().ok().filter(|p| *p <= 100));
+    let percent = text.strip_suffix('%').map(|p| p.parse::<u8>().ok().filter(|p| *p <= 100));
     match percent {
         Some(Some(percent)) => Ok(Often::Percent(percent)),
         Some(None) => Err(format!("{text:?} is no share from 0% to 100%")),
-        None => text
-            .parse()
-            .map(Often::Times)
-            .map_err(|_| format!("{text:?} is no number of times")),
+        None => {
+            text.parse().map(Often::Times).map_err(|_| format!("{text:?} is no number of times"))
+        }
     }
 }
 
@@ -204,8 +190,7 @@ fn parse_kind(name: &str, value: Option<&str>) -> Result<Kind, String> {
         "reset-after" => bare(Kind::ResetAfter),
         "throttle" => {
             let secs = value.unwrap_or("30").parse();
-            secs.map(Kind::Throttle)
-                .map_err(|_| "its value is a number of seconds".to_owned())
+            secs.map(Kind::Throttle).map_err(|_| "its value is a number of seconds".to_owned())
         }
         "error-before" => status(503).map(Kind::ErrorBefore),
         "error-after" => status(500).map(Kind::ErrorAfter),
@@ -233,10 +218,7 @@ fn parse_span(text: &str) -> Result<Duration, String> {
     };
     let span = span.filter(|span| *span <= SPAN_MAX);
     span.ok_or_else(|| {
-        format!(
-            "{text:?} is no time like 200ms or 3s, up to {}s",
-            SPAN_MAX.as_secs()
-        )
+        format!("{text:?} is no time like 200ms or 3s, up to {}s", SPAN_MAX.as_secs())
     })
 }
 
@@ -267,11 +249,7 @@ pub struct Decision {
 impl Faults {
     /// None yet. The seed decides faults that come by share.
     pub fn new(seed: u64) -> Self {
-        Self {
-            faults: Vec::new(),
-            chance: Chance::new(seed, "faults"),
-            asked: 0,
-        }
+        Self { faults: Vec::new(), chance: Chance::new(seed, "faults"), asked: 0 }
     }
 
     /// One more; false when there are [`FAULTS_MAX`] already.
@@ -295,10 +273,7 @@ impl Faults {
 
     /// How far ahead a service's clock is.
     pub fn skew_secs(&self, service: &str) -> i64 {
-        let ours = self
-            .faults
-            .iter()
-            .filter(|f| f.service.as_deref().is_none_or(|s| s == service));
+        let ours = self.faults.iter().filter(|f| f.service.as_deref().is_none_or(|s| s == service));
         let skews = ours.filter_map(|fault| match fault.kind {
             Kind::Skew(secs) => Some(secs),
             _ => None,

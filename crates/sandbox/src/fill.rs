@@ -21,11 +21,7 @@ pub(crate) struct Values<'a> {
 impl<'a> Values<'a> {
     /// Inputs, and the values of their tables.
     pub fn new(service: &'a Service, inputs: &'a BTreeMap<String, String>) -> Self {
-        Self {
-            service,
-            inputs,
-            more: BTreeMap::new(),
-        }
+        Self { service, inputs, more: BTreeMap::new() }
     }
 
     /// One more name.
@@ -48,9 +44,7 @@ impl<'a> Values<'a> {
         if let Some(value) = self.more.get(name) {
             return Some(value.clone());
         }
-        let (base, key) = name
-            .split_once('.')
-            .map_or((name, None), |(b, k)| (b, Some(k)));
+        let (base, key) = name.split_once('.').map_or((name, None), |(b, k)| (b, Some(k)));
         let input = self.service.inputs.iter().find(|i| i.name == base)?;
         let value = match (self.inputs.get(base), &input.default) {
             (Some(value), _) => value.clone(),

@@ -107,30 +107,22 @@ impl Sandbox {
     pub fn start_in_thread(options: StartOptions) -> io::Result<Self> {
         let (tell, told) = std::sync::mpsc::channel();
         let serve = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = match runtime {
                 Ok(runtime) => runtime,
                 Err(error) => return tell.send(Err(error)).unwrap_or_default(),
             };
             runtime.block_on(async {
                 let started = Self::start(options).await;
-                let stopped = started
-                    .as_ref()
-                    .ok()
-                    .map(|sandbox| sandbox.stop.subscribe());
+                let stopped = started.as_ref().ok().map(|sandbox| sandbox.stop.subscribe());
                 let _ = tell.send(started);
                 if let Some(mut stopped) = stopped {
                     let _ = stopped.wait_for(|stop| *stop).await;
                 }
             });
         };
-        std::thread::Builder::new()
-            .name("sandbox".to_owned())
-            .spawn(serve)?;
-        told.recv()
-            .unwrap_or_else(|_| Err(io::Error::other("the sandbox's thread has ended")))
+        std::thread::Builder::new().name("sandbox".to_owned()).spawn(serve)?;
+        told.recv().unwrap_or_else(|_| Err(io::Error::other("the sandbox's thread has ended")))
     }
 
     /// The sandbox's time.
@@ -208,14 +200,9 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one real clock; models are handed its time"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one real clock; models are handed its time")]
 fn real_millis() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -225,10 +212,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stopped: watch::Rece
         loop {
             if let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(until_stopped(
-                    connection(stream, shared.clone()),
-                    stopped.clone(),
-                ));
+                tokio::spawn(until_stopped(connection(stream, shared.clone()), stopped.clone()));
             } else {
                 // Out of file descriptors: others may close some.
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -262,16 +246,10 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
         async move { answered(request, &shared, &handle).await }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX);
-    builder
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
     // A peer that goes away is its own affair.
-    let _ = builder
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answered(
@@ -290,10 +268,7 @@ async fn answered(
     incoming.read_back();
     let Some((service, endpoint)) = shared.service_at(&incoming) else {
         let detail = "no service is served at this address; / lists those that are";
-        return Ok(response(
-            control::problem(404, "not_served", detail),
-            Decision::default(),
-        ));
+        return Ok(response(control::problem(404, "not_served", detail), Decision::default()));
     };
     let decision = locked(&shared.faults).decide(service, endpoint);
     if let Some(latency) = decision.latency {
@@ -306,9 +281,7 @@ async fn answered(
         return Ok(response(answer, decision));
     }
     let now = shared.now();
-    let answer = shared
-        .model(service)
-        .map(|mut model| model.handle(&incoming, now));
+    let answer = shared.model(service).map(|mut model| model.handle(&incoming, now));
     let answer = answer.unwrap_or_else(|| control::problem(404, "not_served", "no such service"));
     match decision.kind {
         Some(Kind::ResetAfter) => Err(reset(handle)),
@@ -336,21 +309,10 @@ async fn read(request: Request<HyperBody>, shared: &Shared) -> Result<(Incoming,
         .iter()
         .map(|(name, value)| (name.as_str().to_ascii_lowercase(), text(value)))
         .collect();
-    let host = headers
-        .iter()
-        .find(|(n, _)| n == "host")
-        .map_or("", |(_, v)| v.as_str());
+    let host = headers.iter().find(|(n, _)| n == "host").map_or("", |(_, v)| v.as_str());
     let port = shared.addr.port();
-    let ours = [
-        format!("127.0.0.1:{port}"),
-        format!("localhost:{port}"),
-        shared.addr.to_string(),
-    ];
-    let own_host = if ours.iter().any(|own| own == host) {
-        OwnHost::Yes
-    } else {
-        OwnHost::No
-    };
+    let ours = [format!("127.0.0.1:{port}"), format!("localhost:{port}"), shared.addr.to_string()];
+    let own_host = if ours.iter().any(|own| own == host) { OwnHost::Yes } else { OwnHost::No };
     let incoming = Incoming {
         method: parts.method.as_str().to_owned(),
         host: host.to_ascii_lowercase(),
@@ -382,9 +344,7 @@ fn unprocessed(kind: Option<Kind>) -> Option<Answer> {
     match kind? {
         Kind::Throttle(secs) => {
             let mut answer = wire::answer(429, "application/json", r#"{"error":"slow_down"}"#);
-            answer
-                .headers
-                .push(("retry-after".to_owned(), secs.to_string()));
+            answer.headers.push(("retry-after".to_owned(), secs.to_string()));
             Some(answer)
         }
         Kind::ErrorBefore(status) => Some(wire::answer(status, "text/plain", "try again later\n")),

@@ -1,8 +1,8 @@
 //! Simulated email marketing services, played from the catalogue's files.
 //!
-//! [`Model`] is one service as a pure machine: `(request, now) → answer`. [`Sandbox`] serves many of
-//! them over HTTP on this machine. Deliberately not here: any knowledge of the engine that is tested
-//! against it, and the name of any service.
+//! [`Model`] is one service as a pure machine: `(request, now) → answer`. [`Sandbox`] serves many
+//! of them over HTTP on this machine. Deliberately not here: any knowledge of the engine that is
+//! tested against it, and the name of any service.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

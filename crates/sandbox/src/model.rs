@@ -1,8 +1,8 @@
 //! A service as a pure machine: a request and the time in, an answer out.
 //!
 //! All that a service does follows from its file: no service is named here, and nothing is known of
-//! whoever calls. The surprise: where the file says that a fact is unverified, the seed decides which
-//! way it is played, so that other seeds play it otherwise.
+//! whoever calls. The surprise: where the file says that a fact is unverified, the seed decides
+//! which way it is played, so that other seeds play it otherwise.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ pub struct Options {
     pub seed: u64,
     /// Caps the life of access tokens; those that never end stay so.
     pub life_max: Option<Duration>,
-    /// Registers an unknown client at first sight, with whatever it brings. Later its secret counts.
+    /// Registers an unknown client at first sight, with whatever it brings. Later its secret
+    /// counts.
     pub accept_any_client: bool,
     /// Plays this rotation whatever the file says.
     pub rotation: Option<Rotation>,
@@ -36,8 +37,8 @@ pub struct Options {
     pub clock_ahead_secs: i64,
 }
 
-/// Why an authorization request is refused at the service: what its page would say, or what it would
-/// send back.
+/// Why an authorization request is refused at the service: what its page would say, or what it
+/// would send back.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("the service refuses the authorization request: {code}: {why}")]
 pub struct Refused {
@@ -113,13 +114,9 @@ impl Model {
     /// Registers an application, or changes one.
     pub fn register(&mut self, mut registration: Registration) {
         for (name, value) in &self.settings {
-            registration
-                .settings
-                .entry(name.clone())
-                .or_insert_with(|| value.clone());
+            registration.settings.entry(name.clone()).or_insert_with(|| value.clone());
         }
-        self.clients
-            .insert(registration.client_id.clone(), registration);
+        self.clients.insert(registration.client_id.clone(), registration);
     }
 
     /// Gives an application other secrets: all others are refused from now on. False: unknown.
@@ -140,15 +137,8 @@ impl Model {
         let theirs = |g: &&crate::record::GrantRecord| {
             g.ended.is_none() && g.client_id == client_id && g.account == name
         };
-        let ids: Vec<GrantId> = self
-            .record
-            .grants()
-            .iter()
-            .filter(theirs)
-            .map(|g| g.id)
-            .collect();
-        ids.iter()
-            .for_each(|id| self.record.end(*id, Why::Owner, now));
+        let ids: Vec<GrantId> = self.record.grants().iter().filter(theirs).map(|g| g.id).collect();
+        ids.iter().for_each(|id| self.record.end(*id, Why::Owner, now));
         ids.len()
     }
 
@@ -172,9 +162,7 @@ impl Model {
     /// `introspect`, `metadata`, `api`; `None`: not this service's. Client credentials count as
     /// `exchange`.
     pub fn endpoint_of(&self, request: &Incoming) -> Option<&'static str> {
-        let hit = self
-            .routes
-            .find(&self.service, &request.host, &request.path)?;
+        let hit = self.routes.find(&self.service, &request.host, &request.path)?;
         Some(match hit.kind {
             Kind::Authorize => "authorize",
             Kind::Token => match Params::anywhere(request).value("grant_type") {
@@ -191,10 +179,7 @@ impl Model {
     /// Answers a request. Never panics, whatever comes.
     pub fn handle(&mut self, request: &Incoming, now: Timestamp) -> Answer {
         let now = self.own_time(now);
-        let mut answer = match self
-            .routes
-            .find(&self.service, &request.host, &request.path)
-        {
+        let mut answer = match self.routes.find(&self.service, &request.host, &request.path) {
             None => wire::answer(404, "text/plain; charset=utf-8", "nothing is served here\n"),
             Some(hit) => self.dispatch(request, &hit, now),
         };
@@ -219,14 +204,9 @@ impl Model {
     pub(crate) fn account(&self, wanted: &str) -> Account {
         let wanted = wanted.trim();
         let listed = &self.service.sandbox.accounts;
-        let known = listed
-            .iter()
-            .find(|a| wanted.is_empty() || a.id == wanted || a.name == wanted);
+        let known = listed.iter().find(|a| wanted.is_empty() || a.id == wanted || a.name == wanted);
         match known {
-            Some(account) => Account {
-                id: account.id.clone(),
-                name: account.name.clone(),
-            },
+            Some(account) => Account { id: account.id.clone(), name: account.name.clone() },
             None if wanted.is_empty() => self.made_account("owner"),
             None => self.made_account(wanted),
         }
@@ -234,10 +214,7 @@ impl Model {
 
     fn made_account(&self, name: &str) -> Account {
         let id = 10_000_000 + self.chance.number(&["account", name]) % 90_000_000;
-        Account {
-            id: id.to_string(),
-            name: name.to_owned(),
-        }
+        Account { id: id.to_string(), name: name.to_owned() }
     }
 
     /// The client that a request speaks of, registered at first sight where that is allowed.
@@ -284,8 +261,8 @@ impl Model {
         all
     }
 
-    /// The same, with the example of each input that must be told and wasn't: a server knows its own
-    /// tenant.
+    /// The same, with the example of each input that must be told and wasn't: a server knows its
+    /// own tenant.
     pub(crate) fn all_inputs(&self, known: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut all = route::needed_examples(&self.service);
         all.extend(known.iter().map(|(n, v)| (n.clone(), v.clone())));
@@ -299,14 +276,7 @@ impl Model {
         why: &str,
         now: Timestamp,
     ) {
-        self.record.note(
-            now,
-            What::Refused {
-                at_endpoint,
-                grant,
-                why: why.to_owned(),
-            },
-        );
+        self.record.note(now, What::Refused { at_endpoint, grant, why: why.to_owned() });
     }
 
     pub(crate) fn code_mut(&mut self, code: &str) -> Option<&mut IssuedCode> {
@@ -315,19 +285,13 @@ impl Model {
 
     /// A context for questions that don't depend on the client.
     pub(crate) fn bare_context<'a>(&'a self, inputs: &'a BTreeMap<String, String>) -> Context<'a> {
-        Context {
-            kind: ClientKind::Confidential,
-            inputs,
-            settings: &self.settings,
-        }
+        Context { kind: ClientKind::Confidential, inputs, settings: &self.settings }
     }
 }
 
 /// RFC 9110 §5.6.7.
 pub(crate) fn http_date(now: Timestamp) -> String {
-    let secs = u64::try_from(now.as_millis() / 1000)
-        .unwrap_or(0)
-        .min(HTTP_DATE_SECS_MAX);
+    let secs = u64::try_from(now.as_millis() / 1000).unwrap_or(0).min(HTTP_DATE_SECS_MAX);
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))
 }
 

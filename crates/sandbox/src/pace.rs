@@ -20,20 +20,11 @@ pub(crate) struct Paced {
 
 impl Paced {
     pub fn new(body: Bytes, pause: Option<Duration>, cut: Option<usize>) -> Self {
-        Self {
-            rest: body,
-            pause,
-            pausing: None,
-            cut,
-        }
+        Self { rest: body, pause, pausing: None, cut }
     }
 
     fn step(&self) -> usize {
-        let all = if self.pause.is_some() {
-            1.min(self.rest.len())
-        } else {
-            self.rest.len()
-        };
+        let all = if self.pause.is_some() { 1.min(self.rest.len()) } else { self.rest.len() };
         self.cut.map_or(all, |left| left.min(all))
     }
 }

@@ -54,17 +54,8 @@ struct Start<'a> {
 
 /// Asks whose account it is.
 pub(crate) fn login(service: &Service, client_id: &str) -> String {
-    let accounts = service
-        .sandbox
-        .accounts
-        .iter()
-        .map(|a| a.name.as_str())
-        .collect();
-    rendered(&Login {
-        service: &service.name,
-        client_id,
-        accounts,
-    })
+    let accounts = service.sandbox.accounts.iter().map(|a| a.name.as_str()).collect();
+    rendered(&Login { service: &service.name, client_id, accounts })
 }
 
 /// Asks whether the client may.
@@ -86,10 +77,7 @@ pub(crate) fn consent(
 
 /// Says what is wrong, where nothing may be sent back.
 pub(crate) fn problem(service: &Service, why: &str) -> String {
-    rendered(&Problem {
-        service: &service.name,
-        why,
-    })
+    rendered(&Problem { service: &service.name, why })
 }
 
 /// Lists the services.

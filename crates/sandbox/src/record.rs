@@ -249,20 +249,16 @@ impl GrantRecord {
 
     /// The refresh token that works now.
     pub fn live_refresh(&self) -> Option<&RefreshRecord> {
-        self.refresh_tokens
-            .last()
-            .filter(|r| r.spent.is_none() && self.ended.is_none())
+        self.refresh_tokens.last().filter(|r| r.spent.is_none() && self.ended.is_none())
     }
 
     /// One token set.
     pub fn generation(&self, n: u32) -> Option<&Generation> {
-        self.generations
-            .get(usize::try_from(n).ok()?.checked_sub(1)?)
+        self.generations.get(usize::try_from(n).ok()?.checked_sub(1)?)
     }
 
     pub(crate) fn refresh_mut(&mut self, n: u32) -> Option<&mut RefreshRecord> {
-        self.refresh_tokens
-            .get_mut(usize::try_from(n).ok()?.checked_sub(1)?)
+        self.refresh_tokens.get_mut(usize::try_from(n).ok()?.checked_sub(1)?)
     }
 }
 
@@ -335,9 +331,7 @@ impl Record {
         let Some((grant, n)) = self.refresh_token(token) else {
             return false;
         };
-        self.grant(grant)
-            .and_then(GrantRecord::live_refresh)
-            .is_some_and(|live| live.n == n)
+        self.grant(grant).and_then(GrantRecord::live_refresh).is_some_and(|live| live.n == n)
     }
 
     /// Whether the API would let this access token in. `now` is the service's own time.
@@ -483,11 +477,7 @@ impl Record {
     pub(crate) fn minted_within(&self, grant: GrantId, window: Duration, now: Timestamp) -> usize {
         let since = now.minus(window);
         let generations = self.grant(grant).map_or(&[][..], |g| &g.generations);
-        generations
-            .iter()
-            .rev()
-            .take_while(|g| g.at > since)
-            .count()
+        generations.iter().rev().take_while(|g| g.at > since).count()
     }
 }
 

@@ -28,15 +28,10 @@ impl Model {
         let Some((grant, n)) = self.record.refresh_token(token) else {
             return Err(Refusal::grant("the refresh token isn't known").into());
         };
-        self.check_grant(asked, grant)
-            .map_err(|refusal| refusal.of(grant))?;
+        self.check_grant(asked, grant).map_err(|refusal| refusal.of(grant))?;
         let rule = self.rule(&asked.client, grant);
         self.check_age(&rule, grant, n, now)?;
-        let live = self
-            .record
-            .grant(grant)
-            .and_then(|g| g.live_refresh())
-            .map(|r| r.n);
+        let live = self.record.grant(grant).and_then(|g| g.live_refresh()).map(|r| r.n);
         let (generation, outcome) = if live == Some(n) {
             self.within_mint_limit(&asked.client, grant, now)?;
             self.renew(&rule, grant, n, now)
@@ -44,20 +39,9 @@ impl Model {
             self.forgive(&rule, grant, n, now)?
         };
         if let Some(record) = self.record.grant_mut(grant) {
-            record.refreshes.push(RefreshSeen {
-                at: now,
-                generation,
-                outcome,
-            });
+            record.refreshes.push(RefreshSeen { at: now, generation, outcome });
         }
-        self.record.note(
-            now,
-            What::Refresh {
-                grant,
-                generation,
-                outcome,
-            },
-        );
+        self.record.note(now, What::Refresh { grant, generation, outcome });
         Ok(self.token_answer(grant, generation, GrantType::RefreshToken, now))
     }
 
@@ -66,26 +50,16 @@ impl Model {
             return Err(Refusal::grant("the refresh token isn't known"));
         };
         if record.client_id != asked.client.client_id {
-            return Err(Refusal::grant(
-                "the refresh token was issued to another client",
-            ));
+            return Err(Refusal::grant("the refresh token was issued to another client"));
         }
         let inputs = self.inputs_of(&asked.client, &record.inputs);
-        let endpoint = token_endpoint(
-            &self.service,
-            GrantType::RefreshToken,
-            &asked.client,
-            &inputs,
-        )?;
+        let endpoint =
+            token_endpoint(&self.service, GrantType::RefreshToken, &asked.client, &inputs)?;
         if !at(&endpoint.endpoint, asked.incoming) {
-            return Err(Refusal::grant(
-                "the refresh token belongs to another data centre",
-            ));
+            return Err(Refusal::grant("the refresh token belongs to another data centre"));
         }
         if let Some((why, _)) = record.ended {
-            return Err(Refusal::grant(
-                format!("the grant has ended: {why:?}").to_lowercase(),
-            ));
+            return Err(Refusal::grant(format!("the grant has ended: {why:?}").to_lowercase()));
         }
         Ok(())
     }
@@ -106,10 +80,7 @@ impl Model {
         let over = |since: Timestamp, life: Option<Duration>| {
             life.is_some_and(|life| now >= since.plus(life))
         };
-        let why = match (
-            over(token.issued, rule.lifetime),
-            over(token.used, rule.idle),
-        ) {
+        let why = match (over(token.issued, rule.lifetime), over(token.used, rule.idle)) {
             (true, _) => Why::Aged,
             (false, true) => Why::Idle,
             (false, false) => return Ok(()),
@@ -133,33 +104,20 @@ impl Model {
             self.record.kill_access(grant, now);
         }
         let rotates = self.rotates(rule, grant, n);
-        let refresh_n = if rotates {
-            self.add_refresh(grant, now)
-        } else {
-            n
-        };
+        let refresh_n = if rotates { self.add_refresh(grant, now) } else { n };
         let generation = self.add_access(grant, refresh_n, now);
         if let Some(token) = self.record.grant_mut(grant).and_then(|g| g.refresh_mut(n)) {
             token.used = now;
             token.gave = Some(generation);
             token.spent = rotates.then_some(now);
         }
-        (
-            generation,
-            if rotates {
-                Outcome::Rotated
-            } else {
-                Outcome::Kept
-            },
-        )
+        (generation, if rotates { Outcome::Rotated } else { Outcome::Kept })
     }
 
     fn asked_too_early(&self, rule: &RefreshRule, grant: GrantId, now: Timestamp) -> Option<u32> {
         let earliest = rule.earliest_before_end?;
         let newest = self.record.grant(grant)?.generations.last()?;
-        let ends = newest
-            .access_ends
-            .filter(|_| newest.access_killed.is_none())?;
+        let ends = newest.access_ends.filter(|_| newest.access_killed.is_none())?;
         (now < ends.minus(earliest)).then_some(newest.n)
     }
 
@@ -172,28 +130,17 @@ impl Model {
         n: u32,
         now: Timestamp,
     ) -> Result<(u32, Outcome), Denied> {
-        let used = self
-            .record
-            .grant_mut(grant)
-            .and_then(|g| g.refresh_mut(n))
-            .map(|t| t.clone());
+        let used = self.record.grant_mut(grant).and_then(|g| g.refresh_mut(n)).map(|t| t.clone());
         let spent = used.as_ref().and_then(|token| token.spent);
         let gave = used.and_then(|token| token.gave);
-        let within = spent
-            .zip(rule.reuse_grace)
-            .is_some_and(|(at, grace)| now <= at.plus(grace));
-        if let Some(generation) = gave
-            .filter(|_| within)
-            .filter(|gave| self.is_newest(grant, *gave))
+        let within = spent.zip(rule.reuse_grace).is_some_and(|(at, grace)| now <= at.plus(grace));
+        if let Some(generation) =
+            gave.filter(|_| within).filter(|gave| self.is_newest(grant, *gave))
         {
             return Ok((generation, Outcome::Forgiven));
         }
         self.record.note(now, What::ReuseDetected { grant });
-        if self
-            .options
-            .reuse_kills
-            .unwrap_or(self.service.sandbox.reuse_kills)
-        {
+        if self.options.reuse_kills.unwrap_or(self.service.sandbox.reuse_kills) {
             self.record.end(grant, Why::Reuse, now);
         }
         Err(Refusal::grant("the refresh token was used before").of(grant))
@@ -205,9 +152,7 @@ impl Model {
             return false;
         };
         let carried = record.generation(generation).map(|g| g.refresh_n);
-        record
-            .live_refresh()
-            .is_some_and(|live| Some(live.n) == carried && live.gave.is_none())
+        record.live_refresh().is_some_and(|live| Some(live.n) == carried && live.gave.is_none())
     }
 
     pub(crate) fn within_mint_limit(
@@ -244,12 +189,8 @@ impl Model {
             Rotation::Keeps => false,
             Rotation::May => {
                 let newest = self.record.grant(grant).map_or(0, |g| g.newest());
-                let purpose = [
-                    "rotates",
-                    &grant.0.to_string(),
-                    &n.to_string(),
-                    &newest.to_string(),
-                ];
+                let purpose =
+                    ["rotates", &grant.0.to_string(), &n.to_string(), &newest.to_string()];
                 self.chance.pick(2, &purpose) == 0
             }
         }
@@ -278,20 +219,13 @@ impl Model {
 
     /// The refresh token in force, where accounts share one; else a first one.
     pub(crate) fn live_or_new_refresh(&mut self, grant: GrantId, now: Timestamp) -> u32 {
-        let live = self
-            .record
-            .grant(grant)
-            .and_then(|g| g.live_refresh())
-            .map(|r| r.n);
+        let live = self.record.grant(grant).and_then(|g| g.live_refresh()).map(|r| r.n);
         live.unwrap_or_else(|| self.add_refresh(grant, now))
     }
 
     fn add_refresh(&mut self, grant: GrantId, now: Timestamp) -> u32 {
-        let n = self
-            .record
-            .grant(grant)
-            .and_then(|g| g.refresh_tokens.last())
-            .map_or(1, |r| r.n + 1);
+        let n =
+            self.record.grant(grant).and_then(|g| g.refresh_tokens.last()).map_or(1, |r| r.n + 1);
         let text = self.refresh_text(grant, n);
         self.record.add_refresh(grant, &text, now)
     }
@@ -304,13 +238,11 @@ impl Model {
     }
 
     fn access_text(&self, grant: GrantId, n: u32) -> String {
-        self.chance
-            .token("sbx-access-", &[&grant.0.to_string(), &n.to_string()])
+        self.chance.token("sbx-access-", &[&grant.0.to_string(), &n.to_string()])
     }
 
     fn refresh_text(&self, grant: GrantId, n: u32) -> String {
-        self.chance
-            .token("sbx-refresh-", &[&grant.0.to_string(), &n.to_string()])
+        self.chance.token("sbx-refresh-", &[&grant.0.to_string(), &n.to_string()])
     }
 
     /// `None`: access tokens never end.
@@ -356,10 +288,7 @@ impl Model {
         let Some(set) = record.generation(generation) else {
             return members;
         };
-        members.insert(
-            dialect.access_token.clone(),
-            json!(self.access_text(grant, generation)),
-        );
+        members.insert(dialect.access_token.clone(), json!(self.access_text(grant, generation)));
         members.insert("token_type".to_owned(), json!("Bearer"));
         if let Some((name, kind)) = dialect.expires.first() {
             let capped = self.options.life_max.is_some() && set.access_ends.is_some();
@@ -389,11 +318,7 @@ impl Model {
         account: &str,
         inputs: &'a std::collections::BTreeMap<String, String>,
     ) -> Values<'a> {
-        let account = self
-            .accounts
-            .get(account)
-            .cloned()
-            .unwrap_or_else(|| self.account(account));
+        let account = self.accounts.get(account).cloned().unwrap_or_else(|| self.account(account));
         Values::new(&self.service, inputs)
             .with("account_id", account.id)
             .with("account_name", account.name)

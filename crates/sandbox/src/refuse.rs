@@ -34,13 +34,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     fn new(verdict: Verdict, code: &'static str, why: impl Into<String>) -> Self {
-        Self {
-            verdict,
-            code,
-            why: why.into(),
-            status: None,
-            retry_after_secs: None,
-        }
+        Self { verdict, code, why: why.into(), status: None, retry_after_secs: None }
     }
 
     /// The code or refresh token isn't good.
@@ -71,27 +65,20 @@ impl Refusal {
     /// Too many.
     pub fn throttled(why: impl Into<String>, secs: u64) -> Self {
         let refusal = Self::new(Verdict::Throttled, "slow_down", why);
-        Self {
-            retry_after_secs: Some(secs),
-            ..refusal
-        }
+        Self { retry_after_secs: Some(secs), ..refusal }
     }
 
     /// The answer.
     pub fn answer(&self, service: &Service, dialect: Dialect) -> Answer {
         let found = self.example(service, dialect);
         // A service whose waits stand in its file is one that doesn't tell them.
-        let tells = found
-            .as_ref()
-            .is_none_or(|(row, _)| row.retry_after_secs.is_none());
+        let tells = found.as_ref().is_none_or(|(row, _)| row.retry_after_secs.is_none());
         let mut answer = match found {
             Some((_, e)) => wire::answer(e.status, &e.content_type, e.body.clone()),
             None => self.standard(dialect),
         };
         if let Some(secs) = self.retry_after_secs.filter(|_| tells) {
-            answer
-                .headers
-                .push(("retry-after".to_owned(), secs.to_string()));
+            answer.headers.push(("retry-after".to_owned(), secs.to_string()));
         }
         answer
     }
@@ -115,9 +102,7 @@ impl Refusal {
                 Dialect::Token => "Basic realm=\"sandbox\"".to_owned(),
                 Dialect::Api => format!("Bearer realm=\"sandbox\", error=\"{code}\""),
             };
-            answer
-                .headers
-                .push(("www-authenticate".to_owned(), challenge));
+            answer.headers.push(("www-authenticate".to_owned(), challenge));
         }
         answer
     }

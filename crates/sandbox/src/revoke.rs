@@ -16,11 +16,10 @@ use crate::wire::{self, Incoming, Params};
 impl Model {
     /// RFC 7009, as far as the service keeps to it.
     pub(crate) fn revoke(&mut self, incoming: &Incoming, hit: &Hit, now: Timestamp) -> Answer {
-        self.revoke_request(incoming, hit, now)
-            .unwrap_or_else(|refusal| {
-                self.note_refusal("revoke", None, &refusal.why, now);
-                refusal.answer(&self.service, Dialect::Token)
-            })
+        self.revoke_request(incoming, hit, now).unwrap_or_else(|refusal| {
+            self.note_refusal("revoke", None, &refusal.why, now);
+            refusal.answer(&self.service, Dialect::Token)
+        })
     }
 
     fn revoke_request(
@@ -32,14 +31,7 @@ impl Model {
         let client = self.revoking_client(incoming, hit)?;
         let inputs = self.all_inputs(&self.inputs_of(&client, &hit.inputs));
         let rule = self.service.revocation(client.context(&inputs));
-        let Ok(RevocationRule::Call {
-            endpoint,
-            token_param,
-            tokens,
-            kills,
-            ..
-        }) = rule
-        else {
+        let Ok(RevocationRule::Call { endpoint, token_param, tokens, kills, .. }) = rule else {
             return Err(Refusal::request("nothing can be revoked here"));
         };
         let params = authenticated(&client, &endpoint, incoming)?;
@@ -51,9 +43,7 @@ impl Model {
         let found = refresh.or(access.map(|(grant, _)| grant));
         // Another client's token is none of its business (RFC 7009 §2.1).
         let own = found.filter(|grant| {
-            self.record
-                .grant(*grant)
-                .is_some_and(|g| g.client_id == client.client_id)
+            self.record.grant(*grant).is_some_and(|g| g.client_id == client.client_id)
         });
         self.record.note(now, What::Revoke { grant: own });
         let taken = match refresh {
@@ -76,12 +66,7 @@ impl Model {
     fn revoking_client(&mut self, incoming: &Incoming, hit: &Hit) -> Result<Registration, Refusal> {
         let inputs = self.all_inputs(&hit.inputs);
         let rule = self.service.revocation(self.bare_context(&inputs));
-        let Ok(RevocationRule::Call {
-            endpoint,
-            token_param,
-            ..
-        }) = rule
-        else {
+        let Ok(RevocationRule::Call { endpoint, token_param, .. }) = rule else {
             return Err(Refusal::request("nothing can be revoked here"));
         };
         if endpoint.auth != ClientAuth::Omit {
@@ -89,15 +74,10 @@ impl Model {
         }
         let params = Params::anywhere(incoming);
         let token = params.value(&token_param).unwrap_or_default();
-        let found = self
-            .record
-            .refresh_token(token)
-            .or(self.record.access_token(token));
+        let found = self.record.refresh_token(token).or(self.record.access_token(token));
         let record = found.and_then(|(grant, _)| self.record.grant(grant));
         let client = record.and_then(|record| self.clients.get(&record.client_id));
-        client
-            .cloned()
-            .ok_or_else(|| Refusal::grant("the token isn't known"))
+        client.cloned().ok_or_else(|| Refusal::grant("the token isn't known"))
     }
 
     fn kill(
@@ -123,18 +103,16 @@ impl Model {
         let grants = self.record.grants().iter();
         let same = grants.filter(|g| g.client_id == client_id && g.account == account);
         let ids: Vec<GrantId> = same.map(|g| g.id).collect();
-        ids.into_iter()
-            .for_each(|id| self.record.end(id, Why::Revoked, now));
+        ids.into_iter().for_each(|id| self.record.end(id, Why::Revoked, now));
     }
 
     fn done(&self, incoming: &Incoming, grant: Option<GrantId>) -> Answer {
         let told = self.service.sandbox.api_answers.get(&incoming.path);
         let record = grant.and_then(|id| self.record.grant(id));
         match (told, record) {
-            (Some(told), Some(record)) => wire::json(
-                200,
-                &self.values(&record.account, &record.inputs).json(told),
-            ),
+            (Some(told), Some(record)) => {
+                wire::json(200, &self.values(&record.account, &record.inputs).json(told))
+            }
             (Some(told), None) => wire::json(200, told),
             (None, _) => wire::answer(200, "text/plain; charset=utf-8", ""),
         }
@@ -142,11 +120,10 @@ impl Model {
 
     /// RFC 7662.
     pub(crate) fn introspect(&mut self, incoming: &Incoming, hit: &Hit, now: Timestamp) -> Answer {
-        self.introspect_request(incoming, hit, now)
-            .unwrap_or_else(|refusal| {
-                self.note_refusal("introspect", None, &refusal.why, now);
-                refusal.answer(&self.service, Dialect::Token)
-            })
+        self.introspect_request(incoming, hit, now).unwrap_or_else(|refusal| {
+            self.note_refusal("introspect", None, &refusal.why, now);
+            refusal.answer(&self.service, Dialect::Token)
+        })
     }
 
     fn introspect_request(
@@ -161,13 +138,9 @@ impl Model {
         let endpoint = endpoint.ok().flatten();
         let endpoint = endpoint.ok_or_else(|| Refusal::request("nothing is introspected here"))?;
         let params = authenticated(&client, &endpoint, incoming)?;
-        let token = params
-            .value("token")
-            .ok_or_else(|| Refusal::request("token is missing"))?;
-        let refresh = self
-            .record
-            .refresh_token(token)
-            .filter(|_| self.record.is_refresh_token_live(token));
+        let token = params.value("token").ok_or_else(|| Refusal::request("token is missing"))?;
+        let refresh =
+            self.record.refresh_token(token).filter(|_| self.record.is_refresh_token_live(token));
         let access = self
             .record
             .access_token(token)
@@ -185,17 +158,9 @@ impl Model {
             "scope": record.scopes.join(" "),
             "token_type": "Bearer",
         });
-        let ends = record
-            .generation(n)
-            .filter(|_| refresh.is_none())
-            .and_then(|g| g.access_ends);
+        let ends = record.generation(n).filter(|_| refresh.is_none()).and_then(|g| g.access_ends);
         let values = self.values(&record.account, &record.inputs);
-        let told = self
-            .service
-            .sandbox
-            .api_answers
-            .get(&incoming.path)
-            .map(|v| values.json(v));
+        let told = self.service.sandbox.api_answers.get(&incoming.path).map(|v| values.json(v));
         if let Value::Object(members) = &mut body {
             members.extend(ends.map(|end| ("exp".to_owned(), json!(end.as_millis() / 1000))));
             members.extend(told.into_iter().filter_map(into_members).flatten());
@@ -210,11 +175,7 @@ impl Model {
         let Ok(call) = self.service.authorize(cx) else {
             return wire::json(404, &json!({}));
         };
-        let token = self
-            .service
-            .token_endpoint(GrantType::AuthorizationCode, cx)
-            .ok()
-            .flatten();
+        let token = self.service.token_endpoint(GrantType::AuthorizationCode, cx).ok().flatten();
         let revocation = match self.service.revocation(cx) {
             Ok(RevocationRule::Call { endpoint, .. }) => Some(endpoint.url),
             _ => None,
@@ -250,9 +211,7 @@ fn authenticated(
     incoming: &Incoming,
 ) -> Result<Params, Refusal> {
     if !at(endpoint, incoming) {
-        return Err(Refusal::request(
-            "this client's calls go to another address",
-        ));
+        return Err(Refusal::request("this client's calls go to another address"));
     }
     let params = check_form(endpoint, false, incoming)?;
     authenticate(client, endpoint, incoming, &params)?;

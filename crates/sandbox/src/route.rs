@@ -56,8 +56,7 @@ fn merged(routes: BTreeSet<Route>) -> Vec<Route> {
     for route in routes {
         match merged.last_mut() {
             Some(last) if last.kind == route.kind && last.pieces == route.pieces => {
-                last.inputs
-                    .retain(|name, value| route.inputs.get(name) == Some(value));
+                last.inputs.retain(|name, value| route.inputs.get(name) == Some(value));
             }
             _ => merged.push(route),
         }
@@ -88,10 +87,7 @@ impl Routes {
             let mut inputs = route.inputs.clone();
             let whole = route.kind != Kind::Api;
             let matched = matches(service, &route.pieces, &address, whole, &mut inputs);
-            matched.then_some(Hit {
-                kind: route.kind,
-                inputs,
-            })
+            matched.then_some(Hit { kind: route.kind, inputs })
         };
         self.0.iter().find_map(hit)
     }
@@ -115,15 +111,11 @@ fn settings(service: &Service, pins: &BTreeMap<String, String>) -> Vec<BTreeMap<
     std::iter::once(pins.clone()).chain(others).collect()
 }
 
-/// Where the file leaves endpoints to the issuer's metadata, the simulated service makes them up, in
-/// the form in which a client's settings hold them.
+/// Where the file leaves endpoints to the issuer's metadata, the simulated service makes them up,
+/// in the form in which a client's settings hold them.
 pub(crate) fn pins(service: &Service) -> BTreeMap<String, String> {
     let (settings, inputs) = (BTreeMap::new(), needed_examples(service));
-    let cx = Context {
-        kind: ClientKind::Confidential,
-        inputs: &inputs,
-        settings: &settings,
-    };
+    let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
     let Ok(Some(issuer)) = service.issuer(cx) else {
         return settings;
     };
@@ -144,13 +136,8 @@ pub(crate) fn pins(service: &Service) -> BTreeMap<String, String> {
 
 /// The example of each input that must be told.
 pub(crate) fn needed_examples(service: &Service) -> BTreeMap<String, String> {
-    let needed = service
-        .inputs
-        .iter()
-        .filter(|i| !i.optional && i.default.is_none());
-    needed
-        .map(|i| (i.name.clone(), i.example.clone()))
-        .collect()
+    let needed = service.inputs.iter().filter(|i| !i.optional && i.default.is_none());
+    needed.map(|i| (i.name.clone(), i.example.clone())).collect()
 }
 
 /// Every combination of table values, and a stand-in for each other input.
@@ -167,9 +154,7 @@ fn combinations(service: &Service) -> Vec<BTreeMap<String, String>> {
             inputs.insert(input.name.clone(), value.clone());
             inputs
         };
-        let longer = all
-            .iter()
-            .flat_map(|known| values.iter().map(|value| with(known, value)));
+        let longer = all.iter().flat_map(|known| values.iter().map(|value| with(known, value)));
         all = longer.take(COMBINATIONS_MAX).collect();
     }
     all
@@ -180,13 +165,9 @@ fn combinations(service: &Service) -> Vec<BTreeMap<String, String>> {
 fn stand_in(input: &Input, used: &mut BTreeSet<String>) -> String {
     let mut shorter = input.example.clone();
     shorter.pop();
-    let others = ('a'..='z')
-        .chain('0'..='9')
-        .map(|end| format!("{shorter}{end}"));
+    let others = ('a'..='z').chain('0'..='9').map(|end| format!("{shorter}{end}"));
     let fits = |value: &String| input.check(value).is_ok() && !used.contains(value);
-    let value = std::iter::once(input.example.clone())
-        .chain(others)
-        .find(fits);
+    let value = std::iter::once(input.example.clone()).chain(others).find(fits);
     let value = value.unwrap_or_else(|| input.example.clone());
     used.insert(value.clone());
     value
@@ -199,18 +180,10 @@ fn add(
     inputs: &BTreeMap<String, String>,
     routes: &mut BTreeSet<Route>,
 ) {
-    let cx = Context {
-        kind,
-        inputs,
-        settings,
-    };
+    let cx = Context { kind, inputs, settings };
     let mut push = |kind: Kind, url: &str| {
         let (pieces, fixed) = pieces(&service.inputs, inputs, address(url));
-        routes.insert(Route {
-            kind,
-            pieces,
-            inputs: fixed,
-        });
+        routes.insert(Route { kind, pieces, inputs: fixed });
     };
     if let Ok(call) = service.authorize(cx) {
         push(Kind::Authorize, &call.url);
@@ -218,14 +191,9 @@ fn add(
             push(Kind::Metadata, &url);
         }
     }
-    let grants = [
-        GrantType::AuthorizationCode,
-        GrantType::ClientCredentials,
-        GrantType::RefreshToken,
-    ];
-    for endpoint in grants
-        .into_iter()
-        .filter_map(|g| service.token_endpoint(g, cx).ok().flatten())
+    let grants =
+        [GrantType::AuthorizationCode, GrantType::ClientCredentials, GrantType::RefreshToken];
+    for endpoint in grants.into_iter().filter_map(|g| service.token_endpoint(g, cx).ok().flatten())
     {
         push(Kind::Token, &endpoint.url);
     }
@@ -257,29 +225,16 @@ pub(crate) fn kept(
     let ApiBase::FromAnswer { member, .. } = &service.api_base else {
         return BTreeMap::new();
     };
-    let template = service
-        .sandbox
-        .answer_extra
-        .get(member)
-        .and_then(|v| v.as_str());
+    let template = service.sandbox.answer_extra.get(member).and_then(|v| v.as_str());
     let filled = template.map(|t| Values::new(service, inputs).text(t));
-    filled
-        .map(|url| (member.clone(), url))
-        .into_iter()
-        .collect()
+    filled.map(|url| (member.clone(), url)).into_iter().collect()
 }
 
 /// RFC 8414 §3.1 and OpenID Connect Discovery §4.
 fn metadata_urls(issuer: &str) -> Vec<String> {
     let issuer = issuer.trim_end_matches('/');
-    let (host, path) = address(issuer)
-        .split_once('/')
-        .unwrap_or((address(issuer), ""));
-    let path = if path.is_empty() {
-        String::new()
-    } else {
-        format!("/{path}")
-    };
+    let (host, path) = address(issuer).split_once('/').unwrap_or((address(issuer), ""));
+    let path = if path.is_empty() { String::new() } else { format!("/{path}") };
     vec![
         format!("https://{host}/.well-known/oauth-authorization-server{path}"),
         format!("https://{host}{path}/.well-known/openid-configuration"),
@@ -299,10 +254,7 @@ fn pieces(
         let Some(value) = fixed.remove(&input.name) else {
             continue;
         };
-        pieces = pieces
-            .into_iter()
-            .flat_map(|piece| cut(piece, &input.name, &value))
-            .collect();
+        pieces = pieces.into_iter().flat_map(|piece| cut(piece, &input.name, &value)).collect();
     }
     (pieces, fixed)
 }
@@ -332,9 +284,7 @@ fn place_of(text: &str, example: &str) -> Option<usize> {
     if example.is_empty() {
         return None;
     }
-    text.match_indices(example)
-        .map(|(at, _)| at)
-        .find(|at| alone(*at))
+    text.match_indices(example).map(|(at, _)| at).find(|at| alone(*at))
 }
 
 fn matches(

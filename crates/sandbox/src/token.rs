@@ -21,19 +21,13 @@ pub(crate) struct Denied {
 
 impl From<Refusal> for Denied {
     fn from(refusal: Refusal) -> Self {
-        Self {
-            grant: None,
-            refusal,
-        }
+        Self { grant: None, refusal }
     }
 }
 
 impl Refusal {
     pub(crate) fn of(self, grant: GrantId) -> Denied {
-        Denied {
-            grant: Some(grant),
-            refusal: self,
-        }
+        Denied { grant: Some(grant), refusal: self }
     }
 }
 
@@ -48,16 +42,11 @@ pub(crate) struct Asked<'a> {
 
 impl Model {
     pub(crate) fn token(&mut self, incoming: &Incoming, hit: &Hit, now: Timestamp) -> Answer {
-        let grant_type = Params::anywhere(incoming)
-            .value("grant_type")
-            .map(str::to_owned);
+        let grant_type = Params::anywhere(incoming).value("grant_type").map(str::to_owned);
         let result = self.token_request(incoming, hit, grant_type.as_deref(), now);
         result.unwrap_or_else(|denied| {
-            let place = if grant_type.as_deref() == Some("refresh_token") {
-                "refresh"
-            } else {
-                "token"
-            };
+            let place =
+                if grant_type.as_deref() == Some("refresh_token") { "refresh" } else { "token" };
             self.note_refusal(place, denied.grant, &denied.refusal.why, now);
             denied.refusal.answer(&self.service, Dialect::Token)
         })
@@ -85,12 +74,7 @@ impl Model {
         }
         let params = check_form(&endpoint.endpoint, endpoint.exact, incoming)?;
         authenticate(&client, &endpoint.endpoint, incoming, &params)?;
-        let asked = Asked {
-            client,
-            incoming,
-            params,
-            inputs: &hit.inputs,
-        };
+        let asked = Asked { client, incoming, params, inputs: &hit.inputs };
         match grant_type {
             GrantType::AuthorizationCode => self.exchange(&asked, now),
             GrantType::RefreshToken => self.refresh(&asked, now),
@@ -106,26 +90,16 @@ impl Model {
         inputs: &BTreeMap<String, String>,
     ) -> Result<Registration, Refusal> {
         let inputs = self.all_inputs(inputs);
-        let bare = self
-            .service
-            .token_endpoint(grant_type, self.bare_context(&inputs));
-        let omits = bare
-            .ok()
-            .flatten()
-            .is_some_and(|e| e.auth == ClientAuth::Omit);
+        let bare = self.service.token_endpoint(grant_type, self.bare_context(&inputs));
+        let omits = bare.ok().flatten().is_some_and(|e| e.auth == ClientAuth::Omit);
         if !omits {
             return self.known_client(&Claimed::of(incoming));
         }
         let params = Params::anywhere(incoming);
         let token = params.value("refresh_token").unwrap_or_default();
-        let grant = self
-            .record
-            .refresh_token(token)
-            .and_then(|(id, _)| self.record.grant(id));
+        let grant = self.record.refresh_token(token).and_then(|(id, _)| self.record.grant(id));
         let client = grant.and_then(|grant| self.clients.get(&grant.client_id));
-        client
-            .cloned()
-            .ok_or_else(|| Refusal::grant("the refresh token isn't known"))
+        client.cloned().ok_or_else(|| Refusal::grant("the refresh token isn't known"))
     }
 
     /// Authorization code for tokens (RFC 6749 §4.1.3).
@@ -141,11 +115,8 @@ impl Model {
         let (account, scopes) = (issued.account.clone(), issued.scopes.clone());
         let (inputs, offline) = (issued.inputs.clone(), issued.offline);
         let client_id = &asked.client.client_id;
-        let shared = if per_account {
-            self.grant_of_account(client_id, &account.name)
-        } else {
-            None
-        };
+        let shared =
+            if per_account { self.grant_of_account(client_id, &account.name) } else { None };
         let name = account.name.clone();
         let begun =
             shared.unwrap_or_else(|| self.record.begin(client_id, &name, scopes, inputs, now));
@@ -154,19 +125,9 @@ impl Model {
             issued.used = Some(Some(begun));
         }
         let refreshable = offline && self.refreshes(&asked.client, begun);
-        let refresh_n = if refreshable {
-            self.live_or_new_refresh(begun, now)
-        } else {
-            0
-        };
+        let refresh_n = if refreshable { self.live_or_new_refresh(begun, now) } else { 0 };
         let generation = self.add_access(begun, refresh_n, now);
-        self.record.note(
-            now,
-            What::Exchange {
-                grant: begun,
-                generation,
-            },
-        );
+        self.record.note(now, What::Exchange { grant: begun, generation });
         Ok(self.token_answer(begun, generation, GrantType::AuthorizationCode, now))
     }
 
@@ -187,12 +148,8 @@ impl Model {
         if now >= issued.issued.plus(code_life) {
             return Err(Refusal::grant("the code's life is over").into());
         }
-        let endpoint = token_endpoint(
-            &service,
-            GrantType::AuthorizationCode,
-            &asked.client,
-            &issued.inputs,
-        )?;
+        let endpoint =
+            token_endpoint(&service, GrantType::AuthorizationCode, &asked.client, &issued.inputs)?;
         if !at(&endpoint.endpoint, asked.incoming) {
             return Err(Refusal::grant("the code belongs to another data centre").into());
         }
@@ -207,11 +164,7 @@ impl Model {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        if fits {
-            Ok(())
-        } else {
-            Err(Refusal::grant("code_verifier is missing or wrong").into())
-        }
+        if fits { Ok(()) } else { Err(Refusal::grant("code_verifier is missing or wrong").into()) }
     }
 
     /// RFC 6749 §4.1.2: what was issued on it SHOULD be revoked.
@@ -219,10 +172,7 @@ impl Model {
         if let Some(grant) = grant {
             self.record.end(grant, Why::CodeReuse, now);
         }
-        Denied {
-            grant,
-            refusal: Refusal::grant("the code was used before"),
-        }
+        Denied { grant, refusal: Refusal::grant("the code was used before") }
     }
 
     /// Client credentials (RFC 6749 §4.4).
@@ -230,9 +180,7 @@ impl Model {
         let scopes = self.scopes_of(asked.params.raw("scope"), None)?;
         let inputs = self.inputs_told(asked);
         let listed = self.service.sandbox.accounts.iter();
-        let named = listed
-            .clone()
-            .find(|a| asked.params.iter().any(|(_, v)| *v == a.id));
+        let named = listed.clone().find(|a| asked.params.iter().any(|(_, v)| *v == a.id));
         let account = self.account(named.map_or("", |a| &a.id));
         let same = |g: &&crate::record::GrantRecord| {
             g.ended.is_none()
@@ -244,8 +192,7 @@ impl Model {
         let known = self.record.grants().iter().find(same).map(|g| g.id);
         let client_id = &asked.client.client_id;
         let grant = known.unwrap_or_else(|| {
-            self.record
-                .begin(client_id, &account.name, scopes, inputs.clone(), now)
+            self.record.begin(client_id, &account.name, scopes, inputs.clone(), now)
         });
         self.accounts.insert(account.name.clone(), account);
         self.within_mint_limit(&asked.client, grant, now)?;
@@ -265,11 +212,7 @@ impl Model {
             let Ok(found) = token_endpoint(&self.service, grant_type, &asked.client, &with) else {
                 continue;
             };
-            let carries = found
-                .endpoint
-                .params
-                .iter()
-                .find(|(_, value)| *value == input.example);
+            let carries = found.endpoint.params.iter().find(|(_, value)| *value == input.example);
             let came = carries.and_then(|(name, _)| asked.params.value(name));
             if let Some(value) = came.filter(|value| input.check(value).is_ok()) {
                 inputs.insert(input.name.clone(), value.to_owned());
@@ -281,10 +224,7 @@ impl Model {
     fn grant_of_account(&self, client_id: &str, account: &str) -> Option<GrantId> {
         let grants = self.record.grants().iter();
         let theirs = grants.filter(|g| g.client_id == client_id && g.account == account);
-        theirs
-            .filter(|g| g.ended.is_none())
-            .map(|g| g.id)
-            .next_back()
+        theirs.filter(|g| g.ended.is_none()).map(|g| g.id).next_back()
     }
 }
 

@@ -29,11 +29,8 @@ impl Incoming {
     pub fn from_request(request: &Request) -> Self {
         let mut incoming = Self::get(&request.url).unwrap_or_else(|| Self::empty("GET"));
         incoming.method = request.method.as_str().to_owned();
-        incoming.headers = request
-            .headers
-            .iter()
-            .map(|(n, v)| (n.to_ascii_lowercase(), v.to_string()))
-            .collect();
+        incoming.headers =
+            request.headers.iter().map(|(n, v)| (n.to_ascii_lowercase(), v.to_string())).collect();
         incoming.body = request.body.to_vec();
         incoming
     }
@@ -76,21 +73,13 @@ impl Incoming {
 
     /// First value of a header; `name` in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     /// The media type without its parameters, in lower case.
     pub(crate) fn media_type(&self) -> String {
         let value = self.header("content-type").unwrap_or_default();
-        value
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase()
+        value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
     }
 }
 
@@ -108,11 +97,7 @@ pub(crate) struct Params(Vec<(String, String)>);
 impl Params {
     /// Of a query string.
     pub fn of_query(query: &str) -> Self {
-        Self(
-            form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
-        )
+        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
     }
 
     /// Of a token, revocation or introspection request, in the codec that the endpoint wants.
@@ -121,11 +106,7 @@ impl Params {
         match codec {
             BodyCodec::Query => Ok(Self::of_query(&incoming.query)),
             BodyCodec::Form if incoming.media_type() == "application/x-www-form-urlencoded" => {
-                Ok(Self(
-                    form_urlencoded::parse(&incoming.body)
-                        .into_owned()
-                        .collect(),
-                ))
+                Ok(Self(form_urlencoded::parse(&incoming.body).into_owned().collect()))
             }
             BodyCodec::Form => Err("the body must be a form"),
             BodyCodec::Json if incoming.media_type() == "application/json" => {
@@ -143,12 +124,7 @@ impl Params {
             Value::String(text) => text,
             other => other.to_string(),
         };
-        Ok(Self(
-            members
-                .into_iter()
-                .map(|(name, value)| (name, text(value)))
-                .collect(),
-        ))
+        Ok(Self(members.into_iter().map(|(name, value)| (name, text(value))).collect()))
     }
 
     /// From wherever they may be, to find out who is speaking before the strict look.
@@ -168,18 +144,13 @@ impl Params {
 
     /// The value, empty or not.
     pub fn raw(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     /// A name that came twice (RFC 6749 §3.1), if one did.
     pub fn twice(&self) -> Option<&str> {
         let earlier = |i: usize| self.0.iter().take(i).any(|(n, _)| *n == self.0[i].0);
-        (0..self.0.len())
-            .find(|&i| earlier(i))
-            .map(|i| self.0[i].0.as_str())
+        (0..self.0.len()).find(|&i| earlier(i)).map(|i| self.0[i].0.as_str())
     }
 
     /// All of them.
@@ -210,18 +181,14 @@ pub(crate) fn json(status: u16, body: &Value) -> Answer {
 pub(crate) fn page(status: u16, html: String) -> Answer {
     let mut page = answer(status, "text/html; charset=utf-8", html);
     let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'";
-    page.headers
-        .push(("content-security-policy".to_owned(), policy.to_owned()));
-    page.headers
-        .push(("referrer-policy".to_owned(), "no-referrer".to_owned()));
+    page.headers.push(("content-security-policy".to_owned(), policy.to_owned()));
+    page.headers.push(("referrer-policy".to_owned(), "no-referrer".to_owned()));
     page
 }
 
 /// A redirect of the browser.
 pub(crate) fn redirect(location: &str) -> Answer {
     let mut answer = answer(302, "text/plain; charset=utf-8", "");
-    answer
-        .headers
-        .push(("location".to_owned(), location.to_owned()));
+    answer.headers.push(("location".to_owned(), location.to_owned()));
     answer
 }

@@ -20,12 +20,9 @@ fn addresses() -> Vec<(String, String)> {
             indicia_catalog::GrantType::RefreshToken,
             indicia_catalog::GrantType::ClientCredentials,
         ];
-        let tokens = grants
-            .into_iter()
-            .filter_map(|g| driver.service.token_endpoint(g, cx).ok()?);
-        let urls = tokens
-            .map(|e| e.url)
-            .chain(driver.service.authorize(cx).ok().map(|a| a.url));
+        let tokens =
+            grants.into_iter().filter_map(|g| driver.service.token_endpoint(g, cx).ok()?);
+        let urls = tokens.map(|e| e.url).chain(driver.service.authorize(cx).ok().map(|a| a.url));
         let urls = urls.chain(driver.service.probe(cx).ok().flatten().map(|p| p.url));
         all.extend(urls.map(|url| (id.clone(), url)));
     }

@@ -21,43 +21,25 @@ fn a_harness_can_drive_everything_by_http() {
     let verifier = indicia_oauth::pkce::verifier(&[1; 32]);
     let url = driver.authorize_url(&verifier);
     // The address as it is, and as a sandbox client's browser is sent.
-    for url in [
-        url.clone(),
-        url.replacen("https:/", &format!("http://{addr}"), 1),
-    ] {
+    for url in [url.clone(), url.replacen("https:/", &format!("http://{addr}"), 1)] {
         let body = serde_json::json!({ "authorize_url": url, "account": "anna" }).to_string();
         let clicked = post_json(addr, "/_sandbox/approve", &body);
         assert_eq!(clicked.status, 200, "{}", clicked.text());
         let callback = clicked.json()["callback_url"].as_str().unwrap().to_owned();
-        assert!(
-            callback.starts_with(REDIRECT) && callback.contains("code="),
-            "{callback}"
-        );
+        assert!(callback.starts_with(REDIRECT) && callback.contains("code="), "{callback}");
     }
-    let before = get(addr, "/_sandbox/clock").json()["now_millis"]
-        .as_i64()
-        .unwrap();
+    let before = get(addr, "/_sandbox/clock").json()["now_millis"].as_i64().unwrap();
     let moved = post_json(addr, "/_sandbox/clock", r#"{"advance_seconds":86400}"#);
     assert!(moved.json()["now_millis"].as_i64().unwrap() >= before + 86_400_000);
-    let added = post_json(
-        addr,
-        "/_sandbox/faults",
-        r#"{"add":["reset-after:1@token","skew=5"]}"#,
-    );
-    assert_eq!(
-        added.json()["faults"],
-        serde_json::json!(["reset-after:1@token", "skew=5"])
-    );
+    let added = post_json(addr, "/_sandbox/faults", r#"{"add":["reset-after:1@token","skew=5"]}"#);
+    assert_eq!(added.json()["faults"], serde_json::json!(["reset-after:1@token", "skew=5"]));
     assert_eq!(get(addr, "/_sandbox/faults").json(), added.json());
     let cleared = send(addr, "DELETE", "/_sandbox/faults", &[], b"");
     assert_eq!(cleared.json()["faults"], serde_json::json!([]));
     let secrets = r#"{"service":"keap","client_id":"app","secrets":["t"]}"#;
     assert_eq!(post_json(addr, "/_sandbox/secrets", secrets).status, 200);
     let owner = r#"{"service":"keap","account":"anna","client_id":"app"}"#;
-    assert_eq!(
-        post_json(addr, "/_sandbox/owner-revokes", owner).json()["grants_ended"],
-        0
-    );
+    assert_eq!(post_json(addr, "/_sandbox/owner-revokes", owner).json()["grants_ended"], 0);
     let record = get(addr, "/_sandbox/record?service=keap").json();
     assert_eq!(record["counters"]["code_issued"], 2, "{record}");
     let all = get(addr, "/_sandbox/record").json();
@@ -71,27 +53,9 @@ fn bad_input_is_told() {
     let addr = sandbox.addr;
     for (path, body, status, code, word) in [
         ("clock", "{", 400, "bad_body", "can't be read"),
-        (
-            "clock",
-            r#"{"advance":1}"#,
-            400,
-            "bad_body",
-            "advance_seconds",
-        ),
-        (
-            "faults",
-            r#"{"add":["boom"]}"#,
-            400,
-            "bad_fault",
-            "is none of",
-        ),
-        (
-            "register",
-            r#"{"service":"nope","client_id":"x"}"#,
-            404,
-            "unknown_service",
-            "keap",
-        ),
+        ("clock", r#"{"advance":1}"#, 400, "bad_body", "advance_seconds"),
+        ("faults", r#"{"add":["boom"]}"#, 400, "bad_fault", "is none of"),
+        ("register", r#"{"service":"nope","client_id":"x"}"#, 404, "unknown_service", "keap"),
         (
             "approve",
             r#"{"authorize_url":"https://x.example/"}"#,
@@ -110,11 +74,7 @@ fn bad_input_is_told() {
     ] {
         let wire = post_json(addr, &format!("/_sandbox/{path}"), body);
         let said = wire.json();
-        assert_eq!(
-            (wire.status, said["code"].as_str()),
-            (status, Some(code)),
-            "{path}: {said}"
-        );
+        assert_eq!((wire.status, said["code"].as_str()), (status, Some(code)), "{path}: {said}");
         assert!(said["detail"].as_str().unwrap().contains(word), "{said}");
     }
     let refused = post_json(
@@ -122,30 +82,16 @@ fn bad_input_is_told() {
         "/_sandbox/approve",
         r#"{"authorize_url":"https://accounts.infusionsoft.com/app/oauth/authorize?client_id=no"}"#,
     );
-    assert_eq!(
-        refused.json()["code"],
-        "invalid_client",
-        "{}",
-        refused.text()
-    );
+    assert_eq!(refused.json()["code"], "invalid_client", "{}", refused.text());
     let elsewhere = get(addr, "/unknown.example/token");
-    assert_eq!(
-        (elsewhere.status, elsewhere.json()["code"].as_str()),
-        (404, Some("not_served"))
-    );
+    assert_eq!((elsewhere.status, elsewhere.json()["code"].as_str()), (404, Some("not_served")));
 }
 
 #[test]
 fn a_page_from_elsewhere_reaches_no_control_call() {
     let sandbox = sandbox(&["keap"], Options::default());
     let addr = sandbox.addr;
-    let form = send(
-        addr,
-        "POST",
-        "/_sandbox/clock",
-        &[("content-type", "text/plain")],
-        b"{}",
-    );
+    let form = send(addr, "POST", "/_sandbox/clock", &[("content-type", "text/plain")], b"{}");
     assert_eq!(form.status, 415);
     let rebound =
         b"GET /_sandbox/record HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
@@ -157,13 +103,7 @@ fn too_much_is_refused() {
     let sandbox = sandbox(&["keap"], Options::default());
     let body = vec![b'x'; 256 * 1024 + 1];
     let form = ("content-type", "application/x-www-form-urlencoded");
-    let wire = send(
-        sandbox.addr,
-        "POST",
-        "/api.infusionsoft.com/token",
-        &[form],
-        &body,
-    );
+    let wire = send(sandbox.addr, "POST", "/api.infusionsoft.com/token", &[form], &body);
     assert_eq!(wire.status, 413);
     let long = format!("/{}", "x".repeat(70 * 1024));
     assert!(get(sandbox.addr, &long).status >= 400);
@@ -177,9 +117,7 @@ fn only_a_loopback_address_is_listened_on() {
         options: Options::default(),
         faults: Vec::new(),
     });
-    let Err(error) = started else {
-        panic!("it listens to the world")
-    };
+    let Err(error) = started else { panic!("it listens to the world") };
     assert!(error.to_string().contains("loopback"), "{error}");
 }
 

@@ -32,9 +32,7 @@ pub struct Driver {
 }
 
 pub fn service(id: &str) -> Arc<Service> {
-    Catalogue::shipped()
-        .service(id)
-        .unwrap_or_else(|| panic!("no service {id}"))
+    Catalogue::shipped().service(id).unwrap_or_else(|| panic!("no service {id}"))
 }
 
 impl Driver {
@@ -61,31 +59,16 @@ impl Driver {
         });
         let now = Timestamp::from_millis(START);
         let secret = SECRET.to_owned();
-        Self {
-            service,
-            model,
-            now,
-            kind,
-            secret,
-            inputs,
-            settings: BTreeMap::new(),
-        }
+        Self { service, model, now, kind, secret, inputs, settings: BTreeMap::new() }
     }
 
     pub fn shipped(id: &str, seed: u64) -> Self {
-        let options = Options {
-            seed,
-            ..Options::default()
-        };
+        let options = Options { seed, ..Options::default() };
         Self::new(service(id), ClientKind::Confidential, options)
     }
 
     pub fn context(&self) -> Context<'_> {
-        Context {
-            kind: self.kind,
-            inputs: &self.inputs,
-            settings: &self.settings,
-        }
+        Context { kind: self.kind, inputs: &self.inputs, settings: &self.settings }
     }
 
     pub fn later(&mut self, by: Duration) {
@@ -93,8 +76,7 @@ impl Driver {
     }
 
     pub fn send(&mut self, request: &Request) -> Answer {
-        self.model
-            .handle(&Incoming::from_request(request), self.now)
+        self.model.handle(&Incoming::from_request(request), self.now)
     }
 
     /// All scopes that the file maps a capability to, those for offline access, and apart from them
@@ -103,11 +85,8 @@ impl Driver {
         let rule = &self.service.scopes;
         let all = rule.capabilities.keys().copied().collect::<Vec<_>>();
         let (mut scopes, optional) = self.service.scopes_for(&all).unwrap();
-        let offline = rule
-            .known
-            .iter()
-            .map(|k| k.name.clone())
-            .filter(|name| name.starts_with("offline"));
+        let offline =
+            rule.known.iter().map(|k| k.name.clone()).filter(|name| name.starts_with("offline"));
         scopes.extend(offline);
         scopes.sort();
         scopes.dedup();
@@ -139,10 +118,7 @@ impl Driver {
     pub fn connect(&mut self, account: &str) -> Box<TokenSet> {
         let verifier = pkce::verifier(&[7; pkce::RANDOM_BYTES]);
         let authorize_url = self.authorize_url(&verifier);
-        let callback = self
-            .model
-            .approve(&authorize_url, account, self.now)
-            .unwrap();
+        let callback = self.model.approve(&authorize_url, account, self.now).unwrap();
         let answer = self.exchange(&callback, &verifier);
         granted(&self.service, &answer, self.now)
     }
@@ -168,15 +144,10 @@ impl Driver {
         let callback = check(query, &expected).unwrap();
         let learnt = self.service.learn_from_callback(callback.extra()).unwrap();
         self.inputs.extend(learnt);
-        let endpoint = self
-            .service
-            .token_endpoint(GrantType::AuthorizationCode, self.context());
+        let endpoint = self.service.token_endpoint(GrantType::AuthorizationCode, self.context());
         let endpoint = endpoint.unwrap().expect("codes can be exchanged");
         let secret = self.client_secret();
-        let credentials = Credentials {
-            client_id: "app",
-            secret: secret.as_ref(),
-        };
+        let credentials = Credentials { client_id: "app", secret: secret.as_ref() };
         let redirect_uri = call.send_redirect_uri.then_some(REDIRECT);
         let verifier = call.pkce.then_some(verifier);
         let code = callback.into_code();
@@ -189,15 +160,10 @@ impl Driver {
 
     /// Client credentials.
     pub fn mint(&mut self) -> Box<TokenSet> {
-        let endpoint = self
-            .service
-            .token_endpoint(GrantType::ClientCredentials, self.context());
+        let endpoint = self.service.token_endpoint(GrantType::ClientCredentials, self.context());
         let endpoint = endpoint.unwrap().expect("client credentials are offered");
         let secret = self.client_secret();
-        let credentials = Credentials {
-            client_id: "app",
-            secret: secret.as_ref(),
-        };
+        let credentials = Credentials { client_id: "app", secret: secret.as_ref() };
         let separator = &self.service.scopes.separator;
         let (scopes, _) = self.scopes();
         let request =
@@ -208,15 +174,10 @@ impl Driver {
 
     /// A refresh with this refresh token; the answer as it is.
     pub fn refresh_answer(&mut self, token: &str) -> Answer {
-        let endpoint = self
-            .service
-            .token_endpoint(GrantType::RefreshToken, self.context());
+        let endpoint = self.service.token_endpoint(GrantType::RefreshToken, self.context());
         let endpoint = endpoint.unwrap().expect("refreshing is offered");
         let secret = self.client_secret();
-        let credentials = Credentials {
-            client_id: "app",
-            secret: secret.as_ref(),
-        };
+        let credentials = Credentials { client_id: "app", secret: secret.as_ref() };
         let token = RefreshToken::new(token);
         let request = grant::refresh::request(&endpoint, &credentials, &token).unwrap();
         self.send(&request)
@@ -242,11 +203,7 @@ impl Driver {
                 self.learn(&call, &answer);
             }
         }
-        let call = self
-            .service
-            .probe(self.context())
-            .unwrap()
-            .expect("there is a probe");
+        let call = self.service.probe(self.context()).unwrap().expect("there is a probe");
         self.call(&call, access_token)
     }
 
@@ -254,9 +211,7 @@ impl Driver {
         let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         for (input, path) in &call.learns {
             let value = json.pointer(&format!("/{}", path.replace('.', "/")));
-            let value = value
-                .and_then(|v| v.as_str())
-                .expect("the input is in the answer");
+            let value = value.and_then(|v| v.as_str()).expect("the input is in the answer");
             self.service.check_input(input, value).unwrap();
             self.inputs.insert(input.clone(), value.to_owned());
         }
@@ -280,29 +235,18 @@ impl Driver {
     /// Revokes a token set as the file says; false where the service can't.
     pub fn revoke(&mut self, set: &TokenSet) -> bool {
         let rule = self.service.revocation(self.context()).unwrap();
-        let RevocationRule::Call {
-            endpoint,
-            token_param,
-            tokens,
-            hint,
-            ..
-        } = rule
-        else {
+        let RevocationRule::Call { endpoint, token_param, tokens, hint, .. } = rule else {
             return false;
         };
         for kind in tokens {
             let (text, name) = match kind {
-                TokenKind::RefreshToken => (
-                    set.refresh_token.as_ref().unwrap().expose(),
-                    "refresh_token",
-                ),
+                TokenKind::RefreshToken => {
+                    (set.refresh_token.as_ref().unwrap().expose(), "refresh_token")
+                }
                 TokenKind::AccessToken => (set.access_token.expose(), "access_token"),
             };
             let secret = self.client_secret();
-            let credentials = Credentials {
-                client_id: "app",
-                secret: secret.as_ref(),
-            };
+            let credentials = Credentials { client_id: "app", secret: secret.as_ref() };
             let hint = hint.then_some(name);
             let request = indicia_oauth::revocation::request(
                 &endpoint,
@@ -338,9 +282,5 @@ pub fn refusal(service: &Service, answer: &Answer, now: Timestamp) -> Refusal {
 }
 
 pub fn shown(answer: &Answer) -> String {
-    format!(
-        "{} {}",
-        answer.status,
-        String::from_utf8_lossy(&answer.body)
-    )
+    format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body))
 }

@@ -22,16 +22,9 @@ fn refreshable() -> (Sandbox, Request) {
         set
     });
     let grant = indicia_catalog::GrantType::RefreshToken;
-    let endpoint = driver
-        .service
-        .token_endpoint(grant, driver.context())
-        .unwrap()
-        .unwrap();
+    let endpoint = driver.service.token_endpoint(grant, driver.context()).unwrap().unwrap();
     let secret = indicia_oauth::ClientSecret::new(SECRET);
-    let credentials = Credentials {
-        client_id: "app",
-        secret: Some(&secret),
-    };
+    let credentials = Credentials { client_id: "app", secret: Some(&secret) };
     let token = set.unwrap().refresh_token.unwrap();
     let request = indicia_oauth::grant::refresh::request(&endpoint, &credentials, &token);
     (sandbox, request.unwrap())
@@ -52,12 +45,7 @@ struct Seen {
 
 #[test]
 fn each_fault_does_what_it_says() {
-    let seen = |status, whole, reset, processed| Seen {
-        status,
-        whole,
-        reset,
-        processed,
-    };
+    let seen = |status, whole, reset, processed| Seen { status, whole, reset, processed };
     let table = [
         ("latency=150ms:1@token", seen(200, true, false, true)),
         ("drip=1ms:1@token", seen(200, true, false, true)),
@@ -72,10 +60,8 @@ fn each_fault_does_what_it_says() {
         ("wrong-type:1@token", seen(200, true, false, true)),
         ("skew=300", seen(200, true, false, true)),
     ];
-    let tested: Vec<&str> = table
-        .iter()
-        .map(|(t, _)| t.split(['=', ':']).next().unwrap())
-        .collect();
+    let tested: Vec<&str> =
+        table.iter().map(|(t, _)| t.split(['=', ':']).next().unwrap()).collect();
     assert_eq!(tested, KINDS, "each kind has its row");
     for (text, expected) in table {
         let (sandbox, request) = refreshable();
@@ -83,12 +69,7 @@ fn each_fault_does_what_it_says() {
         let wire = send_request(sandbox.addr, &request);
         let reset = wire.reset && wire.status == 0;
         let (status, whole) = (wire.status, wire.whole);
-        let seen = Seen {
-            status,
-            whole,
-            reset,
-            processed: processed(&sandbox),
-        };
+        let seen = Seen { status, whole, reset, processed: processed(&sandbox) };
         assert_eq!(seen, expected, "{text}");
         detail(text, &wire);
     }
@@ -123,11 +104,7 @@ fn latency_and_drip_take_their_time() {
     sandbox.add_fault("drip=2ms:1@token".parse().unwrap());
     let (wire, took) = timed(|| send_request(sandbox.addr, &request));
     let pauses = u32::try_from(wire.body.len()).unwrap() - 1;
-    assert!(
-        took >= Duration::from_millis(2) * pauses,
-        "{took:?} for {} bytes",
-        wire.body.len()
-    );
+    assert!(took >= Duration::from_millis(2) * pauses, "{took:?} for {} bytes", wire.body.len());
 }
 
 #[test]
@@ -136,20 +113,12 @@ fn a_fault_counts_down_and_keeps_to_its_place() {
     sandbox.add_fault("error-before:2@keap/refresh".parse().unwrap());
     sandbox.add_fault("error-before:5@api".parse().unwrap());
     sandbox.add_fault("error-before:5@hubspot/token".parse().unwrap());
-    let statuses: Vec<u16> = (0..3)
-        .map(|_| send_request(sandbox.addr, &request).status)
-        .collect();
+    let statuses: Vec<u16> = (0..3).map(|_| send_request(sandbox.addr, &request).status).collect();
     assert_eq!(statuses, [503, 503, 200]);
-    let api = get(
-        sandbox.addr,
-        "/api.infusionsoft.com/crm/rest/v2/oauth/connect/userinfo",
-    );
+    let api = get(sandbox.addr, "/api.infusionsoft.com/crm/rest/v2/oauth/connect/userinfo");
     assert_eq!(api.status, 503);
     sandbox.clear_faults();
-    let api = get(
-        sandbox.addr,
-        "/api.infusionsoft.com/crm/rest/v2/oauth/connect/userinfo",
-    );
+    let api = get(sandbox.addr, "/api.infusionsoft.com/crm/rest/v2/oauth/connect/userinfo");
     assert_eq!(api.status, 401);
 }
 
@@ -157,10 +126,7 @@ fn a_fault_counts_down_and_keeps_to_its_place() {
 fn a_skewed_clock_shows_in_the_date_header() {
     let (sandbox, request) = refreshable();
     let date = |sandbox: &Sandbox| {
-        let wire = get(
-            sandbox.addr,
-            "/api.infusionsoft.com/crm/rest/v2/oauth/connect/userinfo",
-        );
+        let wire = get(sandbox.addr, "/api.infusionsoft.com/crm/rest/v2/oauth/connect/userinfo");
         httpdate::parse_http_date(wire.header("date").unwrap()).unwrap()
     };
     let before = date(&sandbox);
@@ -223,9 +189,7 @@ fn shares_are_decided_by_seed() {
     let decide = |seed: u64| {
         let mut faults = Faults::new(seed);
         faults.add("reset-after:30%".parse().unwrap());
-        (0..200)
-            .map(|_| faults.decide("x", "refresh").kind)
-            .collect::<Vec<Option<Kind>>>()
+        (0..200).map(|_| faults.decide("x", "refresh").kind).collect::<Vec<Option<Kind>>>()
     };
     assert_eq!(decide(1), decide(1));
     assert_ne!(decide(1), decide(2));

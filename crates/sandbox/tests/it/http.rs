@@ -23,10 +23,7 @@ pub struct Wire {
 
 impl Wire {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -64,9 +61,7 @@ pub fn sandbox(services: &[&str], options: Options) -> Sandbox {
 /// Sends bytes, reads to the end.
 pub fn raw(addr: SocketAddr, bytes: &[u8]) -> Wire {
     let mut stream = TcpStream::connect(addr).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let _ = stream.write_all(bytes);
     let mut came = Vec::new();
     let mut buffer = [0; 4096];
@@ -83,41 +78,19 @@ pub fn raw(addr: SocketAddr, bytes: &[u8]) -> Wire {
 fn parsed(came: &[u8], reset: bool) -> Wire {
     let end = came.windows(4).position(|four| four == b"\r\n\r\n");
     let Some(end) = end else {
-        return Wire {
-            status: 0,
-            headers: Vec::new(),
-            body: came.to_vec(),
-            whole: false,
-            reset,
-        };
+        return Wire { status: 0, headers: Vec::new(), body: came.to_vec(), whole: false, reset };
     };
     let head = String::from_utf8_lossy(&came[..end]).into_owned();
     let mut lines = head.split("\r\n");
-    let status = lines
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
     let body = came[end + 4..].to_vec();
-    let length = headers
-        .iter()
-        .find(|(n, _)| n == "content-length")
-        .map(|(_, v)| v.parse());
+    let length = headers.iter().find(|(n, _)| n == "content-length").map(|(_, v)| v.parse());
     let whole = length.is_none_or(|length| length == Ok(body.len()));
-    Wire {
-        status,
-        headers,
-        body,
-        whole,
-        reset,
-    }
+    Wire { status, headers, body, whole, reset }
 }
 
 pub fn send(
@@ -140,13 +113,7 @@ pub fn get(addr: SocketAddr, path: &str) -> Wire {
 }
 
 pub fn post_json(addr: SocketAddr, path: &str, body: &str) -> Wire {
-    send(
-        addr,
-        "POST",
-        path,
-        &[("content-type", "application/json")],
-        body.as_bytes(),
-    )
+    send(addr, "POST", path, &[("content-type", "application/json")], body.as_bytes())
 }
 
 pub fn post_form(addr: SocketAddr, path: &str, body: &str) -> Wire {
@@ -157,18 +124,9 @@ pub fn post_form(addr: SocketAddr, path: &str, body: &str) -> Wire {
 /// Sends a request that was built for `https://HOST/PATH`, rewritten.
 pub fn send_request(addr: SocketAddr, request: &Request) -> Wire {
     let path = rewritten(&request.url);
-    let headers: Vec<(&str, &str)> = request
-        .headers
-        .iter()
-        .map(|(n, v)| (n.as_str(), v.as_str()))
-        .collect();
-    send(
-        addr,
-        request.method.as_str(),
-        &path,
-        &headers,
-        &request.body,
-    )
+    let headers: Vec<(&str, &str)> =
+        request.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    send(addr, request.method.as_str(), &path, &headers, &request.body)
 }
 
 /// `https://HOST/PATH` → `/HOST/PATH`.

@@ -19,28 +19,13 @@ struct Row {
 }
 
 const ROWS: &[Row] = &[
-    row(
-        "campaign-monitor",
-        Some(1_209_600),
-        Some(Rotation::May),
-        false,
-    ),
-    row(
-        "constant-contact",
-        Some(86_400),
-        Some(Rotation::Rotates),
-        false,
-    ),
+    row("campaign-monitor", Some(1_209_600), Some(Rotation::May), false),
+    row("constant-contact", Some(86_400), Some(Rotation::Rotates), false),
     row("hubspot", Some(1_800), Some(Rotation::May), true),
     row("keap", Some(86_400), Some(Rotation::Rotates), false),
     row("klaviyo", Some(3_600), Some(Rotation::May), true),
     row("mailchimp", None, None, false),
-    row(
-        "salesforce-marketing-cloud",
-        Some(1_079),
-        Some(Rotation::May),
-        false,
-    ),
+    row("salesforce-marketing-cloud", Some(1_079), Some(Rotation::May), false),
     row("zoho-campaigns", Some(3_600), Some(Rotation::Keeps), true),
 ];
 
@@ -50,12 +35,7 @@ const fn row(
     rotation: Option<Rotation>,
     revokes: bool,
 ) -> Row {
-    Row {
-        id,
-        life,
-        rotation,
-        revokes,
-    }
+    Row { id, life, rotation, revokes }
 }
 
 /// Seeds that each service is played with, so that unverified facts are played each way.
@@ -64,11 +44,7 @@ const SEEDS: u64 = 12;
 #[test]
 fn each_shipped_service_has_its_row() {
     let rows: Vec<&str> = ROWS.iter().map(|row| row.id).collect();
-    assert_eq!(
-        rows,
-        Catalogue::shipped().ids(),
-        "add a row to ROWS for each file in services/"
-    );
+    assert_eq!(rows, Catalogue::shipped().ids(), "add a row to ROWS for each file in services/");
 }
 
 #[test]
@@ -90,12 +66,7 @@ fn live(row: &Row, seed: u64) {
         let set = driver.mint();
         assert!(set.refresh_token.is_none(), "{}", row.id);
         let answer = driver.probe(set.access_token.expose());
-        assert!(
-            answer.is_success(),
-            "{}: {}",
-            row.id,
-            crate::driver::shown(&answer)
-        );
+        assert!(answer.is_success(), "{}: {}", row.id, crate::driver::shown(&answer));
     }
 }
 
@@ -110,18 +81,9 @@ fn live_by_code(row: &Row, driver: &mut Driver) {
         }
     }
     let answer = driver.probe(first.access_token.expose());
-    assert!(
-        answer.is_success(),
-        "{}: {}",
-        row.id,
-        crate::driver::shown(&answer)
-    );
+    assert!(answer.is_success(), "{}: {}", row.id, crate::driver::shown(&answer));
     let unknown = driver.probe("no-such-token");
-    assert!(
-        !unknown.is_success() || row.id.contains("zoho"),
-        "{}",
-        row.id
-    );
+    assert!(!unknown.is_success() || row.id.contains("zoho"), "{}", row.id);
     let newest = match row.rotation {
         None => {
             assert!(first.refresh_token.is_none(), "{}", row.id);
@@ -131,23 +93,14 @@ fn live_by_code(row: &Row, driver: &mut Driver) {
     };
     let revoked = driver.revoke(&newest);
     assert_eq!(revoked, row.revokes, "{}", row.id);
-    let (grant, _) = driver
-        .model
-        .record()
-        .access_token(newest.access_token.expose())
-        .unwrap();
+    let (grant, _) = driver.model.record().access_token(newest.access_token.expose()).unwrap();
     if !revoked {
         assert!(driver.model.record().grant_alive(grant), "{}", row.id);
         assert_eq!(driver.model.owner_revokes("anna", "app", driver.now), 1);
     }
     assert!(!driver.model.record().grant_alive(grant), "{}", row.id);
     if let Some(token) = &newest.refresh_token {
-        assert_eq!(
-            driver.refused(token.expose()).verdict,
-            Verdict::GrantRefused,
-            "{}",
-            row.id
-        );
+        assert_eq!(driver.refused(token.expose()).verdict, Verdict::GrantRefused, "{}", row.id);
     }
 }
 
@@ -157,30 +110,18 @@ fn refresh_twice(
     driver: &mut Driver,
     first: &indicia_oauth::TokenSet,
 ) -> Box<indicia_oauth::TokenSet> {
-    let spent = first
-        .refresh_token
-        .as_ref()
-        .expect("a refresh token")
-        .expose()
-        .to_owned();
+    let spent = first.refresh_token.as_ref().expect("a refresh token").expose().to_owned();
     driver.later(Duration::from_secs(row.life.unwrap_or(3600) + 1));
     let ended = driver.probe(first.access_token.expose());
     assert_ne!(ended.status, 200, "{}: an ended token is refused", row.id);
     let mut second = driver.refresh(&spent);
-    let came = second
-        .refresh_token
-        .as_ref()
-        .map(|token| token.expose().to_owned());
+    let came = second.refresh_token.as_ref().map(|token| token.expose().to_owned());
     match rotation {
         Rotation::Rotates => assert!(came.as_ref().is_some_and(|t| *t != spent), "{}", row.id),
         Rotation::Keeps => assert!(came.as_ref().is_none_or(|t| *t == spent), "{}", row.id),
         Rotation::May => {}
     }
-    assert!(
-        driver.probe(second.access_token.expose()).is_success(),
-        "{}",
-        row.id
-    );
+    assert!(driver.probe(second.access_token.expose()).is_success(), "{}", row.id);
     let live = came.unwrap_or(spent.clone());
     second.refresh_token = Some(indicia_oauth::RefreshToken::new(live.clone()));
     if live == spent {
@@ -188,12 +129,7 @@ fn refresh_twice(
     }
     driver.later(Duration::from_secs(3600));
     let refused = driver.refused(&spent);
-    assert_eq!(
-        refused.verdict,
-        Verdict::GrantRefused,
-        "{}: {refused:?}",
-        row.id
-    );
+    assert_eq!(refused.verdict, Verdict::GrantRefused, "{}: {refused:?}", row.id);
     let (grant, _) = driver.model.record().refresh_token(&spent).unwrap();
     if driver.model.record().grant_alive(grant) {
         return second;

@@ -17,18 +17,9 @@ fn a_person_logs_in_consents_and_comes_back_with_a_code() {
     assert_eq!(login.status, 200, "{}", login.text());
     assert!(login.text().contains("<form method=\"post\">"));
     let consent = post_form(sandbox.addr, &path, "account=anna&password=x");
-    assert!(
-        consent.text().contains("name=\"account\" value=\"anna\""),
-        "{}",
-        consent.text()
-    );
+    assert!(consent.text().contains("name=\"account\" value=\"anna\""), "{}", consent.text());
     let denied = post_form(sandbox.addr, &path, "account=anna&decision=deny");
-    assert!(
-        denied
-            .header("location")
-            .unwrap()
-            .contains("error=access_denied")
-    );
+    assert!(denied.header("location").unwrap().contains("error=access_denied"));
     let back = post_form(sandbox.addr, &path, "account=anna&decision=approve");
     assert_eq!(back.status, 302);
     let callback = back.header("location").unwrap().to_owned();
@@ -37,16 +28,9 @@ fn a_person_logs_in_consents_and_comes_back_with_a_code() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let token = answer.json()["refresh_token"].as_str().unwrap().to_owned();
     let grant = indicia_catalog::GrantType::RefreshToken;
-    let endpoint = driver
-        .service
-        .token_endpoint(grant, driver.context())
-        .unwrap()
-        .unwrap();
+    let endpoint = driver.service.token_endpoint(grant, driver.context()).unwrap().unwrap();
     let secret = indicia_oauth::ClientSecret::new(SECRET);
-    let credentials = Credentials {
-        client_id: "app",
-        secret: Some(&secret),
-    };
+    let credentials = Credentials { client_id: "app", secret: Some(&secret) };
     let token = indicia_oauth::RefreshToken::new(token);
     let request = indicia_oauth::grant::refresh::request(&endpoint, &credentials, &token).unwrap();
     assert_eq!(send_request(sandbox.addr, &request).status, 200);
@@ -56,13 +40,7 @@ fn a_person_logs_in_consents_and_comes_back_with_a_code() {
 
 #[test]
 fn pages_load_nothing_and_escape_what_they_show() {
-    let sandbox = sandbox(
-        &["keap"],
-        Options {
-            accept_any_client: true,
-            ..Options::default()
-        },
-    );
+    let sandbox = sandbox(&["keap"], Options { accept_any_client: true, ..Options::default() });
     let host = "/accounts.infusionsoft.com/app/oauth/authorize";
     let script = "%3Cscript%3Ealert(1)%3C/script%3E";
     let query = format!(
@@ -74,20 +52,14 @@ fn pages_load_nothing_and_escape_what_they_show() {
         get(sandbox.addr, "/"),
         get(sandbox.addr, &authorize),
         post_form(sandbox.addr, &authorize, &account),
-        get(
-            sandbox.addr,
-            &format!("{host}?response_type=code&client_id={script}"),
-        ),
+        get(sandbox.addr, &format!("{host}?response_type=code&client_id={script}")),
     ];
     for wire in wires {
         let text = wire.text();
         assert!(text.starts_with("<!doctype html>"), "{text}");
         assert!(!text.contains("<script"), "{text}");
         for outside in ["http://", "//cdn", "src=", "@import", "url("] {
-            assert!(
-                !text.replace("https://HOST/PATH", "").contains(outside),
-                "{outside}: {text}"
-            );
+            assert!(!text.replace("https://HOST/PATH", "").contains(outside), "{outside}: {text}");
         }
         let policy = wire.header("content-security-policy").unwrap();
         assert!(policy.starts_with("default-src 'none'"));
@@ -105,9 +77,5 @@ fn a_bad_request_is_told_on_a_page_and_sent_nowhere() {
     );
     assert_eq!(page.status, 400);
     assert!(page.header("location").is_none());
-    assert!(
-        page.text().contains("the client isn&#39;t registered"),
-        "{}",
-        page.text()
-    );
+    assert!(page.text().contains("the client isn&#39;t registered"), "{}", page.text());
 }

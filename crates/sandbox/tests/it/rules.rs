@@ -1,15 +1,14 @@
-//! Rules of the model, one by one, on a made-up service whose file each test bends.
+//! Rules of grants, one by one, on a made-up service whose file each test bends.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicia_catalog::{ClientKind, Rotation, Service};
-use indicia_oauth::{Answer, Code, Credentials, Expiry, RefreshToken, Timestamp, Verdict, pkce};
+use indicia_oauth::{Expiry, Timestamp, Verdict};
 use indicia_sandbox::record::{Outcome, Why};
-use indicia_sandbox::{Incoming, Options, Registration};
+use indicia_sandbox::{Incoming, Options};
 
-use crate::driver::{Driver, REDIRECT, SECRET, granted, refusal, shown};
+use crate::driver::{Driver, SECRET, shown};
 
 /// A service file with everything in it that rules need; `bend` replaces texts.
 pub fn bent(bend: &[(&str, &str)]) -> Arc<Service> {
@@ -101,19 +100,15 @@ accounts = [{ id = "1", name = "one" }, { id = "2", name = "two" }]
 id = "{account_id}"
 "#;
 
-fn driver(bend: &[(&str, &str)]) -> Driver {
+pub fn driver(bend: &[(&str, &str)]) -> Driver {
     Driver::new(bent(bend), ClientKind::Confidential, Options::default())
 }
 
-fn refresh_token(set: &indicia_oauth::TokenSet) -> String {
-    set.refresh_token
-        .as_ref()
-        .expect("a refresh token")
-        .expose()
-        .to_owned()
+pub fn refresh_token(set: &indicia_oauth::TokenSet) -> String {
+    set.refresh_token.as_ref().expect("a refresh token").expose().to_owned()
 }
 
-fn secs(secs: u64) -> Duration {
+pub fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
@@ -122,29 +117,14 @@ fn a_spent_refresh_token_used_again_ends_the_whole_grant() {
     let mut driver = driver(&[]);
     let first = driver.connect("one");
     let second = driver.refresh(&refresh_token(&first));
-    let (grant, _) = driver
-        .model
-        .record()
-        .access_token(second.access_token.expose())
-        .unwrap();
-    assert!(
-        driver
-            .model
-            .record()
-            .is_access_token_valid(second.access_token.expose(), driver.now)
-    );
-    assert_eq!(
-        driver.refused(&refresh_token(&first)).verdict,
-        Verdict::GrantRefused
-    );
+    let (grant, _) = driver.model.record().access_token(second.access_token.expose()).unwrap();
+    assert!(driver.model.record().is_access_token_valid(second.access_token.expose(), driver.now));
+    assert_eq!(driver.refused(&refresh_token(&first)).verdict, Verdict::GrantRefused);
     let record = driver.model.record();
     assert_eq!(record.ended_why(grant), Some(Why::Reuse));
     assert_eq!(record.count("reuse_detected"), 1);
     assert!(!record.is_access_token_valid(second.access_token.expose(), driver.now));
-    assert_eq!(
-        driver.refused(&refresh_token(&second)).verdict,
-        Verdict::GrantRefused
-    );
+    assert_eq!(driver.refused(&refresh_token(&second)).verdict, Verdict::GrantRefused);
 }
 
 #[test]
@@ -152,19 +132,13 @@ fn without_reuse_detection_only_the_spent_one_is_refused() {
     let mut driver = driver(&[("reuse_kills = true", "reuse_kills = false")]);
     let first = driver.connect("one");
     let second = driver.refresh(&refresh_token(&first));
-    assert_eq!(
-        driver.refused(&refresh_token(&first)).verdict,
-        Verdict::GrantRefused
-    );
+    assert_eq!(driver.refused(&refresh_token(&first)).verdict, Verdict::GrantRefused);
     driver.refresh(&refresh_token(&second));
 }
 
 #[test]
 fn within_the_grace_the_same_pair_comes_again() {
-    let grace = [(
-        "rotation = \"rotates\"",
-        "rotation = \"rotates\"\nreuse_grace = \"30s\"",
-    )];
+    let grace = [("rotation = \"rotates\"", "rotation = \"rotates\"\nreuse_grace = \"30s\"")];
     let mut driver = driver(&grace);
     let first = driver.connect("one");
     let second = driver.refresh(&refresh_token(&first));
@@ -172,47 +146,26 @@ fn within_the_grace_the_same_pair_comes_again() {
     let again = driver.refresh(&refresh_token(&first));
     assert_eq!(again.access_token.expose(), second.access_token.expose());
     assert_eq!(refresh_token(&again), refresh_token(&second));
-    let (grant, _) = driver
-        .model
-        .record()
-        .access_token(again.access_token.expose())
-        .unwrap();
+    let (grant, _) = driver.model.record().access_token(again.access_token.expose()).unwrap();
     let seen = driver.model.record().refreshes(grant);
     assert_eq!(
-        seen.iter()
-            .map(|s| (s.generation, s.outcome))
-            .collect::<Vec<_>>(),
+        seen.iter().map(|s| (s.generation, s.outcome)).collect::<Vec<_>>(),
         vec![(2, Outcome::Rotated), (2, Outcome::Forgiven)]
     );
-    assert_eq!(
-        driver.model.record().answers_lost(grant, &[2]),
-        Vec::<u32>::new()
-    );
+    assert_eq!(driver.model.record().answers_lost(grant, &[2]), Vec::<u32>::new());
     driver.later(secs(1));
-    assert_eq!(
-        driver.refused(&refresh_token(&first)).verdict,
-        Verdict::GrantRefused
-    );
-    assert!(
-        !driver.model.record().grant_alive(grant),
-        "beyond the grace it is reuse"
-    );
+    assert_eq!(driver.refused(&refresh_token(&first)).verdict, Verdict::GrantRefused);
+    assert!(!driver.model.record().grant_alive(grant), "beyond the grace it is reuse");
 }
 
 #[test]
 fn once_the_new_pair_was_used_the_grace_is_over() {
-    let grace = [(
-        "rotation = \"rotates\"",
-        "rotation = \"rotates\"\nreuse_grace = \"30s\"",
-    )];
+    let grace = [("rotation = \"rotates\"", "rotation = \"rotates\"\nreuse_grace = \"30s\"")];
     let mut driver = driver(&grace);
     let first = driver.connect("one");
     let second = driver.refresh(&refresh_token(&first));
     driver.refresh(&refresh_token(&second));
-    assert_eq!(
-        driver.refused(&refresh_token(&first)).verdict,
-        Verdict::GrantRefused
-    );
+    assert_eq!(driver.refused(&refresh_token(&first)).verdict, Verdict::GrantRefused);
 }
 
 #[test]
@@ -227,16 +180,11 @@ fn a_kept_refresh_token_stays_good_for_ever() {
 
 #[test]
 fn what_nobody_knows_is_played_each_way_by_seed() {
-    let service = bent(&[(
-        "\"refresh.rotation\" = \"verified\"",
-        "\"refresh.rotation\" = \"unverified\"",
-    )]);
+    let service =
+        bent(&[("\"refresh.rotation\" = \"verified\"", "\"refresh.rotation\" = \"unverified\"")]);
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..40 {
-        let options = Options {
-            seed,
-            ..Options::default()
-        };
+        let options = Options { seed, ..Options::default() };
         let mut driver = Driver::new(service.clone(), ClientKind::Confidential, options);
         let first = driver.connect("one");
         let second = driver.refresh(&refresh_token(&first));
@@ -244,10 +192,7 @@ fn what_nobody_knows_is_played_each_way_by_seed() {
         let rotated = |a, b| refresh_token(a) != refresh_token(b);
         seen.insert((rotated(&first, &second), rotated(&second, &third)));
     }
-    assert!(
-        seen.contains(&(true, true)) && seen.contains(&(false, false)),
-        "{seen:?}"
-    );
+    assert!(seen.contains(&(true, true)) && seen.contains(&(false, false)), "{seen:?}");
     assert!(seen.len() > 2, "sometimes, too: {seen:?}");
 }
 
@@ -274,11 +219,7 @@ fn refresh_tokens_age_and_lie_idle() {
         let rotation = format!("rotation = \"keeps\"\n{rule}");
         let mut driver = driver(&[("rotation = \"rotates\"", &rotation)]);
         let set = driver.connect("one");
-        let (grant, _) = driver
-            .model
-            .record()
-            .access_token(set.access_token.expose())
-            .unwrap();
+        let (grant, _) = driver.model.record().access_token(set.access_token.expose()).unwrap();
         driver.later(secs(wait));
         let answer = driver.refresh_answer(&refresh_token(&set));
         assert_eq!(answer.is_success(), alive, "{rule} after {wait}");
@@ -314,204 +255,20 @@ fn minting_too_much_is_throttled_and_spends_nothing() {
 }
 
 #[test]
-fn a_code_works_once_and_its_second_use_ends_what_the_first_gave() {
-    let mut driver = driver(&[]);
-    let verifier = pkce::verifier(&[1; pkce::RANDOM_BYTES]);
-    let callback = driver
-        .model
-        .approve(&driver.authorize_url(&verifier), "one", driver.now)
-        .unwrap();
-    let answer = driver.exchange(&callback, &verifier);
-    let set = granted(&driver.service, &answer, driver.now);
-    let again = driver.exchange(&callback, &verifier);
-    assert_eq!(
-        refusal(&driver.service, &again, driver.now).verdict,
-        Verdict::GrantRefused
-    );
-    let (grant, _) = driver
-        .model
-        .record()
-        .access_token(set.access_token.expose())
-        .unwrap();
-    assert_eq!(driver.model.record().ended_why(grant), Some(Why::CodeReuse));
-}
-
-#[test]
-fn a_code_is_bound_to_time_client_redirect_and_verifier() {
-    type Spoil = fn(&mut Driver);
-    let spoils: [(&str, Spoil, &str, &str, u8); 5] = [
-        ("nothing", |_| {}, "app", REDIRECT, 1),
-        (
-            "its life is over",
-            |d| d.later(secs(300)),
-            "app",
-            REDIRECT,
-            1,
-        ),
-        ("another client", |_| {}, "other", REDIRECT, 1),
-        (
-            "another redirect URI",
-            |_| {},
-            "app",
-            "http://127.0.0.1:8917/else",
-            1,
-        ),
-        ("another verifier", |_| {}, "app", REDIRECT, 2),
-    ];
-    for (name, spoil, client_id, redirect_uri, verifier_byte) in spoils {
-        let mut driver = driver(&[]);
-        driver.model.register(Registration {
-            client_id: "other".to_owned(),
-            ..registration()
-        });
-        let verifier = pkce::verifier(&[1; pkce::RANDOM_BYTES]);
-        let url = driver.authorize_url(&verifier);
-        let callback = driver.model.approve(&url, "one", driver.now).unwrap();
-        spoil(&mut driver);
-        let code = query_value(&callback, "code");
-        let verifier = pkce::verifier(&[verifier_byte; pkce::RANDOM_BYTES]);
-        let answer = exchange_as(&mut driver, client_id, &code, redirect_uri, &verifier);
-        if name == "nothing" {
-            granted(&driver.service, &answer, driver.now);
-        } else {
-            let refusal = refusal(&driver.service, &answer, driver.now);
-            assert_eq!(refusal.verdict, Verdict::GrantRefused, "{name}");
-        }
-    }
-}
-
-fn registration() -> Registration {
-    Registration {
-        client_id: "app".to_owned(),
-        secrets: vec![SECRET.to_owned()],
-        kind: ClientKind::Confidential,
-        redirect_uris: vec![REDIRECT.to_owned()],
-        inputs: BTreeMap::new(),
-        settings: BTreeMap::new(),
-    }
-}
-
-fn query_value(url: &str, name: &str) -> String {
-    let query = url.split_once('?').expect("a query").1;
-    let found = form_urlencoded::parse(query.as_bytes()).find(|(n, _)| n == name);
-    found
-        .unwrap_or_else(|| panic!("no {name} in {url}"))
-        .1
-        .into_owned()
-}
-
-fn exchange_as(
-    driver: &mut Driver,
-    client_id: &str,
-    code: &str,
-    redirect_uri: &str,
-    verifier: &indicia_oauth::Verifier,
-) -> Answer {
-    let grant = indicia_catalog::GrantType::AuthorizationCode;
-    let endpoint = driver
-        .service
-        .token_endpoint(grant, driver.context())
-        .unwrap()
-        .unwrap();
-    let secret = indicia_oauth::ClientSecret::new(SECRET);
-    let credentials = Credentials {
-        client_id,
-        secret: Some(&secret),
-    };
-    let request = indicia_oauth::grant::code::request(
-        &endpoint,
-        &credentials,
-        Code::new(code),
-        Some(redirect_uri),
-        Some(verifier),
-    );
-    driver.send(&request.unwrap())
-}
-
-#[test]
-fn client_authentication_is_taken_only_as_the_file_says() {
-    let ways = ["basic", "basic-raw", "body", "query"];
-    for wanted in ways {
-        for sent in ways {
-            let auth = format!("auth = \"{wanted}\"");
-            let mut driver = driver(&[("auth = \"basic\"", &auth)]);
-            let token = refresh_token(&driver.connect("one"));
-            let other = bent(&[("auth = \"basic\"", &format!("auth = \"{sent}\""))]);
-            let grant = indicia_catalog::GrantType::RefreshToken;
-            let endpoint = other
-                .token_endpoint(grant, driver.context())
-                .unwrap()
-                .unwrap();
-            let secret = indicia_oauth::ClientSecret::new(SECRET);
-            let credentials = Credentials {
-                client_id: "app",
-                secret: Some(&secret),
-            };
-            let token = RefreshToken::new(token);
-            let request = indicia_oauth::grant::refresh::request(&endpoint, &credentials, &token);
-            let answer = driver.send(&request.unwrap());
-            if wanted == sent {
-                granted(&driver.service, &answer, driver.now);
-            } else {
-                let refusal = refusal(&driver.service, &answer, driver.now);
-                assert_eq!(
-                    refusal.verdict,
-                    Verdict::ClientRefused,
-                    "{wanted} but {sent}"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn a_wrong_or_replaced_secret_is_refused() {
-    let mut driver = driver(&[]);
-    let token = refresh_token(&driver.connect("one"));
-    assert!(driver.model.set_secrets("app", vec!["new".to_owned()]));
-    assert_eq!(driver.refused(&token).verdict, Verdict::ClientRefused);
-    driver.secret = "new".to_owned();
-    driver.refresh(&token);
-    assert!(!driver.model.set_secrets("nobody", Vec::new()));
-}
-
-#[test]
-fn any_client_is_registered_at_first_sight_but_keeps_its_first_secret() {
-    let options = Options {
-        accept_any_client: true,
-        ..Options::default()
-    };
-    let service = bent(&[]);
-    let mut driver = Driver::new(service.clone(), ClientKind::Confidential, options.clone());
-    driver.model = indicia_sandbox::Model::new(service, options);
-    let token = refresh_token(&driver.connect("anybody"));
-    let token = refresh_token(&driver.refresh(&token));
-    driver.secret = "another".to_owned();
-    assert_eq!(driver.refused(&token).verdict, Verdict::ClientRefused);
-}
-
-#[test]
 fn an_account_shares_its_grant_where_the_file_says_so() {
     let bend = (
         "pkce = \"supported\"",
         "pkce = \"supported\"\ngrant_per_account = true\naccount_member = \"account\"",
     );
-    let extra = (
-        "reuse_kills = true",
-        "reuse_kills = true\nanswer_extra = { account = \"{account_id}\" }",
-    );
+    let extra =
+        ("reuse_kills = true", "reuse_kills = true\nanswer_extra = { account = \"{account_id}\" }");
     for (bends, shared) in [(vec![bend, extra], true), (vec![], false)] {
         let mut driver = driver(&bends);
         let first = driver.connect("one");
         let second = driver.connect("one");
         let other = driver.connect("two");
         let grant = |set: &indicia_oauth::TokenSet, driver: &Driver| {
-            driver
-                .model
-                .record()
-                .access_token(set.access_token.expose())
-                .unwrap()
-                .0
+            driver.model.record().access_token(set.access_token.expose()).unwrap().0
         };
         assert_eq!(grant(&first, &driver) == grant(&second, &driver), shared);
         assert_eq!(refresh_token(&first) == refresh_token(&second), shared);
@@ -520,59 +277,8 @@ fn an_account_shares_its_grant_where_the_file_says_so() {
 }
 
 #[test]
-fn the_api_wants_its_scheme_and_headers() {
-    let mut driver = driver(&[]);
-    let token = driver.connect("one").access_token.expose().to_owned();
-    for (name, headers, status) in [
-        (
-            "right",
-            vec![
-                ("authorization", format!("Acme {token}")),
-                ("x-acme-version", "1".into()),
-            ],
-            200,
-        ),
-        (
-            "other scheme",
-            vec![
-                ("authorization", format!("Bearer {token}")),
-                ("x-acme-version", "1".into()),
-            ],
-            401,
-        ),
-        (
-            "header missing",
-            vec![("authorization", format!("Acme {token}"))],
-            400,
-        ),
-        ("no token", vec![("x-acme-version", "1".into())], 401),
-        (
-            "unknown",
-            vec![
-                ("authorization", "Acme x".into()),
-                ("x-acme-version", "1".into()),
-            ],
-            401,
-        ),
-    ] {
-        let mut request = Incoming::get("https://api.acme.example/v1/me").unwrap();
-        request.headers = headers
-            .into_iter()
-            .map(|(n, v)| (n.to_owned(), v))
-            .collect();
-        let answer = driver.model.handle(&request, driver.now);
-        assert_eq!(answer.status, status, "{name}: {}", shown(&answer));
-    }
-    let refusals = driver.model.record().count("api_call_refused");
-    assert_eq!((driver.model.record().count("api_call"), refusals), (1, 4));
-}
-
-#[test]
 fn life_max_caps_access_tokens_and_what_is_told_of_them() {
-    let options = Options {
-        life_max: Some(secs(3)),
-        ..Options::default()
-    };
+    let options = Options { life_max: Some(secs(3)), ..Options::default() };
     let mut driver = Driver::new(bent(&[]), ClientKind::Confidential, options);
     let set = driver.connect("one");
     assert_eq!(set.expiry, Expiry::At(driver.now.plus(secs(3))));
@@ -587,93 +293,13 @@ fn a_clock_that_is_ahead_shows_in_the_date_and_ends_tokens_early() {
     let set = driver.connect("one");
     let date = |driver: &mut Driver| {
         let request = Incoming::get("https://api.acme.example/v1/me").unwrap();
-        driver
-            .model
-            .handle(&request, driver.now)
-            .header("date")
-            .unwrap()
-            .to_owned()
+        driver.model.handle(&request, driver.now).header("date").unwrap().to_owned()
     };
     driver.now = Timestamp::from_millis(1_795_000_000_000);
     assert_eq!(date(&mut driver), "Wed, 18 Nov 2026 11:06:40 GMT");
     driver.model.set_clock_ahead(3600);
     assert_eq!(date(&mut driver), "Wed, 18 Nov 2026 12:06:40 GMT");
     assert_eq!(driver.probe(set.access_token.expose()).status, 401);
-}
-
-#[test]
-fn the_authorization_endpoint_refuses_as_the_rfc_says() {
-    let good = "https://login.acme.example/authorize?response_type=code&client_id=app&state=s\
-                &redirect_uri=http%3A%2F%2F127.0.0.1%3A8917%2Foauth%2Fcallback%2Fapp&scope=mail.read";
-    // What is wrong → what comes back: a code in the callback, or a page.
-    for (name, url, expected) in [
-        (
-            "unknown client",
-            good.replace("=app", "=nobody"),
-            Err("invalid_client"),
-        ),
-        (
-            "redirect URI",
-            good.replace("%2Fapp", "%2Felse"),
-            Err("invalid_request"),
-        ),
-        (
-            "parameter twice",
-            format!("{good}&state=t"),
-            Err("invalid_request"),
-        ),
-        (
-            "response type",
-            good.replace("=code&", "=token&"),
-            Ok("invalid_request"),
-        ),
-        (
-            "scope",
-            good.replace("mail.read", "mail.eat"),
-            Ok("invalid_scope"),
-        ),
-        (
-            "plain PKCE",
-            format!("{good}&code_challenge=x"),
-            Ok("invalid_request"),
-        ),
-    ] {
-        let mut driver = driver(&[]);
-        let refused = driver.model.approve(&url, "one", driver.now).unwrap_err();
-        match (expected, &refused.callback_url) {
-            (Ok(code), Some(callback)) => {
-                assert_eq!(query_value(callback, "error"), code, "{name}");
-                assert_eq!(query_value(callback, "state"), "s", "{name}");
-            }
-            (Err(code), None) => assert_eq!(refused.code, code, "{name}"),
-            (_, url) => panic!("{name}: {url:?}"),
-        }
-    }
-    let mut driver = driver(&[]);
-    let denied = driver.model.deny(good, "one", driver.now).unwrap();
-    assert_eq!(query_value(&denied, "error"), "access_denied");
-}
-
-#[test]
-fn pkce_is_wanted_taken_or_refused_by_kind_of_client() {
-    use ClientKind::{Confidential, Public};
-    let base = "https://login.acme.example/authorize?response_type=code&client_id=app&state=s\
-                &redirect_uri=http%3A%2F%2F127.0.0.1%3A8917%2Foauth%2Fcallback%2Fapp";
-    for (pkce, kind, without, with) in [
-        ("required", Confidential, false, true),
-        ("supported", Confidential, true, true),
-        ("unknown", Confidential, true, true),
-        ("forbidden", Confidential, true, false),
-        ("public-only", Confidential, true, false),
-        ("public-only", Public, false, true),
-    ] {
-        let service = bent(&[("pkce = \"supported\"", &format!("pkce = \"{pkce}\""))]);
-        let mut driver = Driver::new(service, kind, Options::default());
-        let plain = driver.model.approve(base, "one", driver.now).is_ok();
-        let challenged = format!("{base}&code_challenge=abc&code_challenge_method=S256");
-        let challenged = driver.model.approve(&challenged, "one", driver.now).is_ok();
-        assert_eq!((plain, challenged), (without, with), "{pkce} {kind:?}");
-    }
 }
 
 #[test]
@@ -686,33 +312,6 @@ fn the_owner_ends_only_that_clients_grants() {
     assert_eq!(driver.model.owner_revokes("one", "app", driver.now), 2);
     assert_eq!(driver.model.owner_revokes("one", "app", driver.now), 0);
     assert_eq!(driver.model.owner_revokes("two", "app", driver.now), 1);
-}
-
-#[test]
-fn introspection_tells_what_lives() {
-    let mut driver = driver(&[]);
-    let set = driver.connect("one");
-    let active = |driver: &mut Driver, token: &str| {
-        let endpoint = driver
-            .service
-            .introspection(driver.context())
-            .unwrap()
-            .unwrap();
-        let secret = indicia_oauth::ClientSecret::new(SECRET);
-        let credentials = Credentials {
-            client_id: "app",
-            secret: Some(&secret),
-        };
-        let request = indicia_oauth::introspection::request(&endpoint, &credentials, token);
-        let answer = driver.send(&request.unwrap());
-        indicia_oauth::introspection::active(&answer)
-    };
-    let access = set.access_token.expose();
-    assert_eq!(active(&mut driver, access), Some(true));
-    assert_eq!(active(&mut driver, &refresh_token(&set)), Some(true));
-    assert_eq!(active(&mut driver, "unknown"), Some(false));
-    assert!(driver.revoke(&set));
-    assert_eq!(active(&mut driver, access), Some(false));
 }
 
 #[test]
@@ -741,11 +340,7 @@ fn the_seed_decides_everything() {
         let first = driver.connect("anna");
         let second = driver.refresh(&refresh_token(&first));
         let answer = driver.probe(second.access_token.expose());
-        (
-            refresh_token(&second),
-            shown(&answer),
-            driver.model.record().to_json().to_string(),
-        )
+        (refresh_token(&second), shown(&answer), driver.model.record().to_json().to_string())
     };
     assert_eq!(story(7), story(7));
     assert_ne!(story(7).0, story(8).0);
@@ -754,10 +349,7 @@ fn the_seed_decides_everything() {
 #[test]
 fn rotation_can_be_set_from_outside() {
     for (rotation, rotates) in [(Rotation::Keeps, false), (Rotation::Rotates, true)] {
-        let options = Options {
-            rotation: Some(rotation),
-            ..Options::default()
-        };
+        let options = Options { rotation: Some(rotation), ..Options::default() };
         let mut driver = Driver::new(bent(&[]), ClientKind::Confidential, options);
         let first = driver.connect("one");
         let second = driver.refresh(&refresh_token(&first));

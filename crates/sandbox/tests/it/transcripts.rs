@@ -41,13 +41,7 @@ impl Case {
         let text = text.unwrap_or_else(|error| panic!("{id} has no transcript: {error}"));
         let said: Value = serde_json::from_str(&text).unwrap();
         let client = &said["client"];
-        let mut model = Model::new(
-            service(id),
-            Options {
-                seed,
-                ..Options::default()
-            },
-        );
+        let mut model = Model::new(service(id), Options { seed, ..Options::default() });
         model.register(Registration {
             client_id: text_of(&client["client_id"]),
             secrets: vec![text_of(&client["client_secret"])],
@@ -60,13 +54,7 @@ impl Case {
             settings: texts(&client["settings"]),
         });
         let now = Timestamp::from_millis(START);
-        Self {
-            id: id.to_owned(),
-            said,
-            model,
-            real: BTreeMap::new(),
-            now,
-        }
+        Self { id: id.to_owned(), said, model, real: BTreeMap::new(), now }
     }
 
     fn play(&mut self) {
@@ -85,29 +73,20 @@ impl Case {
         let said = self.said["authorize"].clone();
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in texts(&said["params"]) {
-            let value = if value == "{challenge}" {
-                CHALLENGE.to_owned()
-            } else {
-                value
-            };
+            let value = if value == "{challenge}" { CHALLENGE.to_owned() } else { value };
             query.append_pair(&name, &value);
         }
         query.append_pair("state", "st");
         let url = format!("{}?{}", text_of(&said["url"]), query.finish());
         let callback = texts(&self.said["callback"]);
         // An account that lives where the transcript's does.
-        let home = self.said["learns_from_callback"]
-            .as_object()
-            .unwrap()
-            .values()
-            .next();
+        let home = self.said["learns_from_callback"].as_object().unwrap().values().next();
         let account = home.map_or("anna".to_owned(), |home| format!("{}-anna", text_of(home)));
         let answer = self.model.approve(&url, &account, self.now);
         let answer = answer.unwrap_or_else(|refused| panic!("{}: {refused}", self.id));
         let query = answer.split_once('?').unwrap().1;
-        let came: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect();
+        let came: BTreeMap<String, String> =
+            form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         for (name, value) in callback {
             let real = came.get(&name);
             let real = real.unwrap_or_else(|| panic!("{}: no {name} in {answer}", self.id));
@@ -118,12 +97,7 @@ impl Case {
                 _ => assert_eq!(*real, value, "{}: {name}", self.id),
             }
         }
-        assert_eq!(
-            came.get("state").map(String::as_str),
-            Some("st"),
-            "{}",
-            self.id
-        );
+        assert_eq!(came.get("state").map(String::as_str), Some("st"), "{}", self.id);
     }
 
     /// A token request: same status, same members, same kinds of values.
@@ -172,11 +146,7 @@ impl Case {
         let answer = self.sent(&exchange);
         self.one_of("token", "client_refused", &answer);
         let probe = self.said["probe"]["request"].clone();
-        let last = if refresh.is_null() {
-            "exchange"
-        } else {
-            "refresh"
-        };
+        let last = if refresh.is_null() { "exchange" } else { "refresh" };
         let token = text_of(&self.said[last]["means"]["access_token"]);
         let kept = self.real.insert(token.clone(), "never-issued".to_owned());
         let answer = self.sent(&probe);
@@ -194,12 +164,7 @@ impl Case {
             let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
             said["status"] == answer.status && missing("", &said["body"], &body).is_empty()
         });
-        assert!(
-            fits || like.is_empty(),
-            "{}: {of} {verdict}: {}",
-            self.id,
-            shown(answer)
-        );
+        assert!(fits || like.is_empty(), "{}: {of} {verdict}: {}", self.id, shown(answer));
     }
 
     fn revoke(&mut self) {
@@ -225,17 +190,13 @@ impl Case {
         let real = |text: String| {
             let swapped =
                 |text: String, (theirs, ours): (&String, &String)| text.replace(theirs, ours);
-            self.real
-                .iter()
-                .fold(text.replace("{verifier}", VERIFIER), swapped)
+            self.real.iter().fold(text.replace("{verifier}", VERIFIER), swapped)
         };
         let query = pairs(&said["query"], &real);
         let mut request = Incoming::get(&format!("{}?{query}", text_of(&said["url"]))).unwrap();
         request.method = text_of(&said["method"]);
         for (name, value) in texts(&said["headers"]) {
-            request
-                .headers
-                .push((name.to_ascii_lowercase(), real(value)));
+            request.headers.push((name.to_ascii_lowercase(), real(value)));
         }
         if said["form"].is_object() {
             let kind = "application/x-www-form-urlencoded".to_owned();
@@ -243,9 +204,7 @@ impl Case {
             request.body = pairs(&said["form"], &real).into_bytes();
         }
         if said["json"].is_object() {
-            request
-                .headers
-                .push(("content-type".to_owned(), "application/json".to_owned()));
+            request.headers.push(("content-type".to_owned(), "application/json".to_owned()));
             request.body = real(said["json"].to_string()).into_bytes();
         }
         self.model.handle(&request, self.now)
@@ -260,11 +219,7 @@ impl Case {
         let at_top = |path: &&String| !path[1..].contains('/');
         let lacking = missing("", &said["body"], &body);
         let lacking = lacking.iter().filter(|path| !api || at_top(path));
-        assert_eq!(
-            lacking.collect::<Vec<_>>(),
-            Vec::<&String>::new(),
-            "{place}"
-        );
+        assert_eq!(lacking.collect::<Vec<_>>(), Vec::<&String>::new(), "{place}");
         // The other way round: a token answer has nothing that the vendor doesn't send.
         let beyond = missing("", &body, &said["body"]);
         let beyond = beyond.iter().filter(|path| !api && at_top(path));
@@ -286,9 +241,7 @@ fn text_of(value: &Value) -> String {
 
 fn texts(value: &Value) -> BTreeMap<String, String> {
     let members = value.as_object().into_iter().flatten();
-    members
-        .map(|(name, value)| (name.clone(), text_of(value)))
-        .collect()
+    members.map(|(name, value)| (name.clone(), text_of(value))).collect()
 }
 
 fn pairs(members: &Value, real: &impl Fn(String) -> String) -> String {
