@@ -46,15 +46,8 @@ impl JournalFile {
         let mut id = [0; 16];
         random.fill(&mut id);
         let place = Place::new(home.join("journal"), id);
-        let shared = Shared {
-            place,
-            clock,
-            writer: Mutex::new(Writer::new(random)),
-        };
-        Self {
-            shared: Arc::new(shared),
-            syncing: tokio::sync::Mutex::new(()),
-        }
+        let shared = Shared { place, clock, writer: Mutex::new(Writer::new(random)) };
+        Self { shared: Arc::new(shared), syncing: tokio::sync::Mutex::new(()) }
     }
 
     /// Appends a record, in a slot or beside all slots. Not yet durable.
@@ -65,9 +58,7 @@ impl JournalFile {
             }
             self.make_room(whole_sectors(record.len())).await?;
         }
-        Err(JournalError(
-            "the journal has no room for this answer".into(),
-        ))
+        Err(JournalError("the journal has no room for this answer".into()))
     }
 
     /// Returns when an append is on the disk; `false`: it never will be.
@@ -90,9 +81,7 @@ impl JournalFile {
         let shared = Arc::clone(&self.shared);
         blocking(move || {
             shared.place.id()?;
-            shared
-                .writer()
-                .make_room(shared.place.dir(), bytes, shared.clock.now())
+            shared.writer().make_room(shared.place.dir(), bytes, shared.clock.now())
         })
         .await
     }
@@ -111,9 +100,7 @@ impl Journal for JournalFile {
             }
             self.make_room(SLOT_BYTES).await?;
         }
-        Err(JournalError(
-            "the journal's slots are taken faster than they can be made".into(),
-        ))
+        Err(JournalError("the journal's slots are taken faster than they can be made".into()))
     }
 
     async fn keep(&self, slot: SlotNo, entry: JournalEntry) -> Result<(), JournalError> {
@@ -125,9 +112,7 @@ impl Journal for JournalFile {
                 return Ok(());
             }
         }
-        Err(JournalError(
-            "the journal can't be written durably: the disk reports errors".into(),
-        ))
+        Err(JournalError("the journal can't be written durably: the disk reports errors".into()))
     }
 
     async fn give_back(&self, slot: SlotNo) {
@@ -142,16 +127,7 @@ impl Journal for JournalFile {
 
     async fn committed(&self, of: &str, version: u64, now: Timestamp) -> Result<(), JournalError> {
         // Not synced: a mark that is lost makes somebody look at the entry once more, no worse.
-        self.append(
-            Record::Committed {
-                of,
-                version,
-                at: now,
-            },
-            None,
-        )
-        .await
-        .map(drop)
+        self.append(Record::Committed { of, version, at: now }, None).await.map(drop)
     }
 }
 

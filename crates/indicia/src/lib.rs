@@ -3,7 +3,9 @@
 #![warn(missing_docs)]
 
 pub mod clock;
+pub mod drive;
 pub mod journal_file;
 pub mod random;
+pub mod root_key;
 pub mod spawn;
 pub mod transport;

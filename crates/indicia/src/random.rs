@@ -14,8 +14,6 @@ impl Random for SystemChance {
         reason = "without randomness no state, key or nonce may be made: going on would be worse"
     )]
     fn fill(&self, bytes: &mut [u8]) {
-        SystemRandom::new()
-            .fill(bytes)
-            .expect("the operating system gives random bytes");
+        SystemRandom::new().fill(bytes).expect("the operating system gives random bytes");
     }
 }

@@ -17,10 +17,7 @@ pub struct TokioSpawn {
 impl TokioSpawn {
     /// On the runtime that `runtime` names ([`Handle::current`] inside of one).
     pub fn new(runtime: Handle) -> Self {
-        Self {
-            runtime,
-            open: Arc::new(watch::Sender::new(0)),
-        }
+        Self { runtime, open: Arc::new(watch::Sender::new(0)) }
     }
 
     /// Tasks started and not yet over.

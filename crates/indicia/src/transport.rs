@@ -83,22 +83,14 @@ pub struct HttpsTransport {
 impl HttpsTransport {
     /// Reads and connects nothing yet.
     pub fn new(options: TransportOptions) -> Self {
-        let TransportOptions {
-            extra_roots,
-            allow_private_addresses,
-            limits,
-        } = options;
+        let TransportOptions { extra_roots, allow_private_addresses, limits } = options;
         let connector = Connector {
             tls: Tls::new(extra_roots),
             allow_private: allow_private_addresses,
             connect_max: limits.connect,
             tls_max: limits.tls,
         };
-        Self {
-            connector,
-            pool: Pool::default(),
-            limits,
-        }
+        Self { connector, pool: Pool::default(), limits }
     }
 
     async fn send_to(
@@ -167,15 +159,12 @@ impl HttpsTransport {
         let (head, body) = response.into_parts();
         let (body, complete) = read_body::read_body(&mut link, body, &self.limits, end).await;
         if complete && link.is_open().await {
-            self.pool
-                .put(target.clone(), link, keep_alive(&head.headers));
+            self.pool.put(target.clone(), link, keep_alive(&head.headers));
         }
         let headers = head.headers.iter();
         Tried::Over(Sent::Answer(Answer {
             status: head.status.as_u16(),
-            headers: headers
-                .map(|(n, v)| (n.as_str().to_owned(), text(v.as_bytes())))
-                .collect(),
+            headers: headers.map(|(n, v)| (n.as_str().to_owned(), text(v.as_bytes()))).collect(),
             body,
             complete,
         }))
@@ -204,32 +193,17 @@ enum Tried {
 
 /// How long the server says that it keeps the connection, less a second for the way there.
 fn keep_alive(headers: &http::HeaderMap) -> Duration {
-    let told = headers
-        .get("keep-alive")
-        .and_then(|value| value.to_str().ok());
+    let told = headers.get("keep-alive").and_then(|value| value.to_str().ok());
     let timeout = told.and_then(|value| {
-        let parameter = value
-            .split(',')
-            .find_map(|part| part.trim().strip_prefix("timeout="))?;
+        let parameter = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
         parameter.parse::<u64>().ok()
     });
-    timeout.map_or(IDLE_AGE_MAX, |seconds| {
-        Duration::from_secs(seconds.saturating_sub(1))
-    })
+    timeout.map_or(IDLE_AGE_MAX, |seconds| Duration::from_secs(seconds.saturating_sub(1)))
 }
 
 /// A header's value as text; bytes outside ASCII become `?`.
 fn text(value: &[u8]) -> String {
-    value
-        .iter()
-        .map(|byte| {
-            if byte.is_ascii() {
-                char::from(*byte)
-            } else {
-                '?'
-            }
-        })
-        .collect()
+    value.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect()
 }
 
 /// hyper's error without what it was about.

@@ -63,10 +63,7 @@ impl<'a> Live<'a> {
     fn newest(&mut self, of: &'a str, version: u64) -> &mut Newest<'a> {
         let newest = self.by_of.entry(of).or_default();
         if version > newest.version {
-            *newest = Newest {
-                version,
-                ..Newest::default()
-            };
+            *newest = Newest { version, ..Newest::default() };
         }
         newest
     }
@@ -74,16 +71,11 @@ impl<'a> Live<'a> {
 
 impl<'a> Newest<'a> {
     fn is_over(&self, now: Timestamp) -> bool {
-        self.committed
-            .is_some_and(|at| at.plus(KEPT_AFTER_COMMIT) <= now)
+        self.committed.is_some_and(|at| at.plus(KEPT_AFTER_COMMIT) <= now)
     }
 
     fn records(&self, of: &'a str) -> impl Iterator<Item = Record<'a>> {
-        let mark = self.committed.map(|at| Record::Committed {
-            of,
-            version: self.version,
-            at,
-        });
+        let mark = self.committed.map(|at| Record::Committed { of, version: self.version, at });
         self.entries.iter().copied().map(Record::Entry).chain(mark)
     }
 }

@@ -25,12 +25,7 @@ impl Place {
         let hex: String = candidate.iter().map(|byte| format!("{byte:02x}")).collect();
         #[expect(clippy::expect_used, reason = "32 hex digits are a valid id")]
         let candidate = JournalId::new(&hex).expect("hex digits");
-        Self {
-            dir,
-            candidate,
-            id: OnceLock::new(),
-            making: Mutex::new(()),
-        }
+        Self { dir, candidate, id: OnceLock::new(), making: Mutex::new(()) }
     }
 
     /// The directory.
@@ -64,24 +59,15 @@ impl Place {
         match std::fs::read_to_string(self.path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
-            Ok(text) => JournalId::new(text.trim_end())
-                .map(Some)
-                .map_err(io::Error::other),
+            Ok(text) => JournalId::new(text.trim_end()).map(Some).map_err(io::Error::other),
         }
     }
 
     fn make(&self) -> io::Result<JournalId> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.dir)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let draft = self.dir.join(format!("id.{}", self.candidate));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(format!("{}\n", self.candidate).as_bytes())?;
         file.sync_all()?;
         // A link, not a rename: it doesn't replace the id of a process that was faster.

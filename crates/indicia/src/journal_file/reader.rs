@@ -61,10 +61,7 @@ fn laps(dir: &Path) -> io::Result<Vec<(PathBuf, Option<Epoch>)>> {
     for path in list(dir)? {
         let mut header = [0; SECTOR_BYTES];
         let lap = match open(&path)? {
-            Some(mut file) => file
-                .read_exact(&mut header)
-                .ok()
-                .and_then(|()| epoch_of(&header)),
+            Some(mut file) => file.read_exact(&mut header).ok().and_then(|()| epoch_of(&header)),
             None => None,
         };
         laps.push((path, lap));

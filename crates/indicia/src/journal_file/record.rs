@@ -62,10 +62,7 @@ impl<'a> Entry<'a> {
             version: self.version,
             fingerprint: self.fingerprint,
             sent_at: self.sent_at,
-            answer: Sealed {
-                key: self.key,
-                bytes: self.sealed.to_vec(),
-            },
+            answer: Sealed { key: self.key, bytes: self.sealed.to_vec() },
         }
     }
 }
@@ -162,11 +159,7 @@ fn parse(payload: &[u8]) -> Option<Record<'_>> {
     let version = u64::from_be_bytes(*version);
     let at = Timestamp::from_millis(i64::from_be_bytes(*millis));
     match *kind {
-        COMMITTED => Some(Record::Committed {
-            of: std::str::from_utf8(rest).ok()?,
-            version,
-            at,
-        }),
+        COMMITTED => Some(Record::Committed { of: std::str::from_utf8(rest).ok()?, version, at }),
         ENTRY => {
             let (fingerprint, rest) = rest.split_first_chunk()?;
             let (key, rest) = rest.split_first_chunk()?;

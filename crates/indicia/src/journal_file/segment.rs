@@ -33,12 +33,7 @@ impl Segment {
         // Under another name until it is whole and ours: nobody takes it from under our hands.
         let draft = path.with_extension("draft");
         let mut new = OpenOptions::new();
-        let file = new
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)?;
+        let file = new.read(true).write(true).create_new(true).mode(0o600).open(&draft)?;
         let made = Self::fill(file, epoch, capacity).and_then(|segment| {
             std::fs::rename(&draft, &path)?;
             File::open(dir)?.sync_all()?;
@@ -53,12 +48,7 @@ impl Segment {
 
     fn fill(file: File, epoch: Epoch, capacity: usize) -> io::Result<Self> {
         file.try_lock()?;
-        let mut segment = Self {
-            file: Arc::new(file),
-            epoch,
-            capacity: 0,
-            end: SECTOR_BYTES,
-        };
+        let mut segment = Self { file: Arc::new(file), epoch, capacity: 0, end: SECTOR_BYTES };
         segment.grow(capacity)?;
         segment.write_header()?;
         segment.file.sync_all()?;
@@ -82,12 +72,7 @@ impl Segment {
             return Ok(None);
         };
         let end = scan(&bytes, SECTOR_BYTES, &epoch, |_| {});
-        Ok(Some(Self {
-            file: Arc::new(file),
-            epoch,
-            capacity: bytes.len(),
-            end,
-        }))
+        Ok(Some(Self { file: Arc::new(file), epoch, capacity: bytes.len(), end }))
     }
 
     /// Bytes that can still be appended.
@@ -185,10 +170,7 @@ pub(super) fn epoch_of(segment: &[u8]) -> Option<Epoch> {
 
 /// Hex of the first half: enough for a name.
 fn name(epoch: &Epoch) -> String {
-    epoch[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    epoch[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read_whole(file: &File) -> io::Result<Vec<u8>> {

@@ -99,10 +99,7 @@ impl Writer {
             return None;
         }
         self.appended += 1;
-        Some(Ticket {
-            generation: self.generation,
-            no: self.appended,
-        })
+        Some(Ticket { generation: self.generation, no: self.appended })
     }
 
     /// How an append stands.
@@ -112,10 +109,7 @@ impl Writer {
                 Standing::Synced
             }
             Some(active) if ticket.generation == self.generation => {
-                let all = Ticket {
-                    generation: self.generation,
-                    no: self.appended,
-                };
+                let all = Ticket { generation: self.generation, no: self.appended };
                 Standing::Pending(active.file(), all)
             }
             _ => Standing::Lost,
@@ -152,9 +146,7 @@ impl Writer {
                     // emptied only now.
                     self.synced = self.appended;
                     let emptied = active.reset(self.draw());
-                    self.spare = emptied
-                        .is_ok()
-                        .then_some(std::mem::replace(&mut active, tidied));
+                    self.spare = emptied.is_ok().then_some(std::mem::replace(&mut active, tidied));
                 }
                 Err(error) => {
                     self.active = Some(active);
@@ -176,13 +168,8 @@ impl Writer {
     ) -> io::Result<Option<Segment>> {
         let bytes = active.bytes()?;
         let mut live = Live::default();
-        scan(&bytes, SECTOR_BYTES, &active.epoch(), |record| {
-            live.add(record)
-        });
-        let living: usize = live
-            .records(now)
-            .map(|record| whole_sectors(record.len()))
-            .sum();
+        scan(&bytes, SECTOR_BYTES, &active.epoch(), |record| live.add(record));
+        let living: usize = live.records(now).map(|record| whole_sectors(record.len())).sum();
         let freed = active.used() - living;
         // Copying is worth it when it frees more than it copies, and a good part of the whole.
         if freed <= living || freed < active.capacity() / 4 {
@@ -222,9 +209,7 @@ impl Writer {
 
     fn fits(&self, bytes: usize) -> bool {
         let need = bytes + self.slots.len() * SLOT_BYTES;
-        self.active
-            .as_ref()
-            .is_some_and(|active| active.room() >= need)
+        self.active.as_ref().is_some_and(|active| active.room() >= need)
     }
 
     fn give_up(&mut self) {

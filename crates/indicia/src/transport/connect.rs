@@ -43,9 +43,7 @@ impl Connector {
         let shaken = timeout_at(tls_end, self.tls.connect(&target.host, tcp))
             .await
             .map_err(|_| format!("{authority} didn't finish the TLS handshake in time"))?;
-        shaken
-            .map(|tls| Stream::Tls(Box::new(tls)))
-            .map_err(|why| format!("{authority}: {why}"))
+        shaken.map(|tls| Stream::Tls(Box::new(tls))).map_err(|why| format!("{authority}: {why}"))
     }
 
     /// The addresses that may be called.
@@ -59,20 +57,13 @@ impl Connector {
                 .map(|address| address.ip())
                 .collect(),
         };
-        let (allowed, refused): (Vec<IpAddr>, Vec<IpAddr>) = found
-            .into_iter()
-            .partition(|address| self.allows(*address, target));
+        let (allowed, refused): (Vec<IpAddr>, Vec<IpAddr>) =
+            found.into_iter().partition(|address| self.allows(*address, target));
         match (allowed.is_empty(), refused.first()) {
-            (false, _) => Ok(allowed
-                .into_iter()
-                .map(|ip| (ip, target.port).into())
-                .collect()),
+            (false, _) => Ok(allowed.into_iter().map(|ip| (ip, target.port).into()).collect()),
             (true, Some(address)) => {
                 let kind = forbidden(*address).map_or("not public", |forbidden| forbidden.kind);
-                Err(format!(
-                    "{} is at {address}, {kind}: not called",
-                    target.authority()
-                ))
+                Err(format!("{} is at {address}, {kind}: not called", target.authority()))
             }
             (true, None) => Err(format!("the name {} has no address", target.authority())),
         }

@@ -33,10 +33,7 @@ impl Link {
     /// Puts HTTP/1.1 on a stream; writes nothing.
     pub(super) async fn new(stream: Stream) -> Result<Self, hyper::Error> {
         let touched = Arc::new(AtomicBool::new(false));
-        let watched = Watched {
-            stream,
-            touched: Arc::clone(&touched),
-        };
+        let watched = Watched { stream, touched: Arc::clone(&touched) };
         // An odd answer must not be lost over its spelling: a token may be in it.
         let (sender, connection) = Builder::new()
             .max_headers(HEADERS_MAX)
@@ -46,11 +43,7 @@ impl Link {
             .ignore_invalid_headers_in_responses(true)
             .handshake(TokioIo::new(watched))
             .await?;
-        Ok(Self {
-            sender,
-            machinery: Some(connection),
-            touched,
-        })
+        Ok(Self { sender, machinery: Some(connection), touched })
     }
 
     /// Hands a request over. What is returned must be polled by [`Self::drive`].
@@ -61,11 +54,7 @@ impl Link {
     {
         self.touched.store(false, Ordering::Relaxed);
         let answer = self.sender.try_send_request(request);
-        async {
-            answer
-                .await
-                .map_err(hyper::client::conn::TrySendError::into_error)
-        }
+        async { answer.await.map_err(hyper::client::conn::TrySendError::into_error) }
     }
 
     /// Whether any byte of the request handed over last may have left.

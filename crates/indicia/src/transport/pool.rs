@@ -47,11 +47,7 @@ impl Pool {
         idle.retain(|kept| kept.until > now);
         let same = idle.iter().filter(|kept| kept.target == target).count();
         if same < IDLE_PER_TARGET_MAX && idle.len() < IDLE_MAX {
-            idle.push(Idle {
-                target,
-                until: now + keep_alive.min(IDLE_AGE_MAX),
-                link,
-            });
+            idle.push(Idle { target, until: now + keep_alive.min(IDLE_AGE_MAX), link });
         }
     }
 }

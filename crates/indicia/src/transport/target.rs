@@ -30,10 +30,7 @@ impl Target {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("a user name in an address is not sent".into());
         }
-        let host = url
-            .host()
-            .ok_or_else(|| format!("{} names no host", shown()))?
-            .to_owned();
+        let host = url.host().ok_or_else(|| format!("{} names no host", shown()))?.to_owned();
         let loopback = match &host {
             Host::Ipv4(v4) => v4.is_loopback(),
             Host::Ipv6(v6) => v6.is_loopback(),
@@ -43,10 +40,7 @@ impl Target {
             "https" => true,
             "http" if loopback => false,
             _ => {
-                return Err(format!(
-                    "{}: only https is called, or http on 127.0.0.1",
-                    shown()
-                ));
+                return Err(format!("{}: only https is called, or http on 127.0.0.1", shown()));
             }
         };
         let port = url.port_or_known_default().unwrap_or(443);
@@ -98,12 +92,7 @@ impl Outgoing {
         if method == Method::POST || !request.body.is_empty() {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
         }
-        Ok(Self {
-            method,
-            path,
-            headers,
-            body: Bytes::from_owner(request.body),
-        })
+        Ok(Self { method, path, headers, body: Bytes::from_owner(request.body) })
     }
 
     /// One copy to hand to a connection.
@@ -119,13 +108,7 @@ impl Outgoing {
 /// What follows the host, untouched.
 fn path_and_query(url: &str) -> String {
     let after_scheme = url.split_once("://").map_or("", |(_, rest)| rest);
-    let at = after_scheme
-        .find(['/', '?', '#'])
-        .unwrap_or(after_scheme.len());
+    let at = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
     let path = after_scheme[at..].split('#').next().unwrap_or_default();
-    if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    }
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }

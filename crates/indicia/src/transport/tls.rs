@@ -23,10 +23,7 @@ pub(super) struct Tls {
 impl Tls {
     /// The roots of the web, and these.
     pub(super) fn new(extra_roots: Vec<CertificateDer<'static>>) -> Self {
-        Self {
-            extra_roots,
-            config: OnceLock::new(),
-        }
+        Self { extra_roots, config: OnceLock::new() }
     }
 
     /// Shakes hands. Error: in words.
@@ -42,16 +39,11 @@ impl Tls {
             Host::Ipv6(v6) => ServerName::IpAddress(IpAddr::from(std::net::IpAddr::V6(*v6))),
         };
         let config = self.config.get_or_init(|| self.configure()).clone()?;
-        TlsConnector::from(config)
-            .connect(name, stream)
-            .await
-            .map_err(|error| words(&error))
+        TlsConnector::from(config).connect(name, stream).await.map_err(|error| words(&error))
     }
 
     fn configure(&self) -> Result<Arc<ClientConfig>, String> {
-        let mut roots = RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        };
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for root in &self.extra_roots {
             let problem = |error| format!("an extra root certificate can't be used: {error}");
             roots.add(root.clone()).map_err(problem)?;
@@ -69,10 +61,7 @@ impl Tls {
 
 /// What went wrong, so that a person knows whom to ask.
 fn words(error: &io::Error) -> String {
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Error>())
-    {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(certificate)) => certificate_words(certificate),
         Some(Error::PeerIncompatible(_))
         | Some(Error::AlertReceived(

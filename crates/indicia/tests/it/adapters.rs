@@ -55,7 +55,5 @@ async fn drain_waits_for_tasks_and_for_those_that_they_start() {
 async fn a_task_that_panics_counts_as_over() {
     let spawn = TokioSpawn::new(tokio::runtime::Handle::current());
     spawn.spawn(Box::pin(async { panic!("as wanted by the test") }));
-    tokio::time::timeout(Duration::from_secs(5), spawn.drain())
-        .await
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), spawn.drain()).await.unwrap();
 }

@@ -74,11 +74,7 @@ fn each_address_is_judged() {
     for (address, expected) in TABLE {
         let judged = forbidden(address.parse::<IpAddr>().unwrap());
         let got = judged.map_or(String::new(), |forbidden| {
-            format!(
-                "{}{}",
-                if forbidden.always { "!" } else { "" },
-                forbidden.kind
-            )
+            format!("{}{}", if forbidden.always { "!" } else { "" }, forbidden.kind)
         });
         assert_eq!(got, *expected, "{address}");
     }
@@ -95,44 +91,21 @@ async fn check_refused(transport: &HttpsTransport, host: &str, why: &str) {
 async fn https_does_not_go_inside() {
     let server = Hostile::start(vec![answering(answer("200 OK", &[], "{}"))]);
     let port = server.address().port();
-    let transport = HttpsTransport::new(TransportOptions {
-        limits: quick(),
-        ..Default::default()
-    });
-    for host in [
-        "127.0.0.1",
-        "localhost",
-        "127.1",
-        "2130706433",
-        "0x7f.1",
-        "[::ffff:127.0.0.1]",
-    ] {
+    let transport = HttpsTransport::new(TransportOptions { limits: quick(), ..Default::default() });
+    for host in ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"] {
         check_refused(&transport, &format!("{host}:{port}"), "address: not called").await;
     }
-    check_refused(
-        &transport,
-        "169.254.169.254",
-        "169.254.169.254, a cloud's metadata",
-    )
-    .await;
+    check_refused(&transport, "169.254.169.254", "169.254.169.254, a cloud's metadata").await;
     assert_eq!(server.connections(), 0);
 }
 
 #[tokio::test]
 async fn some_addresses_are_refused_even_where_private_ones_are_allowed() {
-    let options = TransportOptions {
-        limits: quick(),
-        allow_private_addresses: true,
-        ..Default::default()
-    };
+    let options =
+        TransportOptions { limits: quick(), allow_private_addresses: true, ..Default::default() };
     let transport = HttpsTransport::new(options);
-    for host in [
-        "169.254.169.254",
-        "[fd00:ec2::254]",
-        "0.0.0.0",
-        "224.0.0.1",
-        "[::ffff:127.0.0.1]",
-    ] {
+    for host in ["169.254.169.254", "[fd00:ec2::254]", "0.0.0.0", "224.0.0.1", "[::ffff:127.0.0.1]"]
+    {
         check_refused(&transport, host, "address: not called").await;
     }
 }
@@ -151,10 +124,7 @@ async fn tr_13_http_is_refused_off_loopback() {
     ] {
         let got = send(&url).await;
         begins(&got, "not sent: ");
-        assert!(
-            got.ends_with("only https is called, or http on 127.0.0.1"),
-            "{got}"
-        );
+        assert!(got.ends_with("only https is called, or http on 127.0.0.1"), "{got}");
     }
     assert_eq!(server.connections(), 0);
     assert_eq!(send(&server.url("/token")).await, "200 whole: {}");

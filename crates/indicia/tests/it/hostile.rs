@@ -78,11 +78,7 @@ impl Hostile {
         let address = listener.local_addr().unwrap();
         let record = Arc::new(Mutex::new(Record::default()));
         let over = Arc::new(AtomicBool::new(false));
-        let server = Self {
-            address,
-            record: Arc::clone(&record),
-            over: Arc::clone(&over),
-        };
+        let server = Self { address, record: Arc::clone(&record), over: Arc::clone(&over) };
         thread::spawn(move || {
             for (n, stream) in listener.incoming().enumerate() {
                 if over.load(Ordering::SeqCst) {
@@ -171,11 +167,7 @@ fn play(act: &Act, wire: &mut dyn Wire, raw: &TcpStream, record: &Mutex<Record>)
         Act::ReadBytes(count) => {
             let mut buffer = vec![0; *count];
             let read = wire.read(&mut buffer)?;
-            record
-                .lock()
-                .unwrap()
-                .bytes
-                .extend_from_slice(&buffer[..read]);
+            record.lock().unwrap().bytes.extend_from_slice(&buffer[..read]);
         }
         Act::Write(bytes) => {
             wire.write_all(bytes)?;
@@ -205,11 +197,7 @@ fn play(act: &Act, wire: &mut dyn Wire, raw: &TcpStream, record: &Mutex<Record>)
 fn read_some(wire: &mut dyn Wire, record: &Mutex<Record>) -> io::Result<usize> {
     let mut buffer = [0; 4096];
     let read = wire.read(&mut buffer)?;
-    record
-        .lock()
-        .unwrap()
-        .bytes
-        .extend_from_slice(&buffer[..read]);
+    record.lock().unwrap().bytes.extend_from_slice(&buffer[..read]);
     Ok(read)
 }
 
@@ -225,9 +213,7 @@ fn read_request(wire: &mut dyn Wire, record: &Mutex<Record>) -> io::Result<Vec<u
         }
     }
     let head = String::from_utf8_lossy(&request).to_ascii_lowercase();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length:"));
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
     let mut body = vec![0; length.map_or(0, |text| text.trim().parse().unwrap())];
     wire.read_exact(&mut body)?;
     record.lock().unwrap().bytes.extend_from_slice(&body);

@@ -18,39 +18,25 @@ async fn an_acknowledged_answer_survives_kill_9() {
     let path = home.path().display();
     let mut acknowledged = Vec::new();
     for round in 0..10_u64 {
-        let mut child = child(
-            "journal_crash::child_keeps_until_killed",
-            &format!("{path}|{round}"),
-            None,
-        );
+        let mut child =
+            child("journal_crash::child_keeps_until_killed", &format!("{path}|{round}"), None);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = lines
-            .by_ref()
-            .map(|line| line.unwrap())
-            .find(|line| line.starts_with("kept"));
+        let first = lines.by_ref().map(|line| line.unwrap()).find(|line| line.starts_with("kept"));
         std::thread::sleep(Duration::from_millis(3 + 17 * round % 50));
         child.kill().unwrap();
         child.wait().unwrap();
         // What stands in the pipe was acknowledged before the kill; a half line wasn't.
-        let rest = lines
-            .map_while(Result::ok)
-            .filter(|line| line.starts_with("kept"));
+        let rest = lines.map_while(Result::ok).filter(|line| line.starts_with("kept"));
         let kept = first.into_iter().chain(rest);
         acknowledged.extend(kept.map(|line| line.split(' ').nth(1).unwrap().to_owned()));
     }
-    assert!(
-        acknowledged.len() > 50,
-        "only {} were kept at all",
-        acknowledged.len()
-    );
+    assert!(acknowledged.len() > 50, "only {} were kept at all", acknowledged.len());
     let entries = open(home.path()).entries(None).await.unwrap();
     for of in &acknowledged {
         assert!(entries.contains(&entry(of, 1, 1500)), "{of} is lost");
     }
     // All that died left their segments to the next one.
-    let segments = std::fs::read_dir(home.path().join("journal"))
-        .unwrap()
-        .count();
+    let segments = std::fs::read_dir(home.path().join("journal")).unwrap().count();
     assert!(segments <= 4, "{segments}");
 }
 
@@ -79,16 +65,8 @@ fn on_a_full_disk_no_slot_is_given_and_a_given_one_still_holds() {
         let path = home.path().display().to_string();
         let mut child = child("journal_crash::child_fills_the_disk", &path, Some(limit));
         let mut told = String::new();
-        child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut told)
-            .unwrap();
-        assert!(
-            child.wait().unwrap().success() && told.contains(expected),
-            "{limit}: {told}"
-        );
+        child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+        assert!(child.wait().unwrap().success() && told.contains(expected), "{limit}: {told}");
         let files = std::fs::read_dir(home.path().join("journal")).map_or(0, Iterator::count);
         assert!(files <= 2, "{files} files are left behind");
     }
@@ -105,16 +83,10 @@ async fn child_fills_the_disk() {
             Err(error) => break error,
         }
     };
-    assert!(
-        refused.0.starts_with("the journal can't be used: "),
-        "{refused}"
-    );
+    assert!(refused.0.starts_with("the journal can't be used: "), "{refused}");
     let taken = slots.len();
     for (n, slot) in slots.into_iter().enumerate() {
-        journal
-            .keep(slot, entry(&format!("g{n}"), 1, 290_000))
-            .await
-            .unwrap();
+        journal.keep(slot, entry(&format!("g{n}"), 1, 290_000)).await.unwrap();
     }
     let kept = journal.entries(None).await.unwrap().len();
     println!("slots {taken}, kept {kept}");
@@ -149,9 +121,7 @@ fn home_with(segments: &[&[u8]]) -> tempfile::TempDir {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
 fn read(home: &Path) -> Vec<JournalEntry> {

@@ -30,10 +30,8 @@ async fn directory_and_files_are_for_the_owner_alone() {
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     let dir = home.path().join("journal");
     assert_eq!(mode(&dir), 0o700);
-    let files: Vec<_> = std::fs::read_dir(&dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let files: Vec<_> =
+        std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 2, "an id and a segment: {files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o600, "{file:?}");
@@ -45,10 +43,7 @@ async fn the_id_belongs_to_the_home() {
     let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = open(home.path());
     let id = first.id();
-    assert_eq!(
-        (first.id(), open(home.path()).id()),
-        (id.clone(), id.clone())
-    );
+    assert_eq!((first.id(), open(home.path()).id()), (id.clone(), id.clone()));
     assert_ne!(open(other.path()).id(), id);
     // Many at once agree as well.
     let home = tempfile::tempdir().unwrap();
@@ -57,22 +52,14 @@ async fn the_id_belongs_to_the_home() {
         let path = path.clone();
         std::thread::spawn(move || open(&path).id())
     });
-    let ids: Vec<_> = threads
-        .collect::<Vec<_>>()
-        .into_iter()
-        .map(|t| t.join().unwrap())
-        .collect();
+    let ids: Vec<_> = threads.collect::<Vec<_>>().into_iter().map(|t| t.join().unwrap()).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
 #[tokio::test]
 async fn what_is_kept_is_found_by_the_next_process_as_it_was() {
     let home = tempfile::tempdir().unwrap();
-    let kept = [
-        entry("a", 1, 0),
-        entry("b", 7, 1500),
-        entry("c", 0, 300 * 1024),
-    ];
+    let kept = [entry("a", 1, 0), entry("b", 7, 1500), entry("c", 0, 300 * 1024)];
     {
         let journal = open(home.path());
         for entry in &kept {
@@ -94,23 +81,12 @@ async fn what_is_kept_is_found_by_the_next_process_as_it_was() {
 async fn an_older_entry_is_superseded_and_one_of_the_same_version_stays() {
     let home = tempfile::tempdir().unwrap();
     let journal = open(home.path());
-    let late = JournalEntry {
-        sent_at: Timestamp::from_millis(500),
-        ..entry("a", 2, 40)
-    };
-    for kept in [
-        entry("a", 1, 9),
-        entry("a", 2, 9),
-        late.clone(),
-        entry("a", 1, 50),
-    ] {
+    let late = JournalEntry { sent_at: Timestamp::from_millis(500), ..entry("a", 2, 40) };
+    for kept in [entry("a", 1, 9), entry("a", 2, 9), late.clone(), entry("a", 1, 50)] {
         keep(&journal, kept).await;
     }
     // The one sent last comes last.
-    assert_eq!(
-        journal.entries(Some("a")).await.unwrap(),
-        [late, entry("a", 2, 9)]
-    );
+    assert_eq!(journal.entries(Some("a")).await.unwrap(), [late, entry("a", 2, 9)]);
 }
 
 #[tokio::test]
@@ -121,20 +97,11 @@ async fn a_committed_entry_stays_for_seven_days() {
     for of in ["a", "b", "c"] {
         keep(&journal, entry(of, 2, 9)).await;
     }
-    journal
-        .committed("a", 2, Timestamp::from_millis(1000))
-        .await
-        .unwrap();
-    journal
-        .committed("b", 1, Timestamp::from_millis(1000))
-        .await
-        .unwrap();
+    journal.committed("a", 2, Timestamp::from_millis(1000)).await.unwrap();
+    journal.committed("b", 1, Timestamp::from_millis(1000)).await.unwrap();
     let kept = async || {
         let entries = journal.entries(None).await.unwrap();
-        entries
-            .into_iter()
-            .map(|entry| entry.of)
-            .collect::<String>()
+        entries.into_iter().map(|entry| entry.of).collect::<String>()
     };
     assert_eq!(kept().await, "abc");
     clock.0.store(7 * DAY_MS + 999, Ordering::SeqCst);
@@ -155,17 +122,10 @@ async fn a_slot_is_room_for_the_largest_answer() {
     }
     let size = segments(home.path())[0];
     for (n, slot) in slots.into_iter().enumerate() {
-        journal
-            .keep(slot, entry(&format!("g{n}"), 1, 288 * 1024))
-            .await
-            .unwrap();
+        journal.keep(slot, entry(&format!("g{n}"), 1, 288 * 1024)).await.unwrap();
     }
     assert_eq!(journal.entries(None).await.unwrap().len(), 10);
-    assert_eq!(
-        segments(home.path()),
-        [size],
-        "the room was there beforehand"
-    );
+    assert_eq!(segments(home.path()), [size], "the room was there beforehand");
 }
 
 #[tokio::test]
@@ -190,10 +150,7 @@ async fn superseded_entries_make_room_and_the_files_stay_small() {
         let of = format!("g{}", version % 7);
         keep(&journal, entry(&of, version, 8000)).await;
         if version % 50 == 0 {
-            journal
-                .committed(&of, version, Timestamp::from_millis(0))
-                .await
-                .unwrap();
+            journal.committed(&of, version, Timestamp::from_millis(0)).await.unwrap();
         }
     }
     assert_eq!(segments(home.path()), [1024 * 1024; 2]);
@@ -211,10 +168,7 @@ async fn what_lives_makes_the_journal_grow_and_expires_from_it() {
     for n in 0..300 {
         let of = format!("g{n}");
         keep(&journal, entry(&of, 1, 8000)).await;
-        journal
-            .committed(&of, 1, Timestamp::from_millis(0))
-            .await
-            .unwrap();
+        journal.committed(&of, 1, Timestamp::from_millis(0)).await.unwrap();
     }
     assert_eq!(journal.entries(None).await.unwrap().len(), 300);
     let grown: u64 = segments(home.path()).iter().sum();
@@ -229,13 +183,9 @@ async fn what_lives_makes_the_journal_grow_and_expires_from_it() {
 
 /// Sizes of all segments, sorted.
 fn segments(home: &std::path::Path) -> Vec<u64> {
-    let files = std::fs::read_dir(home.join("journal"))
-        .unwrap()
-        .map(|file| file.unwrap());
+    let files = std::fs::read_dir(home.join("journal")).unwrap().map(|file| file.unwrap());
     let segments = files.filter(|file| file.file_name().to_string_lossy().ends_with(".segment"));
-    let mut sizes: Vec<u64> = segments
-        .map(|file| file.metadata().unwrap().len())
-        .collect();
+    let mut sizes: Vec<u64> = segments.map(|file| file.metadata().unwrap().len()).collect();
     sizes.sort_unstable();
     sizes
 }

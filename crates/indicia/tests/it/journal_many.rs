@@ -37,16 +37,11 @@ async fn a_reader_never_misses_an_entry_while_it_is_tidied_away() {
     };
     let path = home.path().to_owned();
     let reading = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (reader, mut reads) = (open(&path), 0);
         loop {
             let entries = runtime.block_on(reader.entries(None)).unwrap();
-            assert!(
-                entries.contains(&entry("still", 1, 3000)),
-                "missed in read {reads}"
-            );
+            assert!(entries.contains(&entry("still", 1, 3000)), "missed in read {reads}");
             reads += 1;
             if entries.iter().any(|entry| entry.version == 800) {
                 return reads;
@@ -61,22 +56,11 @@ async fn a_reader_never_misses_an_entry_while_it_is_tidied_away() {
 async fn processes_of_one_home_write_beside_each_other() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().display();
-    let spawn = |n| {
-        child(
-            "journal_many::child_keeps_fifty",
-            &format!("{path}|{n}"),
-            None,
-        )
-    };
+    let spawn = |n| child("journal_many::child_keeps_fifty", &format!("{path}|{n}"), None);
     let children: Vec<_> = (0..4).map(spawn).collect();
     for mut child in children {
         let mut told = String::new();
-        child
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut told)
-            .unwrap();
+        child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
         assert!(child.wait().unwrap().success(), "{told}");
     }
     assert_eq!(open(home.path()).entries(None).await.unwrap().len(), 200);

@@ -44,10 +44,7 @@ pub fn entry(of: &str, version: u64, bytes: usize) -> JournalEntry {
         version,
         fingerprint: Fingerprint::from_bytes([7; 32]),
         sent_at: Timestamp::from_millis(1_000),
-        answer: Sealed {
-            key: KeyId(3),
-            bytes: sealed,
-        },
+        answer: Sealed { key: KeyId(3), bytes: sealed },
     }
 }
 
@@ -76,10 +73,7 @@ pub fn child(test: &str, task: &str, limit: Option<usize>) -> Child {
 }
 
 /// What [`child`] was told, in that process.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how a test tells its child what to do"
-)]
+#[expect(clippy::disallowed_methods, reason = "how a test tells its child what to do")]
 pub fn task() -> Option<String> {
     std::env::var("INDICIA_TEST_CHILD").ok()
 }

@@ -1,16 +1,15 @@
 //! The adapters against the real world: sockets, files, clocks, processes.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that can't go on has failed, in helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed, in helpers too")]
 
 mod adapters;
+mod drive;
 mod guard;
 mod hostile;
 mod journal_crash;
 mod journal_keeps;
 mod journal_many;
 mod journal_support;
+mod root_key;
 mod support;
 mod tls;
 mod transport_pool;

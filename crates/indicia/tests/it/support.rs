@@ -16,10 +16,7 @@ pub fn spend(url: &str) -> Request {
         method: Method::Post,
         url: Zeroizing::new(url.to_owned()),
         headers: vec![
-            (
-                "content-type".into(),
-                Zeroizing::new("application/x-www-form-urlencoded".into()),
-            ),
+            ("content-type".into(), Zeroizing::new("application/x-www-form-urlencoded".into())),
             ("accept-encoding".into(), Zeroizing::new("identity".into())),
             ("authorization".into(), Zeroizing::new("Basic YTpi".into())),
         ],
@@ -40,10 +37,7 @@ pub fn quick() -> Limits {
 
 /// A transport with these limits.
 pub fn transport(limits: Limits) -> HttpsTransport {
-    HttpsTransport::new(TransportOptions {
-        limits,
-        ..TransportOptions::default()
-    })
+    HttpsTransport::new(TransportOptions { limits, ..TransportOptions::default() })
 }
 
 /// Sends one spend with [`quick`] limits; the result as [`words`].
@@ -73,8 +67,5 @@ pub fn words(sent: &Sent) -> String {
 
 /// Fails unless `text` begins so.
 pub fn begins(text: &str, expected: &str) {
-    assert!(
-        text.starts_with(expected),
-        "{text:?} doesn't begin with {expected:?}"
-    );
+    assert!(text.starts_with(expected), "{text:?} doesn't begin with {expected:?}");
 }

@@ -37,10 +37,7 @@ fn server(certificate: CertificateDer<'static>, key: &KeyPair) -> ServerConfig {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
+        .with_single_cert(vec![certificate], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
         .unwrap()
 }
 
@@ -58,11 +55,7 @@ fn trusting(roots: Vec<CertificateDer<'static>>) -> HttpsTransport {
 
 /// Sends to `localhost` and returns what came of it.
 async fn send(transport: &HttpsTransport, server: &Hostile) -> String {
-    send_by(
-        transport,
-        &format!("https://localhost:{}/token", server.address().port()),
-    )
-    .await
+    send_by(transport, &format!("https://localhost:{}/token", server.address().port())).await
 }
 
 /// A server with this certificate is refused with these words, and saw no byte of the request.
@@ -78,10 +71,7 @@ async fn check_refused(config: ServerConfig, trusted: CertificateDer<'static>, w
 #[tokio::test]
 async fn tr_12_a_good_certificate_is_accepted_and_the_connection_kept() {
     let authority = Authority::new("authority");
-    let twice = [
-        answering(answer("200 OK", &[], "{}")),
-        answering(answer("200 OK", &[], "{}")),
-    ];
+    let twice = [answering(answer("200 OK", &[], "{}")), answering(answer("200 OK", &[], "{}"))];
     let server = Hostile::start_tls(authority.sign(&names(&["localhost"])), vec![twice.concat()]);
     let transport = trusting(vec![authority.root()]);
     for _ in 0..2 {
@@ -123,12 +113,7 @@ async fn tr_12_an_authority_that_is_not_trusted_any_more_is_refused() {
 async fn tr_12_another_host_is_refused() {
     let authority = Authority::new("authority");
     let config = authority.sign(&names(&["example.com", "localhost.example.com"]));
-    check_refused(
-        config,
-        authority.root(),
-        "its certificate is for another host",
-    )
-    .await;
+    check_refused(config, authority.root(), "its certificate is for another host").await;
 }
 
 #[tokio::test]
@@ -137,12 +122,7 @@ async fn tr_12_an_expired_certificate_is_refused() {
     let mut params = names(&["localhost"]);
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2021, 1, 1);
-    check_refused(
-        authority.sign(&params),
-        authority.root(),
-        "its certificate has expired",
-    )
-    .await;
+    check_refused(authority.sign(&params), authority.root(), "its certificate has expired").await;
     params.not_before = date_time_ymd(2090, 1, 1);
     params.not_after = date_time_ymd(2091, 1, 1);
     let why = "its certificate isn't valid yet (is this machine's clock right?)";
@@ -153,15 +133,9 @@ async fn tr_12_an_expired_certificate_is_refused() {
 async fn tr_12_a_common_name_alone_does_not_count() {
     let authority = Authority::new("authority");
     let mut params = names(&[]);
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "localhost");
-    check_refused(
-        authority.sign(&params),
-        authority.root(),
-        "its certificate is for another host",
-    )
-    .await;
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    check_refused(authority.sign(&params), authority.root(), "its certificate is for another host")
+        .await;
 }
 
 /// A server hello that chooses TLS 1.1 (or 1.0), as such a server would send it.
@@ -184,33 +158,22 @@ async fn st_11_tr_12_tls_1_1_and_older_are_refused() {
         let server = Hostile::start(vec![script]);
         let got = send(&trusting(Vec::new()), &server).await;
         begins(&got, "not sent: localhost:");
-        assert!(
-            got.ends_with("it offers no TLS 1.2 or newer that we can speak"),
-            "{got}"
-        );
+        assert!(got.ends_with("it offers no TLS 1.2 or newer that we can speak"), "{got}");
         assert!(!contains(&server.bytes(), b"grant_type"));
     }
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle)
+    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 #[tokio::test]
 async fn a_peer_that_does_not_speak_tls_or_stalls_is_not_sent() {
     let plain = answering(answer("200 OK", &[], "{}"));
-    let nonsense = vec![
-        Act::ReadBytes(64),
-        Act::Write(b"HTTP/1.1 400 Bad\r\n\r\n".to_vec()),
-    ];
+    let nonsense = vec![Act::ReadBytes(64), Act::Write(b"HTTP/1.1 400 Bad\r\n\r\n".to_vec())];
     for script in [nonsense, vec![Act::Hang], vec![Act::Reset], vec![], plain] {
         let server = Hostile::start(vec![script]);
-        begins(
-            &send(&trusting(Vec::new()), &server).await,
-            "not sent: localhost:",
-        );
+        begins(&send(&trusting(Vec::new()), &server).await, "not sent: localhost:");
     }
 }
 
@@ -219,10 +182,7 @@ async fn a_stream_cut_below_tls_is_told_from_its_end() {
     // Without its own closing, TLS can't say that a body without a length is whole.
     let authority = Authority::new("authority");
     let body = b"HTTP/1.1 200 OK\r\n\r\n{\"access_token\":\"a\"}".to_vec();
-    let server = Hostile::start_tls(
-        authority.sign(&names(&["localhost"])),
-        vec![answering(body)],
-    );
+    let server = Hostile::start_tls(authority.sign(&names(&["localhost"])), vec![answering(body)]);
     let got = send(&trusting(vec![authority.root()]), &server).await;
     assert_eq!(got, "200 cut: {\"access_token\":\"a\"}");
 }

@@ -44,19 +44,9 @@ async fn dv_18_closed_at_the_moment_of_reuse_shows_one_post() {
     let script = [answering(ok()), vec![Act::ReadRequest]].concat();
     let server = Hostile::start(vec![script, answering(ok())]);
     let transport = transport(quick());
-    assert_eq!(
-        send_by(&transport, &server.url("/first")).await,
-        "200 whole: {}"
-    );
-    begins(
-        &send_by(&transport, &server.url("/second")).await,
-        "maybe sent: ",
-    );
-    let seen = server
-        .requests()
-        .iter()
-        .filter(|r| r.starts_with(b"POST /second"))
-        .count();
+    assert_eq!(send_by(&transport, &server.url("/first")).await, "200 whole: {}");
+    begins(&send_by(&transport, &server.url("/second")).await, "maybe sent: ");
+    let seen = server.requests().iter().filter(|r| r.starts_with(b"POST /second")).count();
     assert_eq!((server.connections(), seen), (1, 1));
 }
 
@@ -65,14 +55,8 @@ async fn dv_18_reset_in_the_middle_of_the_second_request_shows_one_post() {
     let script = [answering(ok()), vec![Act::ReadBytes(1), Act::Reset]].concat();
     let server = Hostile::start(vec![script, answering(ok())]);
     let transport = transport(quick());
-    assert_eq!(
-        send_by(&transport, &server.url("/first")).await,
-        "200 whole: {}"
-    );
-    begins(
-        &send_by(&transport, &server.url("/second")).await,
-        "maybe sent: ",
-    );
+    assert_eq!(send_by(&transport, &server.url("/first")).await, "200 whole: {}");
+    begins(&send_by(&transport, &server.url("/second")).await, "maybe sent: ");
     assert_eq!(server.connections(), 1);
 }
 
@@ -81,11 +65,7 @@ async fn what_is_left_over_from_an_answer_is_never_taken_for_the_next() {
     // The first answer says that it is shorter than it is; the rest would read as an answer.
     let mut lie = answer("200 OK", &[], "{}");
     lie.extend(answer("200 OK", &[], "{\"access_token\":\"planted\"}"));
-    let late = [
-        answering(ok()),
-        vec![Act::Write(answer("200 OK", &[], "planted"))],
-    ]
-    .concat();
+    let late = [answering(ok()), vec![Act::Write(answer("200 OK", &[], "planted"))]].concat();
     for script in [answering(lie), late] {
         let server = Hostile::start(vec![[script, vec![Act::Hang]].concat(), answering(ok())]);
         let transport = transport(quick());
@@ -99,11 +79,7 @@ async fn what_is_left_over_from_an_answer_is_never_taken_for_the_next() {
 #[tokio::test]
 async fn what_the_server_says_of_keeping_alive_is_believed() {
     for header in ["Connection: close", "Keep-Alive: timeout=1, max=5"] {
-        let script = [
-            answering(answer("200 OK", &[header], "{}")),
-            vec![Act::Hang],
-        ]
-        .concat();
+        let script = [answering(answer("200 OK", &[header], "{}")), vec![Act::Hang]].concat();
         let server = Hostile::start(vec![script.clone(), script]);
         let transport = transport(quick());
         for _ in 0..2 {
@@ -116,10 +92,7 @@ async fn what_the_server_says_of_keeping_alive_is_believed() {
 #[tokio::test]
 async fn a_cut_answer_ends_its_connection() {
     let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}".to_vec();
-    let server = Hostile::start(vec![
-        [answering(cut), vec![Act::Hang]].concat(),
-        answering(ok()),
-    ]);
+    let server = Hostile::start(vec![[answering(cut), vec![Act::Hang]].concat(), answering(ok())]);
     let transport = transport(quick());
     assert_eq!(send_by(&transport, &server.url("/")).await, "200 cut: {}");
     assert_eq!(send_by(&transport, &server.url("/")).await, "200 whole: {}");

@@ -31,10 +31,7 @@ async fn dv_18_reset_before_reading_is_maybe_sent_once() {
     let server = Hostile::start(vec![vec![Act::Reset]]);
     let got = send(&server.url("/token")).await;
     // The reset may arrive before our first byte was written: then it is provably not sent.
-    assert!(
-        got.starts_with("maybe sent: ") || got.starts_with("not sent: "),
-        "{got}"
-    );
+    assert!(got.starts_with("maybe sent: ") || got.starts_with("not sent: "), "{got}");
     assert_eq!(server.connections(), 1);
 }
 
@@ -50,10 +47,7 @@ async fn dv_18_closing_after_reading_is_maybe_sent_once() {
     let server = Hostile::start(vec![vec![Act::ReadRequest]]);
     let got = send(&server.url("/token")).await;
     begins(&got, "maybe sent: 127.0.0.1:");
-    assert!(
-        got.ends_with("it closed the connection without an answer"),
-        "{got}"
-    );
+    assert!(got.ends_with("it closed the connection without an answer"), "{got}");
     assert_eq!((server.connections(), server.requests().len()), (1, 1));
 }
 
@@ -61,16 +55,8 @@ async fn dv_18_closing_after_reading_is_maybe_sent_once() {
 async fn dv_18_a_reset_within_the_body_gives_what_came() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{\"access_token\":".to_vec();
     let pause = Act::Pause(Duration::from_millis(100));
-    let server = Hostile::start(vec![vec![
-        Act::ReadRequest,
-        Act::Write(head),
-        pause,
-        Act::Reset,
-    ]]);
-    assert_eq!(
-        send(&server.url("/token")).await,
-        "200 cut: {\"access_token\":"
-    );
+    let server = Hostile::start(vec![vec![Act::ReadRequest, Act::Write(head), pause, Act::Reset]]);
+    assert_eq!(send(&server.url("/token")).await, "200 cut: {\"access_token\":");
 }
 
 #[tokio::test]
@@ -83,17 +69,11 @@ async fn the_deadline_is_looked_at_on_the_open_connection_and_stops_the_write() 
         // The server counts a moment after it was connected to; were the question asked before, it
         // would never count.
         let counted = || server.connections() == 1;
-        assert!(
-            (0..100).any(|_| counted() || pause()),
-            "asked before it was connected"
-        );
+        assert!((0..100).any(|_| counted() || pause()), "asked before it was connected");
         false
     };
     let sent = transport.send(spend(&server.url("/token")), &no).await;
-    begins(
-        &words(&sent),
-        "not sent: the time for this request was over",
-    );
+    begins(&words(&sent), "not sent: the time for this request was over");
     assert_eq!((asked.into_inner(), server.bytes().len()), (1, 0));
     // The connection, unused, serves the next request.
     let sent = transport.send(spend(&server.url("/token")), &|| true).await;
@@ -109,11 +89,7 @@ fn pause() -> bool {
 
 #[tokio::test]
 async fn a_caller_who_gives_up_closes_the_connection() {
-    let server = Hostile::start(vec![vec![
-        Act::ReadRequest,
-        Act::Hang,
-        Act::Write(vec![b'x']),
-    ]]);
+    let server = Hostile::start(vec![vec![Act::ReadRequest, Act::Hang, Act::Write(vec![b'x'])]]);
     let transport = transport(quick());
     let send = transport.send(spend(&server.url("/token")), &|| true);
     let given_up = tokio::time::timeout(Duration::from_millis(100), send).await;

@@ -30,10 +30,7 @@ async fn the_request_goes_out_as_given() {
          grant_type=refresh_token&refresh_token=canary-refresh-token",
         server.address()
     );
-    let expected = expected.replace(
-        "length: 61",
-        &format!("length: {}", body_of(&expected).len()),
-    );
+    let expected = expected.replace("length: 61", &format!("length: {}", body_of(&expected).len()));
     assert_eq!(request, expected);
 }
 
@@ -43,10 +40,7 @@ fn body_of(request: &str) -> &str {
 
 #[tokio::test]
 async fn get_and_delete_go_out_without_a_body() {
-    for (method, line) in [
-        (Method::Get, "GET / HTTP/1.1"),
-        (Method::Delete, "DELETE / HTTP/1.1"),
-    ] {
+    for (method, line) in [(Method::Get, "GET / HTTP/1.1"), (Method::Delete, "DELETE / HTTP/1.1")] {
         let server = Hostile::start(vec![answering(answer("200 OK", &[], "{}"))]);
         let mut request = spend(&server.url(""));
         request.method = method;
@@ -63,28 +57,16 @@ async fn get_and_delete_go_out_without_a_body() {
 async fn headers_are_given_in_lower_case_and_as_ascii() {
     let head = answer("400 Bad", &["Retry-After: 7", "X-Name: J\u{f6}rg"], "{}");
     let server = Hostile::start(vec![answering(head)]);
-    let sent = transport(quick())
-        .send(spend(&server.url("/")), &|| true)
-        .await;
-    let Sent::Answer(answer) = sent else {
-        panic!("no answer")
-    };
+    let sent = transport(quick()).send(spend(&server.url("/")), &|| true).await;
+    let Sent::Answer(answer) = sent else { panic!("no answer") };
     assert_eq!(answer.header("retry-after"), Some("7"));
     assert_eq!(answer.header("x-name"), Some("J??rg"));
 }
 
 #[tokio::test]
 async fn dv_13_a_lying_content_length_cuts_or_is_obeyed() {
-    check(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"a\":1}",
-        "200 cut: {\"a\":1}",
-    )
-    .await;
-    check(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{\"a\":1}",
-        "200 whole: {\"a",
-    )
-    .await;
+    check(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"a\":1}", "200 cut: {\"a\":1}").await;
+    check(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{\"a\":1}", "200 whole: {\"a").await;
     check(b"HTTP/1.1 200 OK\r\n\r\n{\"a\":1}", "200 whole: {\"a\":1}").await;
 }
 
@@ -103,17 +85,10 @@ async fn dv_13_chunks_and_their_trailers_are_read() {
 async fn dv_13_a_bomb_is_not_blown_up() {
     // 1 MiB of compressed zeros would be 1 GiB: we keep at most the cap, as it came.
     let body = "\u{1f}\u{8b}".repeat(200 * 1024);
-    let server = Hostile::start(vec![answering(answer(
-        "200 OK",
-        &["Content-Encoding: gzip"],
-        &body,
-    ))]);
-    let sent = transport(quick())
-        .send(spend(&server.url("/")), &|| true)
-        .await;
-    let Sent::Answer(answer) = sent else {
-        panic!("no answer")
-    };
+    let server =
+        Hostile::start(vec![answering(answer("200 OK", &["Content-Encoding: gzip"], &body))]);
+    let sent = transport(quick()).send(spend(&server.url("/")), &|| true).await;
+    let Sent::Answer(answer) = sent else { panic!("no answer") };
     assert_eq!((answer.body.len(), answer.complete), (256 * 1024, false));
     assert_eq!(answer.header("content-encoding"), Some("gzip"));
 }
@@ -121,26 +96,13 @@ async fn dv_13_a_bomb_is_not_blown_up() {
 #[tokio::test]
 async fn tr_14_dv_14_st_8_no_redirect_is_followed() {
     let second = Hostile::start(vec![answering(answer("200 OK", &[], "{}"))]);
-    for status in [
-        "301 Moved",
-        "302 Found",
-        "303 See Other",
-        "307 Again",
-        "308 Moved",
-    ] {
+    for status in ["301 Moved", "302 Found", "303 See Other", "307 Again", "308 Moved"] {
         let location = format!("Location: {}", second.url("/steal"));
         let first = Hostile::start(vec![answering(answer(status, &[&location], "gone"))]);
-        let sent = transport(quick())
-            .send(spend(&first.url("/token")), &|| true)
-            .await;
-        let Sent::Answer(answer) = sent else {
-            panic!("no answer")
-        };
+        let sent = transport(quick()).send(spend(&first.url("/token")), &|| true).await;
+        let Sent::Answer(answer) = sent else { panic!("no answer") };
         assert_eq!(answer.status.to_string(), status[..3]);
-        assert_eq!(
-            answer.header("location"),
-            Some(second.url("/steal").as_str())
-        );
+        assert_eq!(answer.header("location"), Some(second.url("/steal").as_str()));
     }
     assert_eq!(second.connections(), 0);
 }
@@ -149,22 +111,12 @@ async fn tr_14_dv_14_st_8_no_redirect_is_followed() {
 async fn dv_16_a_body_is_cut_at_the_limit() {
     let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     let chunk = [b"4000\r\n".as_slice(), &[b'x'; 0x4000], b"\r\n"].concat();
-    let server = Hostile::start(vec![vec![
-        Act::ReadRequest,
-        Act::Write(head),
-        Act::Endless(chunk),
-    ]]);
-    let sent = transport(quick())
-        .send(spend(&server.url("/")), &|| true)
-        .await;
-    let Sent::Answer(answer) = sent else {
-        panic!("no answer")
-    };
+    let server =
+        Hostile::start(vec![vec![Act::ReadRequest, Act::Write(head), Act::Endless(chunk)]]);
+    let sent = transport(quick()).send(spend(&server.url("/")), &|| true).await;
+    let Sent::Answer(answer) = sent else { panic!("no answer") };
     assert_eq!((answer.body.len(), answer.complete), (256 * 1024, false));
-    assert!(
-        answer.body.capacity() <= 1024 * 1024,
-        "memory is bounded too"
-    );
+    assert!(answer.body.capacity() <= 1024 * 1024, "memory is bounded too");
 }
 
 #[tokio::test]
@@ -176,10 +128,7 @@ async fn dv_16_a_head_is_limited_in_bytes_and_count() {
         let server = Hostile::start(vec![answering(answer("200 OK", &headers, "{}"))]);
         let got = send(&server.url("/")).await;
         begins(&got, "maybe sent: ");
-        assert!(
-            got.ends_with("the head of its answer is too large"),
-            "{got}"
-        );
+        assert!(got.ends_with("the head of its answer is too large"), "{got}");
     }
     let forever = b"X-Again: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n".to_vec();
     let server = Hostile::start(vec![vec![
@@ -199,10 +148,7 @@ async fn dv_17_a_drip_ends_at_the_total_limit_and_gives_what_came() {
     let got = send(&server.url("/")).await;
     begins(&got, "200 cut: xxxxx");
     let took = started.elapsed();
-    assert!(
-        took > Duration::from_millis(900) && took < Duration::from_millis(1600),
-        "{took:?}"
-    );
+    assert!(took > Duration::from_millis(900) && took < Duration::from_millis(1600), "{took:?}");
 }
 
 #[tokio::test]
@@ -211,11 +157,7 @@ async fn dv_17_a_stall_after_the_head_ends_at_the_idle_limit() {
     let server = Hostile::start(vec![vec![Act::ReadRequest, Act::Write(head), Act::Hang]]);
     let started = Instant::now();
     assert_eq!(send(&server.url("/")).await, "200 cut: {\"a");
-    assert!(
-        started.elapsed() < Duration::from_millis(800),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -226,22 +168,14 @@ async fn dv_17_a_drip_of_the_head_or_silence_ends_at_the_head_limit() {
         let started = Instant::now();
         let got = send(&server.url("/")).await;
         begins(&got, "maybe sent: 127.0.0.1:");
-        assert!(
-            started.elapsed() < Duration::from_millis(900),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
     }
 }
 
 #[tokio::test]
 async fn an_answer_that_is_not_http_may_have_been_processed() {
-    for bytes in [
-        &b"SSH-2.0-OpenSSH\r\n\r\n"[..],
-        b"",
-        b"HTTP/1.1 2",
-        b"\0\0\0\0\0\0\0\0\r\n\r\n",
-    ] {
+    for bytes in [&b"SSH-2.0-OpenSSH\r\n\r\n"[..], b"", b"HTTP/1.1 2", b"\0\0\0\0\0\0\0\0\r\n\r\n"]
+    {
         let server = Hostile::start(vec![answering(bytes)]);
         begins(&send(&server.url("/")).await, "maybe sent: 127.0.0.1:");
     }
@@ -249,21 +183,10 @@ async fn an_answer_that_is_not_http_may_have_been_processed() {
 
 #[tokio::test]
 async fn odd_spelling_of_a_head_does_not_lose_the_answer() {
-    check(
-        b"HTTP/1.1 200 \r\nContent-Length : 2\r\n\r\n{}",
-        "200 whole: {}",
-    )
-    .await;
-    check(
-        b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\n{}",
-        "200 whole: {}",
-    )
-    .await;
-    check(
-        b"HTTP/1.1 200 OK\r\nB\xc3\xb6d: 1\r\nContent-Length: 2\r\n\r\n{}",
-        "200 whole: {}",
-    )
-    .await;
+    check(b"HTTP/1.1 200 \r\nContent-Length : 2\r\n\r\n{}", "200 whole: {}").await;
+    check(b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\n{}", "200 whole: {}").await;
+    check(b"HTTP/1.1 200 OK\r\nB\xc3\xb6d: 1\r\nContent-Length: 2\r\n\r\n{}", "200 whole: {}")
+        .await;
     check(b"HTTP/1.0 200 OK\r\n\r\n{}", "200 whole: {}").await;
     let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
     check(interim, "200 whole: {}").await;
@@ -274,24 +197,13 @@ async fn what_cannot_be_sent_is_refused_without_its_value() {
     let transport = transport(quick());
     for (url, expected) in [
         ("not a url", "not sent: "),
-        (
-            "https://user:secret@host.invalid/",
-            "not sent: a user name in an address is not sent",
-        ),
-        (
-            "https://127.0.0.1/a b",
-            "not sent: https://127.0.0.1/a b has a character",
-        ),
+        ("https://user:secret@host.invalid/", "not sent: a user name in an address is not sent"),
+        ("https://127.0.0.1/a b", "not sent: https://127.0.0.1/a b has a character"),
     ] {
         begins(&send_by(&transport, url).await, expected);
     }
     let mut request = spend("https://127.0.0.1/");
-    request.headers.push((
-        "x-odd".into(),
-        zeroize::Zeroizing::new("canary\r\nHost: evil".into()),
-    ));
-    let Sent::NotSent(why) = transport.send(request, &|| true).await else {
-        panic!("sent")
-    };
+    request.headers.push(("x-odd".into(), zeroize::Zeroizing::new("canary\r\nHost: evil".into())));
+    let Sent::NotSent(why) = transport.send(request, &|| true).await else { panic!("sent") };
     assert_eq!(why, "the header \"x-odd\" can't be sent");
 }
