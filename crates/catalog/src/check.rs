@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 use crate::read::{ReadError, read_tree};
 use crate::rules::{Problems, at};
 use crate::schema::{CallFile, File};
-use crate::service::{ClientKind, Context, Example, Flow, GrantType, Rotation, Service};
+use crate::service::{ClientKind, Context, Example, Flow, GrantType, Pkce, Rotation, Service};
 use crate::spelling::{From, Standing};
+use crate::template::Template;
 use crate::walk::nearest;
 
 /// All that is wrong in a file, or should be better; empty: it is fit to be shipped.
@@ -32,6 +33,7 @@ pub fn check(file: &str, text: &str) -> Vec<ReadError> {
     scopes(raw, &mut found);
     refresh(raw, &mut found);
     redirect(raw, &mut found);
+    sandbox(raw, &mut found);
     calls(&service, &mut found);
     fills(&service, &mut found);
     let error = |p: crate::rules::Problem| tree.error(&p.path, p.problem, p.fix);
@@ -115,6 +117,11 @@ fn facts(raw: &File, found: &mut Problems) {
             found.add(at!["facts"], format!("nothing says how sure {fact:?} is"), fix);
         }
     }
+    let verified = raw.facts.get("pkce") == Some(&Standing::Verified);
+    if matches!(raw.pkce, Some(Pkce::Forbidden | Pkce::PublicOnly)) && !verified {
+        let fix = "verify it, or write \"unknown\": then it is sent";
+        found.add(at!["pkce"], "PKCE is left out on a guess", fix);
+    }
     for fact in raw.facts.keys() {
         let known = FACTS.into_iter().chain(MORE_FACTS);
         if known.clone().all(|known| known != fact) {
@@ -186,6 +193,44 @@ fn redirect(raw: &File, found: &mut Problems) {
     if !loopback && rule.note.is_empty() && raw.flows.contains(&Flow::AuthorizationCode) {
         let fix = "say in `note` what the portal takes";
         found.add(at!["redirect"], "an address must be pasted back, and nothing says why", fix);
+    }
+}
+
+/// Places in the simulated service's texts are ones that it can fill in.
+fn sandbox(raw: &File, found: &mut Problems) {
+    let facts = &raw.sandbox;
+    let mut texts = Vec::new();
+    for (name, text) in &facts.callback_extra {
+        texts.push((at!["sandbox", "callback_extra", name], text.as_str()));
+    }
+    for (table, values) in
+        [("answer_extra", &facts.answer_extra), ("api_answers", &facts.api_answers)]
+    {
+        for (name, value) in values {
+            let mut inner = Vec::new();
+            strings(value, &mut inner);
+            texts.extend(inner.into_iter().map(|text| (at!["sandbox", table, name], text)));
+        }
+    }
+    for (path, text) in texts {
+        let template = Template(text.to_owned());
+        for place in template.places() {
+            let name = place.name.strip_suffix('#').unwrap_or(place.name);
+            let model = ["account_id", "account_name", "null"].contains(&name);
+            if !model && raw.inputs.iter().all(|input| input.name != name) {
+                let fix = "write {account_id}, {account_name}, {null} or an input's name";
+                found.add(path.clone(), format!("nobody fills in {name:?}"), fix);
+            }
+        }
+    }
+}
+
+fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => found.push(text),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, found)),
+        Value::Object(members) => members.values().for_each(|member| strings(member, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -137,6 +137,13 @@ fn input_source(input: &InputFile, at: usize, found: &mut Problems) {
 
 fn settings(raw: &File, found: &mut Problems) {
     for (at, setting) in raw.settings.iter().enumerate() {
+        let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b);
+        let name = &setting.name;
+        if name.is_empty() || name == "scopes" || !name.bytes().all(letters) {
+            let problem = format!("setting {name:?} can't be named so");
+            let fix = "use lower-case letters, digits, `-` and `_`; scopes is taken";
+            found.add(at!["settings", at, "name"], problem, fix);
+        }
         if setting.values.is_empty() {
             found.add(at!["settings", at, "values"], "no value is possible", "name some");
         }

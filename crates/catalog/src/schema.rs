@@ -37,7 +37,7 @@ This page is generated from `crates/catalog/src/schema.rs`; a test compares the 
 
 A service is one TOML file. The shipped ones are in `services/`; your own go into \
 `$INDICIA_HOME/services/`, in files that only you can write. `indicia services check FILE` tells \
-what is wrong with one, by file and line.
+what is wrong with one, by file and line. `docs/examples/own-server.toml` is one to start from.
 
 A **template** is text with `{name}` in it, filled in from the input of that name, or `{name.key}`, \
 from its table. A value that doesn't match its input's pattern is refused. In the host part of a \

@@ -296,6 +296,59 @@ fn an_example_proves_its_row() {
 }
 
 #[test]
+fn ar_10_there_is_no_password_grant() {
+    check_line(
+        "flows = [\"authorization-code\"]",
+        "flows = [\"authorization-code\", \"password\"]",
+        &["v.toml:5: `flows` can't be \"password\"; write one of: authorization-code, \
+           client-credentials, implicit, device, import, api-key"],
+    );
+    check_line(
+        "[token]\n",
+        "[token]\nparams = { grant_type = \"password\" }\n",
+        &[
+            "v.toml:43: parameter \"grant_type\" is the protocol's own; take it out: it's sent where \
+           it belongs",
+        ],
+    );
+}
+
+#[test]
+fn what_the_simulated_service_says_can_be_filled_in() {
+    check_line(
+        "[api]\n",
+        "[sandbox.answer_extra]\nhub = [\"{account_id#}\", { a = \"{who}\" }]\n\n[api]\n",
+        &["v.toml:63: nobody fills in \"who\"; write {account_id}, {account_name}, {null} or an \
+           input's name"],
+    );
+}
+
+#[test]
+fn pkce_isnt_left_out_on_a_guess() {
+    let text = GOOD.replace("pkce = \"supported\"", "pkce = \"forbidden\"");
+    assert!(check("v.toml", &text).is_empty());
+    let text = text.replace("pkce = \"verified\"", "pkce = \"unverified\"");
+    let found: Vec<String> = check("v.toml", &text).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        ["v.toml:6: PKCE is left out on a guess; verify it, or write \"unknown\": then it is sent"]
+    );
+}
+
+#[test]
+fn names_of_settings_are_free() {
+    for name in ["scopes", "endpoint.token", ""] {
+        let setting =
+            format!("[[settings]]\nname = \"{name}\"\nvalues = [\"a\"]\nhelp = \"-\"\n\n");
+        let told = format!(
+            "v.toml:40: setting {name:?} can't be named so; use lower-case letters, digits, `-` and \
+             `_`; scopes is taken"
+        );
+        check_line("[authorize]\n", &format!("{setting}[authorize]\n"), &[&told]);
+    }
+}
+
+#[test]
 fn rows_match_by_something() {
     check_line(
         "fields = { error = \"gone\" }",

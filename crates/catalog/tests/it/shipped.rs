@@ -110,6 +110,29 @@ fn each_service_has_its_row() {
     }
 }
 
+/// A challenge is left out only where the service is known to refuse it.
+#[test]
+fn pk_5_pkce_is_left_out_for_a_cited_reason_only() {
+    for id in Catalogue::shipped().ids() {
+        let service = service(&id);
+        let left_out = matches!(service.pkce, Pkce::Forbidden | Pkce::PublicOnly);
+        assert!(!left_out || service.is_verified("pkce"), "{id}");
+        assert!(!service.sources.is_empty(), "{id}");
+    }
+}
+
+/// Nothing in a shipped file is anybody's credential.
+#[test]
+fn ca_6_no_secret_is_shipped() {
+    for id in Catalogue::shipped().ids() {
+        let text = Catalogue::shipped_text(&id).unwrap();
+        for line in text.lines() {
+            let key = line.split('=').next().unwrap_or_default().trim();
+            assert!(!key.ends_with("client_secret") && !key.ends_with("password"), "{id}: {line}");
+        }
+    }
+}
+
 #[test]
 fn a_token_that_never_ends_has_no_refresh() {
     let service = service("mailchimp");

@@ -1,5 +1,13 @@
 //! One wire transcript a service, written from the vendor's own page: what the service file makes
 //! of each step must be what stands there.
+//!
+//! `tests/transcripts/ID.json`: `client` (as registered); `authorize` (`url`, `params`, `can`: the
+//! capabilities asked for); `callback` (its parameters) and `learns_from_callback`; `exchange`,
+//! `client_credentials`, `refresh` (`request`, `answer`, `means`: what must be read from it);
+//! `rotation` as the engine must treat it; `discovery`, `probe` (`request`, `answer`, `account`);
+//! `api` (`base`, `headers`); `refusals` (an answer of the `token` endpoint or the `api` and its
+//! verdict); `revoke` (requests, or `cannot`). `beyond` names parameters that are sent although
+//! the vendor's page doesn't speak of them. The simulated service must agree with it, too.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +31,7 @@ const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const STATE: &str = "state-of-the-flow";
 
 #[test]
-fn each_service_has_a_transcript_and_agrees_with_it() {
+fn ar_8_ca_3_dv_20_each_service_agrees_with_its_transcript() {
     for id in Catalogue::shipped().ids() {
         let service = Catalogue::shipped().service(&id).unwrap();
         Case::load(&service).check();
