@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::clients::Registration;
 use crate::fill::Values;
 use crate::model::Model;
-use crate::record::{GrantId, Outcome, RefreshSeen, What, Why};
+use crate::record::{GrantId, GrantRecord, Outcome, RefreshRecord, RefreshSeen, What, Why};
 use crate::refuse::Refusal;
 use crate::token::{Asked, Denied, at, token_endpoint};
 use crate::wire;
@@ -74,19 +74,26 @@ impl Model {
         if !rule.supported {
             return Err(Refusal::grant_type("there are no refresh tokens here").of(grant));
         }
-        let Some(token) = self.record.grant_mut(grant).and_then(|g| g.refresh_mut(n)) else {
-            return Err(Refusal::grant("the refresh token isn't known").of(grant));
-        };
-        let over = |since: Timestamp, life: Option<Duration>| {
-            life.is_some_and(|life| now >= since.plus(life))
-        };
-        let why = match (over(token.issued, rule.lifetime), over(token.used, rule.idle)) {
-            (true, _) => Why::Aged,
-            (false, true) => Why::Idle,
-            (false, false) => return Ok(()),
-        };
+        let tokens = self.record.grant(grant).map(|g| &g.refresh_tokens);
+        let token = tokens.and_then(|tokens| tokens.iter().find(|token| token.n == n));
+        let Some(why) = token.and_then(|token| over(rule, token, now)) else { return Ok(()) };
         self.record.end(grant, why, now);
         Err(Refusal::grant("the refresh token's life is over").of(grant))
+    }
+
+    /// Ends each grant whose refresh token's life is over, as the service would at its next use: so
+    /// that the record tells at once what lives.
+    pub fn settle(&mut self, now: Timestamp) {
+        let now = self.own_time(now);
+        let ended = |model: &Self, grant: &GrantRecord| {
+            let live = grant.live_refresh()?;
+            let client = model.clients.get(&grant.client_id)?;
+            over(&model.rule(client, grant.id), live, now)
+        };
+        let grants = self.record.grants().iter();
+        let ended: Vec<(GrantId, Why)> =
+            grants.filter_map(|grant| Some((grant.id, ended(self, grant)?))).collect();
+        ended.into_iter().for_each(|(grant, why)| self.record.end(grant, why, now));
     }
 
     /// A live refresh token was used.
@@ -322,6 +329,17 @@ impl Model {
         Values::new(&self.service, inputs)
             .with("account_id", account.id)
             .with("account_name", account.name)
+    }
+}
+
+/// Why a refresh token's life is over, if it is.
+fn over(rule: &RefreshRule, token: &RefreshRecord, now: Timestamp) -> Option<Why> {
+    let past =
+        |since: Timestamp, life: Option<Duration>| life.is_some_and(|life| now >= since.plus(life));
+    match (past(token.issued, rule.lifetime), past(token.used, rule.idle)) {
+        (true, _) => Some(Why::Aged),
+        (false, true) => Some(Why::Idle),
+        (false, false) => None,
     }
 }
 

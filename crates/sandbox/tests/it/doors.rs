@@ -238,3 +238,50 @@ fn introspection_tells_what_lives() {
     assert!(driver.revoke(&set));
     assert_eq!(active(&mut driver, access), Some(false));
 }
+
+#[test]
+fn a_refresh_token_is_bound_to_its_client() {
+    let mut driver = driver(&[]);
+    let token = refresh_token(&driver.connect("one"));
+    driver.model.register(Registration { client_id: "other".to_owned(), ..registration() });
+    let grant = GrantType::RefreshToken;
+    let endpoint = driver.service.token_endpoint(grant, driver.context()).unwrap().unwrap();
+    let secret = indicia_oauth::ClientSecret::new(SECRET);
+    let credentials = Credentials { client_id: "other", secret: Some(&secret) };
+    let spent = RefreshToken::new(token.clone());
+    let request = indicia_oauth::grant::refresh::request(&endpoint, &credentials, &spent);
+    let answer = driver.send(&request.unwrap());
+    assert_eq!(refusal(&driver.service, &answer, driver.now).verdict, Verdict::GrantRefused);
+    driver.refresh(&token);
+}
+
+#[test]
+fn a_token_call_needs_its_headers_parameters_method_and_codec() {
+    let auth = "auth = \"basic\"";
+    let needs = "auth = \"basic\"\nparams = { extra = \"yes\" }\nheaders = { X-Extra = \"yes\" }";
+    for (lacks, sent) in [
+        ("nothing", needs.to_owned()),
+        ("the parameter", needs.replace("params = { extra = \"yes\" }", "")),
+        ("its value", needs.replace("extra = \"yes\"", "extra = \"no\"")),
+        ("the header", needs.replace("headers = { X-Extra = \"yes\" }", "")),
+        ("the codec", format!("{needs}\ncodec = \"json\"")),
+        ("the method", format!("{needs}\ncodec = \"query\"\nmethod = \"GET\"")),
+    ] {
+        let mut driver = driver(&[(auth, needs)]);
+        let token = refresh_token(&driver.connect("one"));
+        let other = bent(&[(auth, &sent)]);
+        let endpoint = other.token_endpoint(GrantType::RefreshToken, driver.context());
+        let secret = indicia_oauth::ClientSecret::new(SECRET);
+        let credentials = Credentials { client_id: "app", secret: Some(&secret) };
+        let token = RefreshToken::new(token);
+        let endpoint = endpoint.unwrap().unwrap();
+        let request = indicia_oauth::grant::refresh::request(&endpoint, &credentials, &token);
+        let answer = driver.send(&request.unwrap());
+        if lacks == "nothing" {
+            granted(&driver.service, &answer, driver.now);
+        } else {
+            let refused = refusal(&driver.service, &answer, driver.now);
+            assert_eq!(refused.verdict, Verdict::Misconfigured, "{lacks}");
+        }
+    }
+}
