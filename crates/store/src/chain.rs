@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 pub const GENESIS: [u8; 32] = [0; 32];
 
 /// The hash of an event's link: SHA-256 over the hash before it and the event's JSON.
-pub fn link(before: &[u8; 32], json: &str) -> [u8; 32] {
+pub fn link(before: &[u8; 32], json: &[u8]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(before);
-    hasher.update(json.as_bytes());
+    hasher.update(json);
     hasher.finalize().into()
 }
 
@@ -31,7 +31,7 @@ pub fn verify(before: [u8; 32], rows: &[EventRow]) -> Result<(), u64> {
     let first = rows.first().map_or(1, |row| row.seq);
     for (expected, row) in (first..).zip(rows) {
         let json = canonical_json(&row.event).map_err(|_| row.seq)?;
-        hash = link(&hash, &json);
+        hash = link(&hash, json.as_bytes());
         if row.seq != expected || row.hash != to_hex(&hash) {
             return Err(row.seq);
         }
@@ -44,12 +44,7 @@ pub fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()
-        .flat_map(|byte| {
-            [
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 15)],
-            ]
-        })
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
         .map(char::from)
         .collect()
 }

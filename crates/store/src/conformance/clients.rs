@@ -14,10 +14,7 @@ pub(super) async fn data_keys_come_back_oldest_first(subject: Arc<dyn Subject>) 
     for n in [2, 10, 1] {
         assert!(store.add_data_key(data_key(n)).await.unwrap());
     }
-    assert_eq!(
-        store.data_keys().await.unwrap(),
-        vec![data_key(1), data_key(2), data_key(10)]
-    );
+    assert_eq!(store.data_keys().await.unwrap(), vec![data_key(1), data_key(2), data_key(10)]);
 }
 
 pub(super) async fn a_data_key_number_is_given_once(subject: Arc<dyn Subject>) {
@@ -34,10 +31,7 @@ pub(super) async fn a_data_key_number_is_given_once(subject: Arc<dyn Subject>) {
         winners.extend(task.await.unwrap());
     }
     assert_eq!(winners.len(), 1, "exactly one adds the key");
-    assert_eq!(
-        subject.handle().data_keys().await.unwrap()[0].wrapped,
-        winners
-    );
+    assert_eq!(subject.handle().data_keys().await.unwrap()[0].wrapped, winners);
 }
 
 pub(super) async fn a_client_comes_back_as_it_was_added(subject: Arc<dyn Subject>) {
@@ -45,15 +39,9 @@ pub(super) async fn a_client_comes_back_as_it_was_added(subject: Arc<dyn Subject
     assert_eq!(store.client(&client_id("b")).await.unwrap(), None);
     assert!(store.add_client(client("b"), vec![]).await.unwrap());
     assert!(store.add_client(client("a"), vec![]).await.unwrap());
-    assert_eq!(
-        store.client(&client_id("b")).await.unwrap(),
-        Some(client("b"))
-    );
+    assert_eq!(store.client(&client_id("b")).await.unwrap(), Some(client("b")));
     let other = subject.handle();
-    assert_eq!(
-        other.clients().await.unwrap(),
-        vec![client("a"), client("b")]
-    );
+    assert_eq!(other.clients().await.unwrap(), vec![client("a"), client("b")]);
 }
 
 pub(super) async fn a_client_id_is_taken_once(subject: Arc<dyn Subject>) {
@@ -69,10 +57,7 @@ pub(super) async fn a_client_changes_only_from_its_last_revision(subject: Arc<dy
     let store = subject.handle();
     let mut row = client("a");
     row.revision = 2;
-    assert!(
-        !store.update_client(row.clone(), vec![]).await.unwrap(),
-        "it isn't there"
-    );
+    assert!(!store.update_client(row.clone(), vec![]).await.unwrap(), "it isn't there");
     store.add_client(client("a"), vec![]).await.unwrap();
     row.refused = None;
     row.secrets.remove(0);
@@ -82,10 +67,7 @@ pub(super) async fn a_client_changes_only_from_its_last_revision(subject: Arc<dy
     let mut stale = client("a");
     for revision in [1, 2, 4] {
         stale.revision = revision;
-        assert!(
-            !store.update_client(stale.clone(), vec![]).await.unwrap(),
-            "from {revision}"
-        );
+        assert!(!store.update_client(stale.clone(), vec![]).await.unwrap(), "from {revision}");
     }
     assert_eq!(store.client(&row.id).await.unwrap(), Some(row));
 }
@@ -94,28 +76,16 @@ pub(super) async fn a_client_with_connections_stays(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     let gone = vec![event(EventKind::ClientRemoved, "x")];
     let id = client_id("c");
-    assert_eq!(
-        store.remove_client(&id, gone.clone()).await.unwrap(),
-        None,
-        "it isn't there"
-    );
+    assert_eq!(store.remove_client(&id, gone.clone()).await.unwrap(), None, "it isn't there");
     store.add_client(client("c"), vec![]).await.unwrap();
     store.add_flow(flow("f", "c")).await.unwrap();
     for name in ["x", "y"] {
-        let done = store
-            .connect(connection(name, "c", name), grant(name, "c"), vec![])
-            .await;
+        let done = store.connect(connection(name, "c", name), grant(name, "c"), vec![]).await;
         assert_eq!(done.unwrap(), ConnectOutcome::Done);
     }
-    assert_eq!(
-        store.remove_client(&id, gone.clone()).await.unwrap(),
-        Some(2)
-    );
+    assert_eq!(store.remove_client(&id, gone.clone()).await.unwrap(), Some(2));
     assert!(store.client(&id).await.unwrap().is_some());
-    assert!(
-        store.events(0, 9).await.unwrap().is_empty(),
-        "nothing done, nothing told"
-    );
+    assert!(store.events(0, 9).await.unwrap().is_empty(), "nothing done, nothing told");
 
     for name in ["x", "y"] {
         assert!(store.forget(&connection_id(name), vec![]).await.unwrap());
@@ -125,10 +95,7 @@ pub(super) async fn a_client_with_connections_stays(subject: Arc<dyn Subject>) {
     assert_eq!(store.flow("f").await.unwrap(), None, "its flows go with it");
     assert_eq!(store.events(0, 9).await.unwrap().len(), 1);
 
-    let late = GrantRow {
-        created_at: at(1),
-        ..grant("z", "c")
-    };
+    let late = GrantRow { created_at: at(1), ..grant("z", "c") };
     let refused = store.connect(connection("z", "c", "z"), late, vec![]).await;
     assert!(refused.is_err(), "no connection for a client that is gone");
 }

@@ -11,11 +11,7 @@ use super::rows::{connect, event, grant, grant_id, intent, settlement, tokens};
 
 async fn committed(store: &dyn Store, from: u64, lease_no: Option<u64>) -> GrantRow {
     let new = tokens("x", from + 1);
-    match store
-        .commit(&grant_id("x"), from, lease_no, new, vec![])
-        .await
-        .unwrap()
-    {
+    match store.commit(&grant_id("x"), from, lease_no, new, vec![]).await.unwrap() {
         CommitOutcome::Done(row) => *row,
         other => panic!("not committed: {other:?}"),
     }
@@ -25,12 +21,7 @@ pub(super) async fn a_commit_moves_the_version_and_clears_the_intent(subject: Ar
     let store = subject.handle();
     connect(&*store, &["x"]).await;
     let no = claimed(&*store, "x").await.lease_no;
-    assert!(
-        store
-            .begin(&grant_id("x"), intent("x", 1, no))
-            .await
-            .unwrap()
-    );
+    assert!(store.begin(&grant_id("x"), intent("x", 1, no)).await.unwrap());
     let row = committed(&*store, 1, Some(no)).await;
     let new = tokens("x", 2);
     let expected = GrantRow {
@@ -44,17 +35,8 @@ pub(super) async fn a_commit_moves_the_version_and_clears_the_intent(subject: Ar
         ..grant("x", "c")
     };
     assert_eq!(row, expected);
-    assert_eq!(
-        subject.handle().grant(&grant_id("x")).await.unwrap(),
-        Some(expected)
-    );
-    assert!(
-        !store
-            .begin(&grant_id("x"), intent("x", 2, no))
-            .await
-            .unwrap(),
-        "the lease ended"
-    );
+    assert_eq!(subject.handle().grant(&grant_id("x")).await.unwrap(), Some(expected));
+    assert!(!store.begin(&grant_id("x"), intent("x", 2, no)).await.unwrap(), "the lease ended");
 }
 
 pub(super) async fn two_commits_from_one_version_give_one_winner(subject: Arc<dyn Subject>) {
@@ -68,13 +50,7 @@ pub(super) async fn two_commits_from_one_version_give_one_winner(subject: Arc<dy
                 new.tokens.bytes.push(u8::try_from(i).unwrap());
                 let told = vec![event(EventKind::Refreshed, "x")];
                 let sent = new.tokens.clone();
-                (
-                    sent,
-                    store
-                        .commit(&grant_id("x"), from, None, new, told)
-                        .await
-                        .unwrap(),
-                )
+                (sent, store.commit(&grant_id("x"), from, None, new, told).await.unwrap())
             })
         });
         let mut winners = vec![];
@@ -90,10 +66,7 @@ pub(super) async fn two_commits_from_one_version_give_one_winner(subject: Arc<dy
             }
         }
         assert_eq!((winners.len(), losers.len()), (1, 15));
-        assert!(
-            losers.iter().all(|seen| *seen == winners[0]),
-            "losers are shown the winner's"
-        );
+        assert!(losers.iter().all(|seen| *seen == winners[0]), "losers are shown the winner's");
     }
     let events = handles[0].events(0, 99).await.unwrap();
     assert_eq!(events.len(), 5, "only winners tell");
@@ -104,29 +77,16 @@ pub(super) async fn a_commit_from_an_old_version_is_superseded(subject: Arc<dyn 
     connect(&*store, &["x"]).await;
     let old = claimed(&*stale, "x").await.lease_no;
     let row = committed(&*store, 1, None).await;
-    assert_eq!(
-        row.lease.as_ref().map(|lease| lease.no),
-        Some(old),
-        "not its own: stays"
-    );
+    assert_eq!(row.lease.as_ref().map(|lease| lease.no), Some(old), "not its own: stays");
     for from in [0, 1, 3] {
-        let late = stale
-            .commit(&grant_id("x"), from, Some(old), tokens("x", 9), vec![])
-            .await;
+        let late = stale.commit(&grant_id("x"), from, Some(old), tokens("x", 9), vec![]).await;
         match late.unwrap() {
             CommitOutcome::Superseded(now) => assert_eq!(*now, row),
             other => panic!("from {from}: {other:?}"),
         }
     }
-    assert_eq!(
-        store.grant(&grant_id("x")).await.unwrap(),
-        Some(row),
-        "nothing was written"
-    );
-    let lost = store
-        .commit(&grant_id("nobody"), 1, None, tokens("x", 2), vec![])
-        .await
-        .unwrap();
+    assert_eq!(store.grant(&grant_id("x")).await.unwrap(), Some(row), "nothing was written");
+    let lost = store.commit(&grant_id("nobody"), 1, None, tokens("x", 2), vec![]).await.unwrap();
     assert!(matches!(lost, CommitOutcome::Gone));
 }
 
@@ -135,47 +95,25 @@ pub(super) async fn a_commit_needs_no_lease(subject: Arc<dyn Subject>) {
     connect(&*store, &["x"]).await;
     assert_eq!(committed(&*store, 1, None).await.lease, None);
     let no = claimed(&*other, "x").await.lease_no;
-    assert!(
-        other
-            .begin(&grant_id("x"), intent("x", 2, no))
-            .await
-            .unwrap()
-    );
+    assert!(other.begin(&grant_id("x"), intent("x", 2, no)).await.unwrap());
     let row = committed(&*store, 2, Some(no + 7)).await;
-    assert_eq!(
-        row.lease.map(|lease| lease.no),
-        Some(no),
-        "somebody else's lease stays"
-    );
-    assert_eq!(
-        row.intent, None,
-        "an intent from the version before says nothing any more"
-    );
+    assert_eq!(row.lease.map(|lease| lease.no), Some(no), "somebody else's lease stays");
+    assert_eq!(row.intent, None, "an intent from the version before says nothing any more");
 }
 
 pub(super) async fn a_commit_keeps_what_it_does_not_name(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x"]).await;
-    assert_eq!(
-        committed(&*store, 1, None).await.asked,
-        grant("x", "c").asked
-    );
+    assert_eq!(committed(&*store, 1, None).await.asked, grant("x", "c").asked);
     let mut new = tokens("x", 3);
     new.asked = Some(vec!["all".to_owned()]);
     new.account = None;
     new.next_at = None;
     new.state.life = Life::Dead;
-    match store
-        .commit(&grant_id("x"), 2, None, new, vec![])
-        .await
-        .unwrap()
-    {
+    match store.commit(&grant_id("x"), 2, None, new, vec![]).await.unwrap() {
         CommitOutcome::Done(row) => {
             assert_eq!(row.asked, ["all"]);
-            assert_eq!(
-                (row.account, row.next_at, row.state.life),
-                (None, None, Life::Dead)
-            );
+            assert_eq!((row.account, row.next_at, row.state.life), (None, None, Life::Dead));
         }
         other => panic!("not committed: {other:?}"),
     }
@@ -196,15 +134,7 @@ pub(super) async fn a_rejected_token_is_marked_at_its_version_only(subject: Arc<
     expected.facts.rejected = true;
     assert_eq!(store.grant(&id).await.unwrap(), Some(expected));
     let no = claimed(&*store, "x").await.lease_no;
-    assert!(
-        store
-            .settle(&id, no, 1, settlement(true), vec![])
-            .await
-            .unwrap()
-    );
-    assert!(
-        store.grant(&id).await.unwrap().unwrap().facts.rejected,
-        "a verdict leaves the mark"
-    );
+    assert!(store.settle(&id, no, 1, settlement(true), vec![]).await.unwrap());
+    assert!(store.grant(&id).await.unwrap().unwrap().facts.rejected, "a verdict leaves the mark");
     assert!(!committed(&*store, 1, None).await.facts.rejected);
 }

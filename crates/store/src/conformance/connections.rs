@@ -18,32 +18,16 @@ pub(super) async fn a_connection_comes_back_with_its_grant(subject: Arc<dyn Subj
     let other = subject.handle();
     let found = other.connection(&connection_id("x")).await.unwrap();
     assert_eq!(found, Some((connection("x", "c", "x"), grant("x", "c"))));
-    assert_eq!(
-        other.grant(&grant_id("x")).await.unwrap(),
-        Some(grant("x", "c"))
-    );
-    assert_eq!(
-        other.connection(&connection_id("nobody")).await.unwrap(),
-        None
-    );
+    assert_eq!(other.grant(&grant_id("x")).await.unwrap(), Some(grant("x", "c")));
+    assert_eq!(other.connection(&connection_id("nobody")).await.unwrap(), None);
     assert_eq!(other.grant(&grant_id("nobody")).await.unwrap(), None);
 
     let mut full = grant("full", "c");
     full.state = state(Life::Dead);
-    full.intent = Some(Intent {
-        version: 7,
-        ..intent("full", 7, 3)
-    });
-    full.lease = Some(Lease {
-        holder: store.holder(),
-        no: 3,
-        until_boot_ms: 1,
-    });
+    full.intent = Some(Intent { version: 7, ..intent("full", 7, 3) });
+    full.lease = Some(Lease { holder: store.holder(), no: 3, until_boot_ms: 1 });
     full.version = 7;
-    store
-        .connect(connection("full", "c", "full"), full.clone(), vec![])
-        .await
-        .unwrap();
+    store.connect(connection("full", "c", "full"), full.clone(), vec![]).await.unwrap();
     assert_eq!(other.grant(&full.id).await.unwrap(), Some(full));
 
     let mut bare = grant("bare", "c");
@@ -55,32 +39,19 @@ pub(super) async fn a_connection_comes_back_with_its_grant(subject: Arc<dyn Subj
     bare.facts.refresh = None;
     bare.facts.refresh_since = None;
     bare.rotation_owner = indicia_broker::model::RotationOwner::Other;
-    store
-        .connect(connection("bare", "c", "bare"), bare.clone(), vec![])
-        .await
-        .unwrap();
+    store.connect(connection("bare", "c", "bare"), bare.clone(), vec![]).await.unwrap();
     assert_eq!(other.grant(&bare.id).await.unwrap(), Some(bare));
 }
 
 pub(super) async fn a_connection_id_is_taken_once(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x", "y"]).await;
-    let taken = store
-        .connect(connection("x", "c", "new"), grant("new", "c"), vec![])
-        .await;
+    let taken = store.connect(connection("x", "c", "new"), grant("new", "c"), vec![]).await;
     assert_eq!(taken.unwrap(), ConnectOutcome::IdTaken);
     let taken = store.join(connection("x", "c", "y"), vec![]).await;
     assert_eq!(taken.unwrap(), ConnectOutcome::IdTaken);
-    assert_eq!(
-        store.grant(&grant_id("new")).await.unwrap(),
-        None,
-        "nothing was written"
-    );
-    let (kept, _) = store
-        .connection(&connection_id("x"))
-        .await
-        .unwrap()
-        .unwrap();
+    assert_eq!(store.grant(&grant_id("new")).await.unwrap(), None, "nothing was written");
+    let (kept, _) = store.connection(&connection_id("x")).await.unwrap().unwrap();
     assert_eq!(kept, connection("x", "c", "x"));
 }
 
@@ -89,18 +60,9 @@ pub(super) async fn a_connection_joins_a_grant_that_is_there(subject: Arc<dyn Su
     connect(&*store, &["x"]).await;
     let done = store.join(connection("y", "c", "x"), vec![]).await.unwrap();
     assert_eq!(done, ConnectOutcome::Done);
-    let (row, shared) = store
-        .connection(&connection_id("y"))
-        .await
-        .unwrap()
-        .unwrap();
+    let (row, shared) = store.connection(&connection_id("y")).await.unwrap().unwrap();
     assert_eq!((row, shared), (connection("y", "c", "x"), grant("x", "c")));
-    assert!(
-        store
-            .join(connection("z", "c", "nobody"), vec![])
-            .await
-            .is_err()
-    );
+    assert!(store.join(connection("z", "c", "nobody"), vec![]).await.is_err());
     assert_eq!(store.connection(&connection_id("z")).await.unwrap(), None);
 }
 
@@ -113,114 +75,50 @@ pub(super) async fn a_connection_is_relabelled_and_moved(subject: Arc<dyn Subjec
         created_at: at(98),
         ..connection("x", "other", "x")
     };
-    assert!(
-        store
-            .update_connection(change.clone(), vec![])
-            .await
-            .unwrap()
-    );
+    assert!(store.update_connection(change.clone(), vec![]).await.unwrap());
     let expected = ConnectionRow {
         client: client_id("c"),
         created_at: connection("x", "c", "x").created_at,
         ..change
     };
-    let (found, _) = store
-        .connection(&connection_id("x"))
-        .await
-        .unwrap()
-        .unwrap();
+    let (found, _) = store.connection(&connection_id("x")).await.unwrap().unwrap();
     assert_eq!(found, expected, "client and birth stay");
     assert_eq!(labelled(&*store, "team", "x").await, Vec::<String>::new());
     assert_eq!(labelled(&*store, "team", "red").await, ["x"]);
 
-    let moved = ConnectionRow {
-        grant: grant_id("y"),
-        ..expected
-    };
+    let moved = ConnectionRow { grant: grant_id("y"), ..expected };
     assert!(store.update_connection(moved, vec![]).await.unwrap());
-    let (_, shared) = store
-        .connection(&connection_id("x"))
-        .await
-        .unwrap()
-        .unwrap();
+    let (_, shared) = store.connection(&connection_id("x")).await.unwrap().unwrap();
     assert_eq!(shared, grant("y", "c"));
-    assert_eq!(
-        store.grant(&grant_id("x")).await.unwrap(),
-        None,
-        "nobody points to it any more"
-    );
+    assert_eq!(store.grant(&grant_id("x")).await.unwrap(), None, "nobody points to it any more");
 
-    assert!(
-        !store
-            .update_connection(connection("z", "c", "y"), vec![])
-            .await
-            .unwrap()
-    );
-    assert!(
-        store
-            .update_connection(connection("x", "c", "nobody"), vec![])
-            .await
-            .is_err()
-    );
+    assert!(!store.update_connection(connection("z", "c", "y"), vec![]).await.unwrap());
+    assert!(store.update_connection(connection("x", "c", "nobody"), vec![]).await.is_err());
 }
 
 pub(super) async fn a_connection_is_reconnected_to_a_new_grant(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x", "y"]).await;
-    store
-        .join(connection("also", "c", "y"), vec![])
-        .await
-        .unwrap();
+    store.join(connection("also", "c", "y"), vec![]).await.unwrap();
     let told = || vec![event(EventKind::Reconnected, "x")];
     let nobody = connection("nobody", "c", "new");
-    assert!(
-        !store
-            .reconnect(nobody, grant("new", "c"), told())
-            .await
-            .unwrap()
-    );
+    assert!(!store.reconnect(nobody, grant("new", "c"), told()).await.unwrap());
     assert_eq!(store.grant(&grant_id("new")).await.unwrap(), None);
-    store
-        .reconnect(connection("x", "c", "y"), grant("y", "c"), told())
-        .await
-        .unwrap_err();
+    store.reconnect(connection("x", "c", "y"), grant("y", "c"), told()).await.unwrap_err();
     assert!(store.events(0, 9).await.unwrap().is_empty());
 
-    let new = GrantRow {
-        version: 8,
-        ..grant("new", "c")
-    };
-    let row = ConnectionRow {
-        labels: one("team", "red"),
-        ..connection("x", "c", "new")
-    };
-    assert!(
-        store
-            .reconnect(row.clone(), new.clone(), told())
-            .await
-            .unwrap()
-    );
+    let new = GrantRow { version: 8, ..grant("new", "c") };
+    let row = ConnectionRow { labels: one("team", "red"), ..connection("x", "c", "new") };
+    assert!(store.reconnect(row.clone(), new.clone(), told()).await.unwrap());
     let found = store.connection(&connection_id("x")).await.unwrap();
     assert_eq!(found, Some((row, new)));
     assert_eq!(labelled(&*store, "team", "red").await, ["x"]);
-    assert_eq!(
-        store.grant(&grant_id("x")).await.unwrap(),
-        None,
-        "nobody points to it any more"
-    );
+    assert_eq!(store.grant(&grant_id("x")).await.unwrap(), None, "nobody points to it any more");
     assert_eq!(store.events(0, 9).await.unwrap().len(), 1);
 
     let moved = connection("y", "c", "other");
-    assert!(
-        store
-            .reconnect(moved, grant("other", "c"), vec![])
-            .await
-            .unwrap()
-    );
-    assert!(
-        store.grant(&grant_id("y")).await.unwrap().is_some(),
-        "another points to it"
-    );
+    assert!(store.reconnect(moved, grant("other", "c"), vec![]).await.unwrap());
+    assert!(store.grant(&grant_id("y")).await.unwrap().is_some(), "another points to it");
 }
 
 pub(super) async fn a_replaced_grant_stays_while_its_revocation_waits(subject: Arc<dyn Subject>) {
@@ -229,25 +127,12 @@ pub(super) async fn a_replaced_grant_stays_while_its_revocation_waits(subject: A
     let id = grant_id("x");
     let mut queued = revocation("r", "x", Some(at(1)));
     let ids = std::slice::from_ref(&id);
-    store
-        .revoke(ids, state(Life::Revoked), queued.clone(), vec![])
-        .await
-        .unwrap();
+    store.revoke(ids, state(Life::Revoked), queued.clone(), vec![]).await.unwrap();
     let row = connection("x", "c", "new");
-    assert!(
-        store
-            .reconnect(row, grant("new", "c"), vec![])
-            .await
-            .unwrap()
-    );
+    assert!(store.reconnect(row, grant("new", "c"), vec![]).await.unwrap());
     assert!(store.grant(&id).await.unwrap().is_some());
     queued.revision = 2;
-    assert!(
-        store
-            .update_revocation(queued.clone(), vec![])
-            .await
-            .unwrap()
-    );
+    assert!(store.update_revocation(queued.clone(), vec![]).await.unwrap());
     assert!(store.grant(&id).await.unwrap().is_some(), "not yet");
     queued.revision = 3;
     queued.next_at = None;
@@ -258,31 +143,19 @@ pub(super) async fn a_replaced_grant_stays_while_its_revocation_waits(subject: A
 
 async fn labelled(store: &dyn Store, key: &str, value: &str) -> Vec<String> {
     let label = Some((key.to_owned(), value.to_owned()));
-    ids(
-        store,
-        &ConnectionFilter {
-            label,
-            ..ConnectionFilter::default()
-        },
-    )
-    .await
+    ids(store, &ConnectionFilter { label, ..ConnectionFilter::default() }).await
 }
 
 async fn ids(store: &dyn Store, filter: &ConnectionFilter) -> Vec<String> {
     let rows = store.connections(filter, None, 100).await.unwrap();
-    rows.into_iter()
-        .map(|(row, _)| row.id.as_str().to_owned())
-        .collect()
+    rows.into_iter().map(|(row, _)| row.id.as_str().to_owned()).collect()
 }
 
 pub(super) async fn connections_are_filtered(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x", "y"]).await;
     store.add_client(client("d"), vec![]).await.unwrap();
-    store
-        .connect(connection("z", "d", "z"), grant("z", "d"), vec![])
-        .await
-        .unwrap();
+    store.connect(connection("z", "d", "z"), grant("z", "d"), vec![]).await.unwrap();
     store.join(connection("w", "c", "x"), vec![]).await.unwrap();
     let clients = |ids: &[&str]| Some(ids.iter().map(|id| client_id(id)).collect());
     let label = || Some(("team".to_owned(), "y".to_owned()));
@@ -300,10 +173,7 @@ pub(super) async fn connections_are_filtered(subject: Arc<dyn Subject>) {
     check(&["y"], &|f| f.label = label()).await;
     check(&["w", "x"], &|f| f.grant = Some(grant_id("x"))).await;
     check(&[], &|f| f.grant = Some(grant_id("nobody"))).await;
-    check(&[], &|f| {
-        (f.label, f.client) = (label(), Some(client_id("d")))
-    })
-    .await;
+    check(&[], &|f| (f.label, f.client) = (label(), Some(client_id("d")))).await;
     check(&["y"], &|f| {
         *f = ConnectionFilter {
             client: Some(client_id("c")),
@@ -339,20 +209,11 @@ pub(super) async fn forget_takes_the_grant_with_the_last_connection(subject: Arc
     store.join(connection("y", "c", "x"), vec![]).await.unwrap();
     assert!(store.forget(&connection_id("x"), vec![]).await.unwrap());
     assert_eq!(store.connection(&connection_id("x")).await.unwrap(), None);
-    assert!(
-        store
-            .connection(&connection_id("y"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(store.connection(&connection_id("y")).await.unwrap().is_some());
     assert!(store.forget(&connection_id("y"), vec![]).await.unwrap());
     assert_eq!(store.grant(&grant_id("x")).await.unwrap(), None);
     assert!(!store.forget(&connection_id("y"), vec![]).await.unwrap());
-    let found = store
-        .grants_by_fingerprint(&grant("x", "c").facts.access)
-        .await
-        .unwrap();
+    let found = store.grants_by_fingerprint(&grant("x", "c").facts.access).await.unwrap();
     assert_eq!(found, vec![], "its tokens are forgotten too");
     assert_eq!(labelled(&*store, "team", "x").await, Vec::<String>::new());
     assert_eq!(store.due(at(99), 9).await.unwrap(), vec![]);
@@ -362,50 +223,22 @@ pub(super) async fn the_living_grant_of_an_account_is_found(subject: Arc<dyn Sub
     let store = subject.handle();
     connect(&*store, &["x", "y"]).await;
     store.add_client(client("d"), vec![]).await.unwrap();
-    let found = store
-        .grant_of_account(&client_id("c"), "account of x")
-        .await
-        .unwrap();
+    let found = store.grant_of_account(&client_id("c"), "account of x").await.unwrap();
     assert_eq!(found, Some(grant("x", "c")));
     for (client, account) in [("d", "account of x"), ("c", "account of nobody")] {
-        assert_eq!(
-            store
-                .grant_of_account(&client_id(client), account)
-                .await
-                .unwrap(),
-            None
-        );
+        assert_eq!(store.grant_of_account(&client_id(client), account).await.unwrap(), None);
     }
-    let revoked = GrantState {
-        life: Life::Revoked,
-        ..GrantState::alive()
-    };
+    let revoked = GrantState { life: Life::Revoked, ..GrantState::alive() };
     let row = revocation("r", "x", None);
-    store
-        .revoke(&[grant_id("x")], revoked, row, vec![])
-        .await
-        .unwrap();
-    let found = store
-        .grant_of_account(&client_id("c"), "account of x")
-        .await
-        .unwrap();
+    store.revoke(&[grant_id("x")], revoked, row, vec![]).await.unwrap();
+    let found = store.grant_of_account(&client_id("c"), "account of x").await.unwrap();
     assert_eq!(found, None, "only living grants are joined");
 
     let mut new = tokens("y", 2);
     new.account.as_mut().unwrap().id = "account of x".to_owned();
-    store
-        .commit(&grant_id("y"), 1, None, new, vec![])
-        .await
-        .unwrap();
-    let found = store
-        .grant_of_account(&client_id("c"), "account of x")
-        .await
-        .unwrap();
-    assert_eq!(
-        found.map(|row| row.id),
-        Some(grant_id("y")),
-        "a commit may learn the account"
-    );
+    store.commit(&grant_id("y"), 1, None, new, vec![]).await.unwrap();
+    let found = store.grant_of_account(&client_id("c"), "account of x").await.unwrap();
+    assert_eq!(found.map(|row| row.id), Some(grant_id("y")), "a commit may learn the account");
 }
 
 pub(super) async fn earlier_tokens_are_found_by_fingerprint(subject: Arc<dyn Subject>) {
@@ -413,10 +246,7 @@ pub(super) async fn earlier_tokens_are_found_by_fingerprint(subject: Arc<dyn Sub
     connect(&*store, &["x", "y"]).await;
     for version in 1..=9 {
         let new = tokens("x", version + 1);
-        store
-            .commit(&grant_id("x"), version, None, new, vec![])
-            .await
-            .unwrap();
+        store.commit(&grant_id("x"), version, None, new, vec![]).await.unwrap();
     }
     for version in 1..=10 {
         for what in ["access", "refresh"] {
@@ -429,35 +259,14 @@ pub(super) async fn earlier_tokens_are_found_by_fingerprint(subject: Arc<dyn Sub
     // The same token may be in two grants, an import beside a connect; and may stay for ever.
     let mut shared = tokens("y", 2);
     shared.facts.refresh = Some(fingerprint("x refresh 1"));
-    store
-        .commit(&grant_id("y"), 1, None, shared.clone(), vec![])
-        .await
-        .unwrap();
-    let found = store
-        .grants_by_fingerprint(&fingerprint("x refresh 1"))
-        .await
-        .unwrap();
+    store.commit(&grant_id("y"), 1, None, shared.clone(), vec![]).await.unwrap();
+    let found = store.grants_by_fingerprint(&fingerprint("x refresh 1")).await.unwrap();
     let ids: Vec<_> = found.into_iter().map(|row| row.id).collect();
     assert_eq!(ids, [grant_id("x"), grant_id("y")]);
     for version in 2..=100 {
-        store
-            .commit(&grant_id("y"), version, None, shared.clone(), vec![])
-            .await
-            .unwrap();
+        store.commit(&grant_id("y"), version, None, shared.clone(), vec![]).await.unwrap();
     }
-    let found = store
-        .grants_by_fingerprint(&fingerprint("x refresh 1"))
-        .await
-        .unwrap();
-    assert!(
-        found.iter().any(|row| row.id == grant_id("y")),
-        "a token in use is never forgotten"
-    );
-    assert_eq!(
-        store
-            .grants_by_fingerprint(&fingerprint("nobody"))
-            .await
-            .unwrap(),
-        vec![]
-    );
+    let found = store.grants_by_fingerprint(&fingerprint("x refresh 1")).await.unwrap();
+    assert!(found.iter().any(|row| row.id == grant_id("y")), "a token in use is never forgotten");
+    assert_eq!(store.grants_by_fingerprint(&fingerprint("nobody")).await.unwrap(), vec![]);
 }

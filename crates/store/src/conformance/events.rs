@@ -21,10 +21,7 @@ pub(super) async fn events_make_a_chain_without_gaps(subject: Arc<dyn Subject>) 
         tokio::spawn(async move {
             let mut row = client(&format!("client-{i}"));
             row.revision = 1;
-            let told = vec![
-                event(EventKind::ClientAdded, "x"),
-                event(EventKind::Attention, "y"),
-            ];
+            let told = vec![event(EventKind::ClientAdded, "x"), event(EventKind::Attention, "y")];
             store.add_client(row, told).await.unwrap()
         })
     });
@@ -35,21 +32,14 @@ pub(super) async fn events_make_a_chain_without_gaps(subject: Arc<dyn Subject>) 
     assert_eq!(all.len(), 60);
     assert!(all.iter().map(|row| row.seq).eq(1..=60));
     assert_eq!(all[0].event, event(EventKind::ClientAdded, "x"));
-    assert_eq!(
-        all[1].event,
-        event(EventKind::Attention, "y"),
-        "events of one change keep order"
-    );
+    assert_eq!(all[1].event, event(EventKind::Attention, "y"), "events of one change keep order");
     assert_eq!(chain::verify(chain::GENESIS, &all), Ok(()));
     assert_eq!(handles[1].last_event().await.unwrap(), 60);
     assert_eq!(handles[1].events(10, 5).await.unwrap(), all[10..15]);
     assert_eq!(handles[1].events(60, 5).await.unwrap(), vec![]);
 
     let mut forged = all.clone();
-    forged[30]
-        .event
-        .facts
-        .insert("version".to_owned(), "2".to_owned());
+    forged[30].event.facts.insert("version".to_owned(), "2".to_owned());
     assert_eq!(chain::verify(chain::GENESIS, &forged), Err(31));
     let mut cut = all;
     cut.remove(20);
@@ -62,30 +52,13 @@ pub(super) async fn what_is_refused_leaves_no_event(subject: Arc<dyn Subject>) {
     let told = || vec![event(EventKind::Connected, "x")];
     assert!(!store.add_client(client("c"), told()).await.unwrap());
     assert!(!store.update_client(client("c"), told()).await.unwrap());
-    store
-        .connect(connection("x", "c", "n"), grant("n", "c"), told())
-        .await
-        .unwrap();
-    store
-        .connect(connection("n", "c", "x"), grant("x", "c"), told())
-        .await
-        .unwrap_err();
+    store.connect(connection("x", "c", "n"), grant("n", "c"), told()).await.unwrap();
+    store.connect(connection("n", "c", "x"), grant("x", "c"), told()).await.unwrap_err();
     store.join(connection("x", "c", "x"), told()).await.unwrap();
-    store
-        .join(connection("n", "c", "n"), told())
-        .await
-        .unwrap_err();
-    assert!(
-        !store
-            .update_connection(connection("n", "c", "x"), told())
-            .await
-            .unwrap()
-    );
+    store.join(connection("n", "c", "n"), told()).await.unwrap_err();
+    assert!(!store.update_connection(connection("n", "c", "x"), told()).await.unwrap());
     assert!(!store.forget(&connection_id("n"), told()).await.unwrap());
-    store
-        .commit(&grant_id("x"), 2, None, tokens("x", 3), told())
-        .await
-        .unwrap();
+    store.commit(&grant_id("x"), 2, None, tokens("x", 3), told()).await.unwrap();
     assert_eq!(store.events(0, 9).await.unwrap(), vec![]);
 }
 
@@ -101,29 +74,17 @@ pub(super) async fn every_change_moves_the_change_number(subject: Arc<dyn Subjec
     moved("data key").await;
     store.add_client(client("c"), vec![]).await.unwrap();
     moved("client").await;
-    store
-        .connect(connection("x", "c", "x"), grant("x", "c"), vec![])
-        .await
-        .unwrap();
+    store.connect(connection("x", "c", "x"), grant("x", "c"), vec![]).await.unwrap();
     moved("connection").await;
     store.add_flow(flow("f", "c")).await.unwrap();
     moved("flow").await;
-    store
-        .take_flow("f", &journal_id("j"), super::rows::NOW)
-        .await
-        .unwrap();
+    store.take_flow("f", &journal_id("j"), super::rows::NOW).await.unwrap();
     moved("taken flow").await;
     let no = claimed(&*store, "x").await.lease_no;
     moved("claim").await;
-    store
-        .begin(&grant_id("x"), intent("x", 1, no))
-        .await
-        .unwrap();
+    store.begin(&grant_id("x"), intent("x", 1, no)).await.unwrap();
     moved("intent").await;
-    store
-        .commit(&grant_id("x"), 1, Some(no), tokens("x", 2), vec![])
-        .await
-        .unwrap();
+    store.commit(&grant_id("x"), 1, Some(no), tokens("x", 2), vec![]).await.unwrap();
     moved("commit").await;
     store.reject(&grant_id("x"), 2).await.unwrap();
     moved("rejection").await;
@@ -133,9 +94,5 @@ pub(super) async fn every_change_moves_the_change_number(subject: Arc<dyn Subjec
     moved("removed").await;
     let before = reader.change_number().await.unwrap();
     store.clients().await.unwrap();
-    assert_eq!(
-        reader.change_number().await.unwrap(),
-        before,
-        "reading changes nothing"
-    );
+    assert_eq!(reader.change_number().await.unwrap(), before, "reading changes nothing");
 }

@@ -13,10 +13,7 @@ pub(super) async fn a_flow_comes_back_as_it_was_added(subject: Arc<dyn Subject>)
     store.add_client(client("c"), vec![]).await.unwrap();
     assert_eq!(store.flow("f").await.unwrap(), None);
     store.add_flow(flow("f", "c")).await.unwrap();
-    assert_eq!(
-        subject.handle().flow("f").await.unwrap(),
-        Some(flow("f", "c"))
-    );
+    assert_eq!(subject.handle().flow("f").await.unwrap(), Some(flow("f", "c")));
 }
 
 pub(super) async fn a_flow_is_taken_by_exactly_one(subject: Arc<dyn Subject>) {
@@ -27,10 +24,7 @@ pub(super) async fn a_flow_is_taken_by_exactly_one(subject: Arc<dyn Subject>) {
     let tasks = (0..64).map(|i| {
         let store = Arc::clone(&handles[i % 2]);
         tokio::spawn(async move {
-            store
-                .take_flow("f", &journal_id(&format!("journal-{i}")), at(5))
-                .await
-                .unwrap()
+            store.take_flow("f", &journal_id(&format!("journal-{i}")), at(5)).await.unwrap()
         })
     });
     let mut taken = vec![];
@@ -42,19 +36,9 @@ pub(super) async fn a_flow_is_taken_by_exactly_one(subject: Arc<dyn Subject>) {
     }
     assert_eq!(taken.len(), 1, "exactly one of 64 takes the flow");
     assert_eq!(taken[0].used_at, Some(at(5)));
-    assert_eq!(
-        store.flow("f").await.unwrap(),
-        Some(taken.remove(0)),
-        "and whose it is, is kept"
-    );
-    assert!(
-        store.add_flow(flow("f", "c")).await.is_err(),
-        "a used flow can't be made anew"
-    );
-    let again = store
-        .take_flow("f", &journal_id("j"), at(700))
-        .await
-        .unwrap();
+    assert_eq!(store.flow("f").await.unwrap(), Some(taken.remove(0)), "and whose it is, is kept");
+    assert!(store.add_flow(flow("f", "c")).await.is_err(), "a used flow can't be made anew");
+    let again = store.take_flow("f", &journal_id("j"), at(700)).await.unwrap();
     assert_eq!(again, TakenFlow::Used(at(5)), "used comes before expired");
 }
 
@@ -69,11 +53,7 @@ pub(super) async fn a_flow_cannot_be_taken_after_its_end(subject: Arc<dyn Subjec
         let taken = store.take_flow("f", &journal_id("j"), late).await.unwrap();
         assert_eq!(taken, TakenFlow::Expired(at(600)));
     }
-    assert_eq!(
-        store.flow("f").await.unwrap(),
-        Some(flow("f", "c")),
-        "it isn't marked"
-    );
+    assert_eq!(store.flow("f").await.unwrap(), Some(flow("f", "c")), "it isn't marked");
     let taken = store.take_flow("g", &journal_id("j"), last).await.unwrap();
     assert!(matches!(taken, TakenFlow::Taken(_)));
 }

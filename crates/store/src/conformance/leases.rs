@@ -36,15 +36,8 @@ pub(super) async fn a_lease_has_one_holder(subject: Arc<dyn Subject>) {
     assert_eq!(claim.until_boot_ms, subject.clock().boot_millis() + 30_000);
     let lease = claim.grant.lease.clone().unwrap();
     assert_eq!(lease.holder, ours.holder());
-    assert_eq!(
-        (lease.no, lease.until_boot_ms),
-        (claim.lease_no, claim.until_boot_ms)
-    );
-    assert_eq!(
-        theirs.grant(&grant_id("x")).await.unwrap(),
-        Some(claim.grant),
-        "the row as stored"
-    );
+    assert_eq!((lease.no, lease.until_boot_ms), (claim.lease_no, claim.until_boot_ms));
+    assert_eq!(theirs.grant(&grant_id("x")).await.unwrap(), Some(claim.grant), "the row as stored");
     assert_busy(&*theirs, "x", claim.until_boot_ms).await;
     let missing = ours.claim(&grant_id("nobody"), LEASE).await.unwrap();
     assert!(matches!(missing, ClaimOutcome::Missing));
@@ -92,16 +85,9 @@ pub(super) async fn a_killed_holders_lease_ends_at_once(subject: Arc<dyn Subject
     assert!(doomed.begin(&grant_id("x"), spent.clone()).await.unwrap());
     assert_busy(&*other, "x", claim.until_boot_ms).await;
     subject.kill(doomed);
-    assert_eq!(
-        other.due(NOW, 9).await.unwrap(),
-        [grant_id("x"), grant_id("y")]
-    );
+    assert_eq!(other.due(NOW, 9).await.unwrap(), [grant_id("x"), grant_id("y")]);
     let taken = claimed(&*other, "x").await;
-    assert_eq!(
-        taken.grant.intent,
-        Some(spent),
-        "who takes over finds the open intent"
-    );
+    assert_eq!(taken.grant.intent, Some(spent), "who takes over finds the open intent");
     assert_eq!(taken.lease_no, claim.lease_no + 1);
 }
 
@@ -113,29 +99,12 @@ pub(super) async fn a_lease_is_prolonged_only_while_it_lasts(subject: Arc<dyn Su
     subject.clock().advance(Duration::from_secs(20));
     let end = subject.clock().boot_millis() + 30_000;
     assert_eq!(store.renew(&id, no, LEASE).await.unwrap(), Some(end));
-    assert_eq!(
-        store
-            .grant(&id)
-            .await
-            .unwrap()
-            .unwrap()
-            .lease
-            .unwrap()
-            .until_boot_ms,
-        end
-    );
+    assert_eq!(store.grant(&id).await.unwrap().unwrap().lease.unwrap().until_boot_ms, end);
     for (grant, no) in [("x", no + 1), ("x", no - 1), ("nobody", no)] {
-        assert_eq!(
-            store.renew(&grant_id(grant), no, LEASE).await.unwrap(),
-            None
-        );
+        assert_eq!(store.renew(&grant_id(grant), no, LEASE).await.unwrap(), None);
     }
     subject.clock().advance(LEASE);
-    assert_eq!(
-        store.renew(&id, no, LEASE).await.unwrap(),
-        None,
-        "it has ended"
-    );
+    assert_eq!(store.renew(&id, no, LEASE).await.unwrap(), None, "it has ended");
 }
 
 pub(super) async fn lease_numbers_never_fall(subject: Arc<dyn Subject>) {
@@ -149,18 +118,8 @@ pub(super) async fn lease_numbers_never_fall(subject: Arc<dyn Subject>) {
         last = no;
         match round {
             0 => store.release(&id, no).await.unwrap(),
-            1 => assert!(
-                store
-                    .settle(&id, no, 1, settlement(true), vec![])
-                    .await
-                    .unwrap()
-            ),
-            2 => drop(
-                store
-                    .commit(&id, 1, Some(no), tokens("x", 2), vec![])
-                    .await
-                    .unwrap(),
-            ),
+            1 => assert!(store.settle(&id, no, 1, settlement(true), vec![]).await.unwrap()),
+            2 => drop(store.commit(&id, 1, Some(no), tokens("x", 2), vec![]).await.unwrap()),
             _ => (),
         }
     }
@@ -175,11 +134,7 @@ pub(super) async fn release_frees_only_its_own_lease(subject: Arc<dyn Subject>) 
     store.release(&grant_id("nobody"), 1).await.unwrap();
     assert_busy(&*other, "x", claim.until_boot_ms).await;
     store.release(&id, claim.lease_no).await.unwrap();
-    assert_eq!(
-        store.grant(&id).await.unwrap(),
-        Some(grant("x", "c")),
-        "nothing else changed"
-    );
+    assert_eq!(store.grant(&id).await.unwrap(), Some(grant("x", "c")), "nothing else changed");
     claimed(&*other, "x").await;
 }
 
@@ -187,47 +142,24 @@ pub(super) async fn begin_needs_lease_and_version(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x", "revoked"]).await;
     let id = grant_id("x");
-    assert!(
-        !store.begin(&id, intent("x", 1, 0)).await.unwrap(),
-        "never claimed"
-    );
+    assert!(!store.begin(&id, intent("x", 1, 0)).await.unwrap(), "never claimed");
     let no = claimed(&*store, "x").await.lease_no;
-    for (name, version, no) in [
-        ("x", 2, no),
-        ("x", 1, no + 1),
-        ("x", 1, 0),
-        ("nobody", 1, no),
-    ] {
-        let begun = store
-            .begin(&grant_id(name), intent(name, version, no))
-            .await
-            .unwrap();
+    for (name, version, no) in [("x", 2, no), ("x", 1, no + 1), ("x", 1, 0), ("nobody", 1, no)] {
+        let begun = store.begin(&grant_id(name), intent(name, version, no)).await.unwrap();
         assert!(!begun, "{name} {version} {no}");
     }
     assert_eq!(store.grant(&id).await.unwrap().unwrap().intent, None);
     assert!(store.begin(&id, intent("x", 1, no)).await.unwrap());
-    assert_eq!(
-        store.grant(&id).await.unwrap().unwrap().intent,
-        Some(intent("x", 1, no))
-    );
+    assert_eq!(store.grant(&id).await.unwrap().unwrap().intent, Some(intent("x", 1, no)));
     subject.clock().advance(LEASE);
-    assert!(
-        !store.begin(&id, intent("x", 1, no)).await.unwrap(),
-        "the lease has ended"
-    );
+    assert!(!store.begin(&id, intent("x", 1, no)).await.unwrap(), "the lease has ended");
 
     let no = claimed(&*store, "revoked").await.lease_no;
     let off = state(indicia_broker::model::Life::Revoked);
     let id = grant_id("revoked");
     let queued = revocation("r", "revoked", None);
-    store
-        .revoke(std::slice::from_ref(&id), off, queued, vec![])
-        .await
-        .unwrap();
-    assert!(
-        !store.begin(&id, intent("revoked", 1, no)).await.unwrap(),
-        "nothing to spend"
-    );
+    store.revoke(std::slice::from_ref(&id), off, queued, vec![]).await.unwrap();
+    assert!(!store.begin(&id, intent("revoked", 1, no)).await.unwrap(), "nothing to spend");
 }
 
 pub(super) async fn settle_needs_lease_and_version(subject: Arc<dyn Subject>) {
@@ -241,10 +173,7 @@ pub(super) async fn settle_needs_lease_and_version(subject: Arc<dyn Subject>) {
     let told = || vec![event(EventKind::Attention, "x")];
     for (name, no, version) in [("x", old, 1), ("x", no, 2), ("x", no, 0), ("nobody", no, 1)] {
         let id = grant_id(name);
-        let done = stale
-            .settle(&id, no, version, settlement(true), told())
-            .await
-            .unwrap();
+        let done = stale.settle(&id, no, version, settlement(true), told()).await.unwrap();
         assert!(!done, "{name} {no} {version}");
     }
     assert_eq!(store.grant(&id).await.unwrap(), before);
@@ -252,23 +181,12 @@ pub(super) async fn settle_needs_lease_and_version(subject: Arc<dyn Subject>) {
 
     // Its time has passed, but nobody took over: the verdict still is the truth.
     subject.clock().advance(LEASE);
-    assert!(
-        store
-            .settle(&id, no, 1, settlement(true), told())
-            .await
-            .unwrap()
-    );
+    assert!(store.settle(&id, no, 1, settlement(true), told()).await.unwrap());
     let row = store.grant(&id).await.unwrap().unwrap();
-    assert_eq!(
-        (row.state, row.next_at),
-        (settlement(true).state, settlement(true).next_at)
-    );
+    assert_eq!((row.state, row.next_at), (settlement(true).state, settlement(true).next_at));
     assert_eq!((row.version, row.lease), (1, None));
     assert_eq!(store.events(0, 9).await.unwrap().len(), 1);
-    let again = store
-        .settle(&id, no, 1, settlement(true), vec![])
-        .await
-        .unwrap();
+    let again = store.settle(&id, no, 1, settlement(true), vec![]).await.unwrap();
     assert!(!again, "the lease is gone");
 }
 
@@ -279,12 +197,7 @@ pub(super) async fn settle_keeps_or_clears_the_intent(subject: Arc<dyn Subject>)
     for clear in [false, true] {
         let no = claimed(&*store, "x").await.lease_no;
         assert!(store.begin(&id, intent("x", 1, no)).await.unwrap());
-        assert!(
-            store
-                .settle(&id, no, 1, settlement(clear), vec![])
-                .await
-                .unwrap()
-        );
+        assert!(store.settle(&id, no, 1, settlement(clear), vec![]).await.unwrap());
         let kept = store.grant(&id).await.unwrap().unwrap().intent;
         assert_eq!(kept, (!clear).then(|| intent("x", 1, no)));
     }
@@ -315,12 +228,7 @@ async fn set_due(store: &dyn Store, name: &str, next_at: Option<indicia_oauth::T
     let no = claimed(store, name).await.lease_no;
     let mut change = settlement(true);
     change.next_at = next_at;
-    assert!(
-        store
-            .settle(&grant_id(name), no, 1, change, vec![])
-            .await
-            .unwrap()
-    );
+    assert!(store.settle(&grant_id(name), no, 1, change, vec![]).await.unwrap());
 }
 
 fn names(ids: Vec<GrantId>) -> Vec<String> {
@@ -333,18 +241,10 @@ pub(super) async fn open_intents_are_found(subject: Arc<dyn Subject>) {
     assert_eq!(store.open_intents(9).await.unwrap(), vec![]);
     for name in ["c", "a"] {
         let no = claimed(&*store, name).await.lease_no;
-        assert!(
-            store
-                .begin(&grant_id(name), intent(name, 1, no))
-                .await
-                .unwrap()
-        );
+        assert!(store.begin(&grant_id(name), intent(name, 1, no)).await.unwrap());
     }
     assert_eq!(names(store.open_intents(9).await.unwrap()), ["a", "c"]);
     assert_eq!(names(store.open_intents(1).await.unwrap()), ["a"]);
-    store
-        .commit(&grant_id("a"), 1, None, tokens("a", 2), vec![])
-        .await
-        .unwrap();
+    store.commit(&grant_id("a"), 1, None, tokens("a", 2), vec![]).await.unwrap();
     assert_eq!(names(store.open_intents(9).await.unwrap()), ["c"]);
 }

@@ -3,10 +3,7 @@
 //!
 //! What would surprise: this stands in `src`, as it belongs to the port and not to one store. A new
 //! store implements [`Subject`] in its tests and runs [`cases`].
-#![expect(
-    clippy::unwrap_used,
-    reason = "a suite of tests: a broken promise is a panic"
-)]
+#![expect(clippy::unwrap_used, reason = "a suite of tests: a broken promise is a panic")]
 
 mod clients;
 mod commits;
@@ -127,8 +124,7 @@ impl ManualClock {
     /// Moves both clocks on.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap();
-        self.now_ms
-            .fetch_add(i64::try_from(millis).unwrap(), Ordering::SeqCst);
+        self.now_ms.fetch_add(i64::try_from(millis).unwrap(), Ordering::SeqCst);
         self.boot_ms.fetch_add(millis, Ordering::SeqCst);
     }
 }

@@ -54,10 +54,7 @@ pub fn fingerprint(text: &str) -> Fingerprint {
 
 /// Sealed bytes that differ by `text`.
 pub fn sealed(text: &str) -> Sealed {
-    Sealed {
-        key: KeyId(u32::try_from(text.len()).unwrap()),
-        bytes: text.as_bytes().to_vec(),
-    }
+    Sealed { key: KeyId(u32::try_from(text.len()).unwrap()), bytes: text.as_bytes().to_vec() }
 }
 
 /// A map of one entry.
@@ -67,11 +64,7 @@ pub fn one(key: &str, value: &str) -> BTreeMap<String, String> {
 
 /// A data key.
 pub fn data_key(n: u32) -> DataKeyRow {
-    DataKeyRow {
-        id: KeyId(n),
-        wrapped: vec![7, 0, 255],
-        created_at: at(u64::from(n)),
-    }
+    DataKeyRow { id: KeyId(n), wrapped: vec![7, 0, 255], created_at: at(u64::from(n)) }
 }
 
 /// A client with two secrets, refused.
@@ -92,9 +85,7 @@ pub fn client(id: &str) -> ClientRow {
         redirect_uri: "http://127.0.0.1:8917/oauth/callback/x".to_owned(),
         inputs: one("dc", "us1"),
         settings: one("scopes", "a b"),
-        environment: Environment::Sandbox {
-            address: "127.0.0.1:1".to_owned(),
-        },
+        environment: Environment::Sandbox { address: "127.0.0.1:1".to_owned() },
         secrets: vec![
             secret(1, SecretState::Retired, None, None, None),
             secret(
@@ -175,10 +166,7 @@ pub fn grant(id: &str, client: &str) -> GrantRow {
         client: client_id(client),
         flow: Flow::AuthorizationCode,
         inputs: one("dc", "us2"),
-        account: Some(Account {
-            id: format!("account of {id}"),
-            name: Some("A".to_owned()),
-        }),
+        account: Some(Account { id: format!("account of {id}"), name: Some("A".to_owned()) }),
         asked: vec!["read".to_owned(), "write".to_owned()],
         rotation_owner: RotationOwner::Indicia,
         created_at: at(14),
@@ -200,10 +188,7 @@ pub fn tokens(grant: &str, version: u64) -> NewTokens {
         state: GrantState::alive(),
         next_at: Some(at(1000 + version)),
         inputs: one("dc", "us3"),
-        account: Some(Account {
-            id: format!("account of {grant}"),
-            name: None,
-        }),
+        account: Some(Account { id: format!("account of {grant}"), name: None }),
         asked: None,
     }
 }
@@ -222,11 +207,7 @@ pub fn intent(grant: &str, version: u64, lease_no: u64) -> Intent {
 
 /// A settlement with a full state.
 pub fn settlement(clear_intent: bool) -> Settlement {
-    Settlement {
-        state: state(Life::Alive),
-        next_at: Some(at(500)),
-        clear_intent,
-    }
+    Settlement { state: state(Life::Alive), next_at: Some(at(500)), clear_intent }
 }
 
 /// A pending flow, ending 600 s after [`NOW`].
@@ -269,11 +250,7 @@ pub fn revocation(id: &str, grant: &str, next_at: Option<Timestamp>) -> Revocati
         connections: vec![connection_id("x")],
         requested_at: at(17),
         items: vec![
-            item(
-                "refresh_token",
-                Some(sealed("item")),
-                RevocationItemState::Pending,
-            ),
+            item("refresh_token", Some(sealed("item")), RevocationItemState::Pending),
             item("access_token", None, RevocationItemState::Revoked),
         ],
         proof: Some(("GET https://example.test/me".to_owned(), at(18))),
@@ -298,9 +275,6 @@ pub fn event(kind: EventKind, connection: &str) -> Event {
 pub async fn connect(store: &dyn Store, names: &[&str]) {
     store.add_client(client("c"), vec![]).await.unwrap();
     for name in names {
-        store
-            .connect(connection(name, "c", name), grant(name, "c"), vec![])
-            .await
-            .unwrap();
+        store.connect(connection(name, "c", name), grant(name, "c"), vec![]).await.unwrap();
     }
 }

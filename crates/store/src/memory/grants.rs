@@ -36,11 +36,7 @@ impl State {
             .values()
             .map(|held| &held.row)
             .filter(|row| row.client == *client && row.state.life == Life::Alive)
-            .find(|row| {
-                row.account
-                    .as_ref()
-                    .is_some_and(|account| account.id == account_id)
-            })
+            .find(|row| row.account.as_ref().is_some_and(|account| account.id == account_id))
             .cloned()
     }
 
@@ -66,17 +62,11 @@ impl State {
             && lease.until_boot_ms > now_ms
             && !self.dead.contains(&lease.holder)
         {
-            return ClaimOutcome::Busy {
-                until_boot_ms: lease.until_boot_ms,
-            };
+            return ClaimOutcome::Busy { until_boot_ms: lease.until_boot_ms };
         }
         held.claims += 1;
         let until_boot_ms = end_of(lease, now_ms);
-        held.row.lease = Some(Lease {
-            holder: holder.clone(),
-            no: held.claims,
-            until_boot_ms,
-        });
+        held.row.lease = Some(Lease { holder: holder.clone(), no: held.claims, until_boot_ms });
         self.change_number += 1;
         ClaimOutcome::Claimed(Box::new(ClaimedRow {
             grant: held.row.clone(),
@@ -161,11 +151,7 @@ impl State {
         let Some(held) = self.grants.get_mut(grant) else {
             return Ok(false);
         };
-        let ours = held
-            .row
-            .lease
-            .as_ref()
-            .is_some_and(|lease| lease.no == lease_no);
+        let ours = held.row.lease.as_ref().is_some_and(|lease| lease.no == lease_no);
         if !ours || held.row.version != version {
             return Ok(false);
         }
@@ -261,11 +247,7 @@ impl State {
 impl Held {
     pub(super) fn new(row: GrantRow) -> Self {
         let claims = row.lease.as_ref().map_or(0, |lease| lease.no);
-        let mut held = Self {
-            row,
-            claims,
-            fingerprints: Vec::new(),
-        };
+        let mut held = Self { row, claims, fingerprints: Vec::new() };
         held.remember_fingerprints();
         held
     }
@@ -296,10 +278,7 @@ impl Held {
             self.fingerprints.retain(|known| *known != fingerprint);
             self.fingerprints.push(fingerprint);
         }
-        let surplus = self
-            .fingerprints
-            .len()
-            .saturating_sub(2 * FINGERPRINT_VERSIONS_MAX as usize);
+        let surplus = self.fingerprints.len().saturating_sub(2 * FINGERPRINT_VERSIONS_MAX as usize);
         self.fingerprints.drain(..surplus);
     }
 }

@@ -35,18 +35,12 @@ pub struct Memory {
 impl Memory {
     /// An empty store; leases end by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            state: Arc::default(),
-            clock,
-        }
+        Self { state: Arc::default(), clock }
     }
 
     /// The store as one holder sees it. A restarted host is a new holder.
     pub fn handle(&self, holder: HolderId) -> Arc<dyn Store> {
-        Arc::new(Handle {
-            memory: self.clone(),
-            holder,
-        })
+        Arc::new(Handle { memory: self.clone(), holder })
     }
 
     /// Marks a holder as dead: its leases end at once.
@@ -93,11 +87,7 @@ impl Store for Handle {
 
     async fn identity(&self) -> Result<StoreIdentity, StoreError> {
         let here = || "memory".to_owned();
-        Ok(StoreIdentity {
-            id: here(),
-            place_then: here(),
-            place_now: here(),
-        })
+        Ok(StoreIdentity { id: here(), place_then: here(), place_now: here() })
     }
 
     async fn change_number(&self) -> Result<u64, StoreError> {

@@ -63,12 +63,8 @@ impl State {
         let first = self.events.len() as u64 + 1;
         for (seq, event) in (first..).zip(events) {
             let json = chain::canonical_json(&event).map_err(|error| failed(&error.to_string()))?;
-            hash = chain::link(&hash, &json);
-            rows.push(EventRow {
-                seq,
-                hash: chain::to_hex(&hash),
-                event,
-            });
+            hash = chain::link(&hash, json.as_bytes());
+            rows.push(EventRow { seq, hash: chain::to_hex(&hash), event });
         }
         self.events.append(&mut rows);
         self.last_hash = hash;
@@ -121,11 +117,7 @@ impl State {
         id: &ClientId,
         events: Vec<Event>,
     ) -> Result<Option<u64>, StoreError> {
-        let users = self
-            .connections
-            .values()
-            .filter(|row| row.client == *id)
-            .count() as u64;
+        let users = self.connections.values().filter(|row| row.client == *id).count() as u64;
         if users > 0 {
             return Ok(Some(users));
         }
@@ -221,10 +213,7 @@ impl State {
             return Err(failed("a grant of this id is there already"));
         }
         self.changed(events)?;
-        let new = ConnectionRow {
-            grant: grant.id.clone(),
-            ..new
-        };
+        let new = ConnectionRow { grant: grant.id.clone(), ..new };
         self.grants.insert(grant.id.clone(), Held::new(grant));
         self.replace(new);
         Ok(true)
@@ -256,9 +245,7 @@ impl State {
     }
 
     pub(super) fn connection(&self, id: &ConnectionId) -> Option<(ConnectionRow, GrantRow)> {
-        self.connections
-            .get(id)
-            .and_then(|connection| self.with_grant(connection))
+        self.connections.get(id).and_then(|connection| self.with_grant(connection))
     }
 
     pub(super) fn connections(
@@ -307,10 +294,7 @@ impl State {
         row: RevocationRow,
         events: Vec<Event>,
     ) -> Result<bool, StoreError> {
-        let stored = self
-            .revocations
-            .get(&row.id)
-            .map(|stored| stored.revision + 1);
+        let stored = self.revocations.get(&row.id).map(|stored| stored.revision + 1);
         if stored != Some(row.revision) {
             return Ok(false);
         }
@@ -328,18 +312,11 @@ impl State {
     }
 
     pub(super) fn events(&self, after: u64, limit: usize) -> Vec<EventRow> {
-        self.events
-            .iter()
-            .filter(|row| row.seq > after)
-            .take(limit)
-            .cloned()
-            .collect()
+        self.events.iter().filter(|row| row.seq > after).take(limit).cloned().collect()
     }
 
     fn with_grant(&self, connection: &ConnectionRow) -> Option<(ConnectionRow, GrantRow)> {
-        self.grants
-            .get(&connection.grant)
-            .map(|held| (connection.clone(), held.row.clone()))
+        self.grants.get(&connection.grant).map(|held| (connection.clone(), held.row.clone()))
     }
 
     /// A grant that was replaced goes when no revocation waits for it.
@@ -375,28 +352,12 @@ impl State {
 }
 
 fn passes(filter: &ConnectionFilter, row: &ConnectionRow) -> bool {
-    filter
-        .client
-        .as_ref()
-        .is_none_or(|client| row.client == *client)
-        && filter
-            .clients
-            .as_ref()
-            .is_none_or(|clients| clients.contains(&row.client))
-        && filter
-            .label
-            .as_ref()
-            .is_none_or(|(key, value)| row.labels.get(key) == Some(value))
-        && filter
-            .grant
-            .as_ref()
-            .is_none_or(|grant| row.grant == *grant)
+    filter.client.as_ref().is_none_or(|client| row.client == *client)
+        && filter.clients.as_ref().is_none_or(|clients| clients.contains(&row.client))
+        && filter.label.as_ref().is_none_or(|(key, value)| row.labels.get(key) == Some(value))
+        && filter.grant.as_ref().is_none_or(|grant| row.grant == *grant)
 }
 
 pub(super) fn failed(detail: &str) -> StoreError {
-    StoreError {
-        kind: StoreErrorKind::Unavailable,
-        detail: detail.to_owned(),
-        maybe_done: false,
-    }
+    StoreError { kind: StoreErrorKind::Unavailable, detail: detail.to_owned(), maybe_done: false }
 }

@@ -97,13 +97,9 @@ impl Wish {
     /// Waits for a wish, and then a little for more of them; false at the end.
     fn wait(&self) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let wished = self
-            .changed
-            .wait_while(state, |state| !state.wanted && !state.end);
+        let wished = self.changed.wait_while(state, |state| !state.wanted && !state.end);
         let state = wished.unwrap_or_else(PoisonError::into_inner);
-        let gathered = self
-            .changed
-            .wait_timeout_while(state, INTERVAL, |state| !state.end);
+        let gathered = self.changed.wait_timeout_while(state, INTERVAL, |state| !state.end);
         let (mut state, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         state.wanted = false;
         !state.end
@@ -121,9 +117,8 @@ fn serve(db: &Path, busy_wait: Duration, wish: &Wish) {
 
 /// What fails stays in the log, and is tried again with the next wish.
 fn checkpoint(conn: &Connection) {
-    let done: Result<(), Failure> = conn
-        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-        .map_err(Failure::from);
+    let done: Result<(), Failure> =
+        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(Failure::from);
     if let Err(failure) = done {
         tracing::warn!(?failure, "the write-ahead log could not be copied back");
     }

@@ -31,9 +31,7 @@ pub(super) fn add_data_key(conn: &Connection, row: &DataKeyRow) -> Result<bool, 
 
 pub(super) fn client(conn: &Connection, id: &ClientId) -> Result<Option<ClientRow>, Failure> {
     let mut query = conn.prepare_cached("SELECT body FROM clients WHERE id = ?")?;
-    let body: Option<String> = query
-        .query_row([id.as_str()], |row| row.get(0))
-        .optional()?;
+    let body: Option<String> = query.query_row([id.as_str()], |row| row.get(0)).optional()?;
     body.map(|body| opened(conn, &body)).transpose()
 }
 
@@ -87,15 +85,9 @@ pub(super) fn remove_client(
     if users > 0 {
         return Ok(Some(users));
     }
-    if conn
-        .prepare_cached("DELETE FROM clients WHERE id = ?")?
-        .execute([id])?
-        == 1
-    {
-        conn.prepare_cached("DELETE FROM client_secrets WHERE client = ?")?
-            .execute([id])?;
-        conn.prepare_cached("DELETE FROM flows WHERE client = ?")?
-            .execute([id])?;
+    if conn.prepare_cached("DELETE FROM clients WHERE id = ?")?.execute([id])? == 1 {
+        conn.prepare_cached("DELETE FROM client_secrets WHERE client = ?")?.execute([id])?;
+        conn.prepare_cached("DELETE FROM flows WHERE client = ?")?.execute([id])?;
         append(conn, events)?;
     }
     Ok(None)
@@ -104,8 +96,7 @@ pub(super) fn remove_client(
 fn put(conn: &Connection, row: &ClientRow) -> Result<(), Failure> {
     let id = row.id.as_str();
     let mut body = row.clone();
-    conn.prepare_cached("DELETE FROM client_secrets WHERE client = ?")?
-        .execute([id])?;
+    conn.prepare_cached("DELETE FROM client_secrets WHERE client = ?")?.execute([id])?;
     let mut insert = conn.prepare_cached(
         "INSERT INTO client_secrets (client, n, data_key, sealed) VALUES (?, ?, ?, ?)",
     )?;
@@ -125,11 +116,7 @@ fn opened(conn: &Connection, body: &str) -> Result<ClientRow, Failure> {
     let mut row: ClientRow = serde_json::from_str(body)?;
     let mut query = conn
         .prepare_cached("SELECT data_key, sealed FROM client_secrets WHERE client = ? AND n = ?")?;
-    for secret in row
-        .secrets
-        .iter_mut()
-        .filter(|secret| secret.sealed.is_some())
-    {
+    for secret in row.secrets.iter_mut().filter(|secret| secret.sealed.is_some()) {
         let kept = query.query_row(params![row.id.as_str(), secret.n], |row| sealed(row, 0));
         secret.sealed = Some(kept?);
     }
@@ -138,8 +125,5 @@ fn opened(conn: &Connection, body: &str) -> Result<ClientRow, Failure> {
 
 /// Sealed bytes from the columns `data_key`, `sealed` at `first`.
 pub(super) fn sealed(row: &Row<'_>, first: usize) -> Result<Sealed, rusqlite::Error> {
-    Ok(Sealed {
-        key: KeyId(row.get(first)?),
-        bytes: row.get(first + 1)?,
-    })
+    Ok(Sealed { key: KeyId(row.get(first)?), bytes: row.get(first + 1)? })
 }

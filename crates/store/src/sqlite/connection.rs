@@ -97,11 +97,7 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn new(db: &Path, busy_wait: Duration) -> Self {
-        Self {
-            db: db.to_owned(),
-            busy_wait,
-            idle: Mutex::default(),
-        }
+        Self { db: db.to_owned(), busy_wait, idle: Mutex::default() }
     }
 
     /// Reads on the calling thread: a point read takes microseconds, which no hand-over to another
@@ -110,11 +106,7 @@ impl Readers {
         &self,
         act: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<Option<T>, Failure> {
-        let idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let conn = match idle {
             Some(conn) => conn,
             None if !self.db.exists() => return Ok(None),

@@ -85,12 +85,7 @@ fn replace(
         "UPDATE connections SET grant_no = ?, labels = ?, updated_at = ? WHERE id = ?",
     )?;
     let labels = serde_json::to_string(&new.labels)?;
-    update.execute(params![
-        grant_no,
-        labels,
-        new.updated_at.as_millis(),
-        new.id.as_str()
-    ])?;
+    update.execute(params![grant_no, labels, new.updated_at.as_millis(), new.id.as_str()])?;
     add_labels(conn, new)?;
     drop_replaced(conn, old_no)
 }
@@ -104,8 +99,7 @@ pub(super) fn forget(
         return Ok(false);
     };
     remove_labels(conn, id)?;
-    conn.prepare_cached("DELETE FROM connections WHERE id = ?")?
-        .execute([id.as_str()])?;
+    conn.prepare_cached("DELETE FROM connections WHERE id = ?")?.execute([id.as_str()])?;
     drop_unused(conn, grant_no)?;
     append(conn, events)?;
     Ok(true)
@@ -188,9 +182,7 @@ fn is_there(conn: &Connection, id: &ConnectionId) -> Result<bool, Failure> {
 
 fn grant_no_of(conn: &Connection, id: &ConnectionId) -> Result<Option<i64>, Failure> {
     let mut query = conn.prepare_cached("SELECT grant_no FROM connections WHERE id = ?")?;
-    Ok(query
-        .query_row([id.as_str()], |row| row.get(0))
-        .optional()?)
+    Ok(query.query_row([id.as_str()], |row| row.get(0)).optional()?)
 }
 
 fn needs_client(conn: &Connection, id: &ClientId) -> Result<(), Failure> {

@@ -14,16 +14,14 @@ pub(super) fn append(conn: &Connection, events: &[Event]) -> Result<(), Failure>
         return Ok(());
     }
     let mut last = conn.prepare_cached("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")?;
-    let last = last
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let last = last.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let (mut seq, mut hash): (u64, [u8; 32]) = last.unwrap_or((0, chain::GENESIS));
     let mut insert =
         conn.prepare_cached("INSERT INTO events (seq, hash, body) VALUES (?, ?, ?)")?;
     for event in events {
         let body = chain::canonical_json(event)?;
         seq += 1;
-        hash = chain::link(&hash, &body);
+        hash = chain::link(&hash, body.as_bytes());
         insert.execute(params![seq, hash, body])?;
     }
     Ok(())
@@ -37,19 +35,11 @@ pub(super) fn events(
     let mut query = conn
         .prepare_cached("SELECT seq, hash, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?")?;
     let rows = query.query_map(params![after, limit], |row| {
-        Ok((
-            row.get(0)?,
-            row.get::<_, [u8; 32]>(1)?,
-            row.get::<_, String>(2)?,
-        ))
+        Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, String>(2)?))
     })?;
     rows.map(|row| {
         let (seq, hash, body) = row?;
-        Ok(EventRow {
-            seq,
-            hash: chain::to_hex(&hash),
-            event: serde_json::from_str(&body)?,
-        })
+        Ok(EventRow { seq, hash: chain::to_hex(&hash), event: serde_json::from_str(&body)? })
     })
     .collect()
 }

@@ -9,6 +9,8 @@ use indicia_broker::ports::{StoreError, StoreErrorKind};
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
+use super::home::is_read_only;
+
 /// Why something wasn't done.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -45,18 +47,13 @@ impl Failure {
     pub(super) fn told(self, db: &Path) -> StoreError {
         let (kind, detail) = match self {
             Self::Sqlite(error) => sqlite(&error, db),
-            Self::Damaged(what) => (
-                StoreErrorKind::Unreadable,
-                format!("{} is damaged: {what}", db.display()),
-            ),
+            Self::Damaged(what) => {
+                (StoreErrorKind::Unreadable, format!("{} is damaged: {what}", db.display()))
+            }
             Self::Conflict(what) => (StoreErrorKind::Unavailable, what.to_owned()),
             Self::Home(kind, detail) => (kind, detail),
         };
-        StoreError {
-            kind,
-            detail,
-            maybe_done: false,
-        }
+        StoreError { kind, detail, maybe_done: false }
     }
 
     /// A failure of the commit itself: unless SQLite refused it outright, it may be on the disk.
@@ -73,10 +70,7 @@ impl Failure {
             ),
             Self::Damaged(_) | Self::Conflict(_) | Self::Home(..) => false,
         };
-        StoreError {
-            maybe_done,
-            ..self.told(db)
-        }
+        StoreError { maybe_done, ..self.told(db) }
     }
 }
 
@@ -93,10 +87,9 @@ fn sqlite(error: &rusqlite::Error, db: &Path) -> (StoreErrorKind, String) {
             format!("another program holds {at}: end it, or try again when it is done"),
         ),
         Some(ErrorCode::DiskFull) => full(db),
-        Some(ErrorCode::ReadOnly) => (
-            StoreErrorKind::ReadOnly,
-            format!("{at} can't be written: its file system or its rights are read-only"),
-        ),
+        Some(ErrorCode::ReadOnly) => read_only(db),
+        // SQLite can't make the log beside it.
+        Some(ErrorCode::CannotOpen) if db.parent().is_some_and(is_read_only) => read_only(db),
         Some(ErrorCode::NotADatabase) => (
             StoreErrorKind::Unreadable,
             format!("{at} is not a store, or it is damaged: restore it from a backup"),
@@ -110,19 +103,20 @@ fn sqlite(error: &rusqlite::Error, db: &Path) -> (StoreErrorKind, String) {
             format!("{at} can't be opened ({error}): look at its rights and its folder's"),
         ),
         Some(_) => (StoreErrorKind::Unavailable, format!("{at} failed: {error}")),
-        None => (
-            StoreErrorKind::Unreadable,
-            format!("{at} can't be read: {error}"),
-        ),
+        None => (StoreErrorKind::Unreadable, format!("{at} can't be read: {error}")),
     }
+}
+
+fn read_only(db: &Path) -> (StoreErrorKind, String) {
+    (
+        StoreErrorKind::ReadOnly,
+        format!("{} can't be written: its file system or its rights are read-only", db.display()),
+    )
 }
 
 fn full(db: &Path) -> (StoreErrorKind, String) {
     (
         StoreErrorKind::Full,
-        format!(
-            "no space is left for {}: nothing was written, make room",
-            db.display()
-        ),
+        format!("no space is left for {}: nothing was written, make room", db.display()),
     )
 }

@@ -79,7 +79,6 @@ pub(super) fn take_flow(
 }
 
 pub(super) fn remove_flow(conn: &Connection, state_hash: &str) -> Result<(), Failure> {
-    conn.prepare_cached("DELETE FROM flows WHERE state_hash = ?")?
-        .execute([state_hash])?;
+    conn.prepare_cached("DELETE FROM flows WHERE state_hash = ?")?.execute([state_hash])?;
     Ok(())
 }

@@ -86,9 +86,7 @@ pub(super) fn grants_by_fingerprint(
 
 pub(super) fn number_of(conn: &Connection, id: &GrantId) -> Result<Option<i64>, Failure> {
     let mut query = conn.prepare_cached("SELECT no FROM grants WHERE id = ?")?;
-    Ok(query
-        .query_row([id.as_str()], |row| row.get(0))
-        .optional()?)
+    Ok(query.query_row([id.as_str()], |row| row.get(0)).optional()?)
 }
 
 fn select(condition: &str) -> String {
@@ -121,21 +119,15 @@ pub(super) fn read(row: &Row<'_>) -> Result<Held, Failure> {
         lease: lease(row, claims)?,
         intent: intent(row)?,
     };
-    Ok(Held {
-        no: row.get(0)?,
-        claims,
-        row: grant,
-    })
+    Ok(Held { no: row.get(0)?, claims, row: grant })
 }
 
 fn lease(row: &Row<'_>, no: u64) -> Result<Option<Lease>, Failure> {
     match row.get_ref(7)?.as_str_or_null()? {
         None => Ok(None),
-        Some(holder) => Ok(Some(Lease {
-            holder: id(holder, HolderId::new)?,
-            no,
-            until_boot_ms: row.get(8)?,
-        })),
+        Some(holder) => {
+            Ok(Some(Lease { holder: id(holder, HolderId::new)?, no, until_boot_ms: row.get(8)? }))
+        }
     }
 }
 
@@ -288,23 +280,15 @@ pub(super) fn mark_revoked(
     let Some(held) = grant(conn, id)? else {
         return Ok(());
     };
-    let state = GrantState {
-        life: off.life,
-        reason: off.reason.clone(),
-        ..held.row.state
-    };
-    conn.prepare_cached("UPDATE grants SET next_at = NULL WHERE no = ?")?
-        .execute([held.no])?;
+    let state = GrantState { life: off.life, reason: off.reason.clone(), ..held.row.state };
+    conn.prepare_cached("UPDATE grants SET next_at = NULL WHERE no = ?")?.execute([held.no])?;
     set_state(conn, held.no, &state)
 }
 
 pub(super) fn remove(conn: &Connection, no: i64) -> Result<(), Failure> {
-    conn.prepare_cached("DELETE FROM grants WHERE no = ?")?
-        .execute([no])?;
-    conn.prepare_cached("DELETE FROM token_sets WHERE no = ?")?
-        .execute([no])?;
-    conn.prepare_cached("DELETE FROM token_fingerprints WHERE grant_no = ?")?
-        .execute([no])?;
+    conn.prepare_cached("DELETE FROM grants WHERE no = ?")?.execute([no])?;
+    conn.prepare_cached("DELETE FROM token_sets WHERE no = ?")?.execute([no])?;
+    conn.prepare_cached("DELETE FROM token_fingerprints WHERE grant_no = ?")?.execute([no])?;
     Ok(())
 }
 

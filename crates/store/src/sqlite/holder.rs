@@ -29,11 +29,7 @@ impl Holder {
         let name = format!("{}-{}", this_boot(), nonce()?);
         let id = HolderId::new(&name)
             .map_err(|error| Failure::Home(StoreErrorKind::Unavailable, error.to_string()))?;
-        Ok(Self {
-            id,
-            run: home.join("run"),
-            held: Mutex::default(),
-        })
+        Ok(Self { id, run: home.join("run"), held: Mutex::default() })
     }
 
     pub(super) fn id(&self) -> &HolderId {
@@ -83,12 +79,8 @@ impl Drop for Holder {
 /// it may take more than one try.
 fn locked(path: &Path) -> io::Result<File> {
     for _ in 0..LOCK_TRIES_MAX {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         if file.try_lock().is_ok()
             && fs::metadata(path)
                 .is_ok_and(|there| file.metadata().is_ok_and(|ours| same(&there, &ours)))
@@ -118,11 +110,7 @@ fn sweep(run: &Path) {
 /// The running boot of this machine, short; leases of an earlier one have ended.
 fn this_boot() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let short: String = id
-        .chars()
-        .filter(char::is_ascii_hexdigit)
-        .take(16)
-        .collect();
+    let short: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
     match short.is_empty() {
         true => "0".to_owned(),
         false => short,

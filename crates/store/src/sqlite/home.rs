@@ -16,10 +16,7 @@ use super::failure::Failure;
 
 /// Makes the home, with its parents; only its owner may look in.
 pub(super) fn make(home: &Path) -> Result<(), Failure> {
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(home);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
     made.map_err(|error| cannot("make", home, &error))?;
     // The umask may have taken the owner's rights.
     let rights = fs::Permissions::from_mode(0o700);
@@ -58,14 +55,8 @@ pub(super) fn check(home: &Path) -> Result<bool, Failure> {
 pub(super) fn place(file: &Path) -> Result<String, Failure> {
     let found = fs::metadata(file).map_err(|error| cannot("look at", file, &error))?;
     // Not every file system knows when a file was born.
-    let born = found
-        .created()
-        .ok()
-        .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    let born = born.map_or_else(
-        || "unknown".to_owned(),
-        |since| since.as_nanos().to_string(),
-    );
+    let born = found.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let born = born.map_or_else(|| "unknown".to_owned(), |since| since.as_nanos().to_string());
     Ok(format!("inode {}, born {born}", found.ino()))
 }
 
@@ -117,10 +108,7 @@ fn network_name(magic: u32, mounted: Option<&str>) -> Option<String> {
         let name = mounted.unwrap_or("fuse");
         return (!FUSE_LOCAL.contains(&name)).then(|| name.to_owned());
     }
-    NETWORK
-        .iter()
-        .find(|(known, _)| *known == magic)
-        .map(|(_, name)| (*name).to_owned())
+    NETWORK.iter().find(|(known, _)| *known == magic).map(|(_, name)| (*name).to_owned())
 }
 
 /// The type under which the file system of `home` is mounted, from the kernel's list.
@@ -142,9 +130,7 @@ fn type_in_list(list: &str, home: &Path) -> Option<String> {
         home.starts_with(&point).then_some((point.len(), kind))
     });
     // Of two mounts on one point the later one is seen.
-    mounts
-        .max_by_key(|(length, _)| *length)
-        .map(|(_, kind)| kind.to_owned())
+    mounts.max_by_key(|(length, _)| *length).map(|(_, kind)| kind.to_owned())
 }
 
 /// `FUSE_SUPER_MAGIC`: anything may be behind it.
@@ -201,14 +187,7 @@ mod tests {
         check(FUSE, Some("virtiofs"), Some("virtiofs"));
         check(FUSE, None, Some("fuse"));
         check(FUSE, Some("fuseblk"), None);
-        for local in [
-            0xef53,
-            0x5846_5342,
-            0x9123_683e,
-            0x0102_1994,
-            0x2fc1_2fc1,
-            0x794c_7630,
-        ] {
+        for local in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x2fc1_2fc1, 0x794c_7630] {
             check(local, None, None);
         }
     }
@@ -220,10 +199,7 @@ mod tests {
                     31 22 0:41 / /home/a\\040b rw - fuseblk /dev/sdb rw\n\
                     32 30 0:42 / /home/a/.local rw shared:9 master:2 - nfs4 host:/ rw\n";
         let check = |home: &str, expected: &str| {
-            assert_eq!(
-                type_in_list(list, Path::new(home)).as_deref(),
-                Some(expected)
-            );
+            assert_eq!(type_in_list(list, Path::new(home)).as_deref(), Some(expected));
         };
         check("/home/b", "ext4");
         check("/home/ab", "ext4");

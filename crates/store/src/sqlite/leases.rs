@@ -70,9 +70,7 @@ pub(super) fn claim(
     if let Some(lease) = &held.row.lease
         && in_force(lease.holder.as_str(), lease.until_boot_ms, us, now_ms)
     {
-        return Ok(ClaimOutcome::Busy {
-            until_boot_ms: lease.until_boot_ms,
-        });
+        return Ok(ClaimOutcome::Busy { until_boot_ms: lease.until_boot_ms });
     }
     let lease_no = held.claims + 1;
     let until_boot_ms = end_of(lease, now_ms);
@@ -80,16 +78,8 @@ pub(super) fn claim(
         "UPDATE grants SET lease_no = ?, lease_holder = ?, lease_until = ? WHERE no = ?",
     )?;
     update.execute(params![lease_no, us.id().as_str(), until_boot_ms, held.no])?;
-    held.row.lease = Some(Lease {
-        holder: us.id().clone(),
-        no: lease_no,
-        until_boot_ms,
-    });
-    Ok(ClaimOutcome::Claimed(Box::new(ClaimedRow {
-        grant: held.row,
-        lease_no,
-        until_boot_ms,
-    })))
+    held.row.lease = Some(Lease { holder: us.id().clone(), no: lease_no, until_boot_ms });
+    Ok(ClaimOutcome::Claimed(Box::new(ClaimedRow { grant: held.row, lease_no, until_boot_ms })))
 }
 
 pub(super) fn renew(
@@ -127,10 +117,7 @@ pub(super) fn begin(
 
 fn is_ours(hot: &Hot, lease_no: u64, us: &Holder, now_ms: u64) -> bool {
     hot.lease_no == lease_no
-        && hot
-            .lease
-            .as_ref()
-            .is_some_and(|(holder, until)| in_force(holder, *until, us, now_ms))
+        && hot.lease.as_ref().is_some_and(|(holder, until)| in_force(holder, *until, us, now_ms))
 }
 
 pub(super) fn commit(
@@ -230,9 +217,8 @@ pub(super) fn due(
 ) -> Result<Vec<GrantId>, Failure> {
     let mut found: Vec<(i64, String)> = vec![];
     let mut query = conn.prepare_cached(DUE_FREE)?;
-    let free = query.query_map(params![now.as_millis(), limit], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })?;
+    let free =
+        query.query_map(params![now.as_millis(), limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
     for row in free {
         found.push(row?);
     }
@@ -241,19 +227,14 @@ pub(super) fn due(
     let mut leased = query.query([now.as_millis()])?;
     while let Some(row) = leased.next()? {
         let (holder, until): (String, u64) = (row.get(2)?, row.get(3)?);
-        let alive = *alive
-            .entry(holder)
-            .or_insert_with_key(|holder| !us.is_dead(holder));
+        let alive = *alive.entry(holder).or_insert_with_key(|holder| !us.is_dead(holder));
         if until <= now_ms || !alive {
             found.push((row.get(0)?, row.get(1)?));
         }
     }
     found.sort();
     found.truncate(limit);
-    found
-        .iter()
-        .map(|(_, text)| grants::id(text, GrantId::new))
-        .collect()
+    found.iter().map(|(_, text)| grants::id(text, GrantId::new)).collect()
 }
 
 pub(super) fn open_intents(conn: &Connection, limit: usize) -> Result<Vec<GrantId>, Failure> {

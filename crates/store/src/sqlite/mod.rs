@@ -47,10 +47,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            create: false,
-            busy_wait: Duration::from_secs(5),
-        }
+        Self { create: false, busy_wait: Duration::from_secs(5) }
     }
 }
 
@@ -75,9 +72,7 @@ impl Sqlite {
         options: &Options,
     ) -> Result<Arc<Self>, StoreError> {
         let db = home.join(FILE);
-        Self::try_open(home, &db, clock, options)
-            .map(Arc::new)
-            .map_err(|failure| failure.told(&db))
+        Self::try_open(home, &db, clock, options).map(Arc::new).map_err(|failure| failure.told(&db))
     }
 
     fn try_open(

@@ -29,11 +29,7 @@ impl Store for Sqlite {
             let query = "SELECT id, place FROM store";
             let (id, place_then) =
                 conn.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(Some(StoreIdentity {
-                id,
-                place_then,
-                place_now: home::place(&self.db)?,
-            }))
+            Ok(Some(StoreIdentity { id, place_then, place_now: home::place(&self.db)? }))
         })?;
         found.ok_or_else(|| self.missing())
     }
@@ -50,13 +46,11 @@ impl Store for Sqlite {
     }
 
     async fn add_data_key(&self, row: DataKeyRow) -> Result<bool, StoreError> {
-        self.write(move |conn| clients::add_data_key(conn, &row))
-            .await
+        self.write(move |conn| clients::add_data_key(conn, &row)).await
     }
 
     async fn add_client(&self, row: ClientRow, events: Vec<Event>) -> Result<bool, StoreError> {
-        self.write(move |conn| clients::add_client(conn, &row, &events))
-            .await
+        self.write(move |conn| clients::add_client(conn, &row, &events)).await
     }
 
     async fn client(&self, id: &ClientId) -> Result<Option<ClientRow>, StoreError> {
@@ -68,8 +62,7 @@ impl Store for Sqlite {
     }
 
     async fn update_client(&self, row: ClientRow, events: Vec<Event>) -> Result<bool, StoreError> {
-        self.write(move |conn| clients::update_client(conn, &row, &events))
-            .await
+        self.write(move |conn| clients::update_client(conn, &row, &events)).await
     }
 
     async fn remove_client(
@@ -78,8 +71,7 @@ impl Store for Sqlite {
         events: Vec<Event>,
     ) -> Result<Option<u64>, StoreError> {
         let id = id.clone();
-        self.write(move |conn| clients::remove_client(conn, &id, &events))
-            .await
+        self.write(move |conn| clients::remove_client(conn, &id, &events)).await
     }
 
     async fn add_flow(&self, row: FlowRow) -> Result<(), StoreError> {
@@ -93,8 +85,7 @@ impl Store for Sqlite {
         now: Timestamp,
     ) -> Result<TakenFlow, StoreError> {
         let (state_hash, journal) = (state_hash.to_owned(), journal.clone());
-        self.write(move |conn| flows::take_flow(conn, &state_hash, &journal, now))
-            .await
+        self.write(move |conn| flows::take_flow(conn, &state_hash, &journal, now)).await
     }
 
     async fn flow(&self, state_hash: &str) -> Result<Option<FlowRow>, StoreError> {
@@ -103,8 +94,7 @@ impl Store for Sqlite {
 
     async fn remove_flow(&self, state_hash: &str) -> Result<(), StoreError> {
         let state_hash = state_hash.to_owned();
-        self.write(move |conn| flows::remove_flow(conn, &state_hash))
-            .await
+        self.write(move |conn| flows::remove_flow(conn, &state_hash)).await
     }
 
     async fn connect(
@@ -113,8 +103,7 @@ impl Store for Sqlite {
         grant: GrantRow,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
-        self.write(move |conn| connections::connect(conn, &connection, &grant, &events))
-            .await
+        self.write(move |conn| connections::connect(conn, &connection, &grant, &events)).await
     }
 
     async fn join(
@@ -122,8 +111,7 @@ impl Store for Sqlite {
         connection: ConnectionRow,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
-        self.write(move |conn| connections::join(conn, &connection, &events))
-            .await
+        self.write(move |conn| connections::join(conn, &connection, &events)).await
     }
 
     async fn reconnect(
@@ -132,8 +120,7 @@ impl Store for Sqlite {
         grant: GrantRow,
         events: Vec<Event>,
     ) -> Result<bool, StoreError> {
-        self.write(move |conn| connections::reconnect(conn, &connection, &grant, &events))
-            .await
+        self.write(move |conn| connections::reconnect(conn, &connection, &grant, &events)).await
     }
 
     async fn update_connection(
@@ -141,8 +128,7 @@ impl Store for Sqlite {
         connection: ConnectionRow,
         events: Vec<Event>,
     ) -> Result<bool, StoreError> {
-        self.write(move |conn| connections::update_connection(conn, &connection, &events))
-            .await
+        self.write(move |conn| connections::update_connection(conn, &connection, &events)).await
     }
 
     async fn connection(
@@ -163,8 +149,7 @@ impl Store for Sqlite {
 
     async fn forget(&self, id: &ConnectionId, events: Vec<Event>) -> Result<bool, StoreError> {
         let id = id.clone();
-        self.write(move |conn| connections::forget(conn, &id, &events))
-            .await
+        self.write(move |conn| connections::forget(conn, &id, &events)).await
     }
 
     async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError> {
@@ -190,16 +175,9 @@ impl Store for Sqlite {
         if !self.is_there() {
             return Err(self.missing());
         }
-        self.holder
-            .hold()
-            .map_err(|failure| failure.told(&self.db))?;
-        let (grant, us, clock) = (
-            grant.clone(),
-            Arc::clone(&self.holder),
-            Arc::clone(&self.clock),
-        );
-        self.write(move |conn| leases::claim(conn, &grant, lease, &us, clock.boot_millis()))
-            .await
+        self.holder.hold().map_err(|failure| failure.told(&self.db))?;
+        let (grant, us, clock) = (grant.clone(), Arc::clone(&self.holder), Arc::clone(&self.clock));
+        self.write(move |conn| leases::claim(conn, &grant, lease, &us, clock.boot_millis())).await
     }
 
     async fn renew(
@@ -208,11 +186,7 @@ impl Store for Sqlite {
         lease_no: u64,
         lease: Duration,
     ) -> Result<Option<u64>, StoreError> {
-        let (grant, us, clock) = (
-            grant.clone(),
-            Arc::clone(&self.holder),
-            Arc::clone(&self.clock),
-        );
+        let (grant, us, clock) = (grant.clone(), Arc::clone(&self.holder), Arc::clone(&self.clock));
         self.write(move |conn| {
             leases::renew(conn, &grant, lease_no, lease, &us, clock.boot_millis())
         })
@@ -220,13 +194,8 @@ impl Store for Sqlite {
     }
 
     async fn begin(&self, grant: &GrantId, intent: Intent) -> Result<bool, StoreError> {
-        let (grant, us, clock) = (
-            grant.clone(),
-            Arc::clone(&self.holder),
-            Arc::clone(&self.clock),
-        );
-        self.write(move |conn| leases::begin(conn, &grant, &intent, &us, clock.boot_millis()))
-            .await
+        let (grant, us, clock) = (grant.clone(), Arc::clone(&self.holder), Arc::clone(&self.clock));
+        self.write(move |conn| leases::begin(conn, &grant, &intent, &us, clock.boot_millis())).await
     }
 
     async fn commit(
@@ -259,14 +228,12 @@ impl Store for Sqlite {
 
     async fn reject(&self, grant: &GrantId, version: u64) -> Result<bool, StoreError> {
         let grant = grant.clone();
-        self.write(move |conn| leases::reject(conn, &grant, version))
-            .await
+        self.write(move |conn| leases::reject(conn, &grant, version)).await
     }
 
     async fn release(&self, grant: &GrantId, lease_no: u64) -> Result<(), StoreError> {
         let grant = grant.clone();
-        self.write(move |conn| leases::release(conn, &grant, lease_no))
-            .await
+        self.write(move |conn| leases::release(conn, &grant, lease_no)).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<GrantId>, StoreError> {
@@ -307,8 +274,7 @@ impl Store for Sqlite {
         row: RevocationRow,
         events: Vec<Event>,
     ) -> Result<bool, StoreError> {
-        self.write(move |conn| revocations::update_revocation(conn, &row, &events))
-            .await
+        self.write(move |conn| revocations::update_revocation(conn, &row, &events)).await
     }
 
     async fn last_event(&self) -> Result<u64, StoreError> {

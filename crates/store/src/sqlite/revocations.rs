@@ -20,9 +20,7 @@ pub(super) fn revoke(
 ) -> Result<(), Failure> {
     let mut query = conn.prepare_cached("SELECT 1 FROM revocations WHERE id = ?")?;
     if query.exists([&revocation.id])? {
-        return Err(Failure::Conflict(
-            "a revocation of this id is there already",
-        ));
+        return Err(Failure::Conflict("a revocation of this id is there already"));
     }
     for grant in grants {
         mark_revoked(conn, grant, state)?;
@@ -45,9 +43,7 @@ pub(super) fn revocations_due(
     let mut query = conn.prepare_cached(
         "SELECT body FROM revocations WHERE next_at <= ? ORDER BY next_at, id LIMIT ?",
     )?;
-    let bodies = query.query_map(params![now.as_millis(), limit], |row| {
-        row.get::<_, String>(0)
-    })?;
+    let bodies = query.query_map(params![now.as_millis(), limit], |row| row.get::<_, String>(0))?;
     bodies.map(|body| opened(conn, &body?)).collect()
 }
 
@@ -73,8 +69,7 @@ pub(super) fn update_revocation(
 
 fn put(conn: &Connection, row: &RevocationRow) -> Result<(), Failure> {
     let mut body = row.clone();
-    conn.prepare_cached("DELETE FROM revocation_items WHERE revocation = ?")?
-        .execute([&row.id])?;
+    conn.prepare_cached("DELETE FROM revocation_items WHERE revocation = ?")?.execute([&row.id])?;
     let mut insert = conn.prepare_cached(
         "INSERT INTO revocation_items
            (revocation, n, grant_id, data_key, sealed, probe_data_key, probe_sealed)
@@ -100,12 +95,7 @@ fn put(conn: &Connection, row: &RevocationRow) -> Result<(), Failure> {
            revision = excluded.revision, next_at = excluded.next_at, body = excluded.body",
     )?;
     let next_at = row.next_at.map(Timestamp::as_millis);
-    put.execute(params![
-        row.id,
-        row.revision,
-        next_at,
-        serde_json::to_string(&body)?
-    ])?;
+    put.execute(params![row.id, row.revision, next_at, serde_json::to_string(&body)?])?;
     Ok(())
 }
 

@@ -76,10 +76,7 @@ fn known(conn: &Connection, db: &Path, migrations: &[&str]) -> Result<bool, Fail
     if app != connection::APPLICATION_ID {
         return Err(Failure::Home(
             StoreErrorKind::Unreadable,
-            format!(
-                "{} is another program's database, not a store",
-                db.display()
-            ),
+            format!("{} is another program's database, not a store", db.display()),
         ));
     }
     if version > migrations.len() {
@@ -96,14 +93,9 @@ fn known(conn: &Connection, db: &Path, migrations: &[&str]) -> Result<bool, Fail
     let mut query = conn.prepare("SELECT n, checksum FROM migrations ORDER BY n")?;
     let applied = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let applied = applied.collect::<Result<Vec<(usize, Vec<u8>)>, _>>()?;
-    let expected = (1..)
-        .zip(migrations)
-        .take(version)
-        .map(|(n, sql)| (n, checksum(sql)));
+    let expected = (1..).zip(migrations).take(version).map(|(n, sql)| (n, checksum(sql)));
     if !applied.into_iter().eq(expected) {
-        return Err(Failure::Damaged(
-            "its list of migrations isn't what this version made".into(),
-        ));
+        return Err(Failure::Damaged("its list of migrations isn't what this version made".into()));
     }
     Ok(version == migrations.len())
 }
@@ -155,22 +147,14 @@ mod tests {
             migrate(&mut conn, &[one, two], now).unwrap();
             assert!(known(&conn, &db, &[one, two]).unwrap());
         }
-        let rows: u32 = conn
-            .query_row("SELECT count(*) FROM a", [], |row| row.get(0))
-            .unwrap();
+        let rows: u32 = conn.query_row("SELECT count(*) FROM a", [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 1, "each is applied once");
-        assert!(matches!(
-            known(&conn, &db, &[two, one]),
-            Err(Failure::Damaged(_))
-        ));
+        assert!(matches!(known(&conn, &db, &[two, one]), Err(Failure::Damaged(_))));
         let newer = known(&conn, &db, &[one]).unwrap_err().told(&db);
         assert_eq!(newer.kind, StoreErrorKind::Newer);
 
         let broken = "CREATE TABLE b (x INTEGER); NONSENSE";
         migrate(&mut conn, &[one, two, broken], now).unwrap_err();
-        assert!(
-            known(&conn, &db, &[one, two]).unwrap(),
-            "all of it or nothing"
-        );
+        assert!(known(&conn, &db, &[one, two]).unwrap(), "all of it or nothing");
     }
 }

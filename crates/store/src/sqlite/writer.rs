@@ -33,11 +33,7 @@ struct Running {
 
 impl Writer {
     pub(super) fn new(db: &Path, busy_wait: Duration) -> Self {
-        Self {
-            db: db.to_owned(),
-            busy_wait,
-            running: Mutex::default(),
-        }
+        Self { db: db.to_owned(), busy_wait, running: Mutex::default() }
     }
 
     /// Does `act` in a transaction, and returns what it returned once that is durable.
@@ -47,17 +43,9 @@ impl Writer {
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let db = self.db.clone();
-        self.send(Box::new(Job {
-            act,
-            db,
-            outcome: None,
-            answer,
-        }))?;
+        self.send(Box::new(Job { act, db, outcome: None, answer }))?;
         // The thread ends in the middle of an operation only by a defect.
-        let lost = StoreError {
-            maybe_done: true,
-            ..gone(&self.db)
-        };
+        let lost = StoreError { maybe_done: true, ..gone(&self.db) };
         answered.await.unwrap_or(Err(lost))
     }
 
@@ -93,11 +81,7 @@ impl Writer {
 impl Drop for Writer {
     /// What was sent is still done.
     fn drop(&mut self) {
-        let running = self
-            .running
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Running { queue, thread }) = running {
             drop(queue);
             drop(thread.join());

@@ -18,21 +18,14 @@ impl MemorySubject {
     fn subject() -> Arc<dyn Subject> {
         let clock = ManualClock::new();
         let memory = Memory::new(Arc::clone(&clock) as _);
-        Arc::new(Self {
-            memory,
-            clock,
-            holders: 0.into(),
-        })
+        Arc::new(Self { memory, clock, holders: 0.into() })
     }
 }
 
 impl Subject for MemorySubject {
     fn handle(&self) -> Arc<dyn Store> {
-        let n = self
-            .holders
-            .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        self.memory
-            .handle(HolderId::new(&format!("host-{n}")).unwrap())
+        let n = self.holders.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.memory.handle(HolderId::new(&format!("host-{n}")).unwrap())
     }
 
     fn kill(&self, holder: Arc<dyn Store>) {
@@ -52,20 +45,14 @@ struct SqliteSubject {
 
 impl SqliteSubject {
     fn subject() -> Arc<dyn Subject> {
-        Arc::new(Self {
-            folder: tempfile::tempdir().unwrap(),
-            clock: ManualClock::new(),
-        })
+        Arc::new(Self { folder: tempfile::tempdir().unwrap(), clock: ManualClock::new() })
     }
 }
 
 impl Subject for SqliteSubject {
     fn handle(&self) -> Arc<dyn Store> {
         let home = self.folder.path().join("home");
-        let options = Options {
-            create: true,
-            ..Options::default()
-        };
+        let options = Options { create: true, ..Options::default() };
         Sqlite::open(&home, Arc::clone(&self.clock) as _, &options).unwrap()
     }
 
@@ -84,9 +71,7 @@ impl Subject for SqliteSubject {
 fn conforms(make: impl Fn() -> Arc<dyn Subject>) {
     for case in cases() {
         println!("{}", case.name);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .build();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
         runtime.unwrap().block_on((case.run)(make()));
     }
 }

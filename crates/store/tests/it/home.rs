@@ -1,0 +1,230 @@
+//! The home folder and what may be wrong with it: each has its kind, its words, and leaves all as it
+//! was.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use indicia_broker::ports::{ConnectionFilter, Store, StoreErrorKind};
+use indicia_store::conformance::rows::{client, connect, connection_id, data_key, grant_id};
+
+use super::support::{assert_fails, open, place, raw, snapshot, try_open, wait};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_missing_home_reads_as_empty_and_is_not_made() {
+    let (_folder, home) = place();
+    let store = try_open(&home, false).unwrap();
+    wait(async {
+        let all = ConnectionFilter::default();
+        assert_eq!(store.connections(&all, None, 9).await.unwrap(), vec![]);
+        assert_eq!(store.connection(&connection_id("x")).await.unwrap(), None);
+        assert_eq!(store.data_keys().await.unwrap(), vec![]);
+        assert_eq!(store.change_number().await.unwrap(), 0);
+        let no_store = ["there is no store", "indicia.db"];
+        assert_fails(store.identity().await, StoreErrorKind::Unreadable, &no_store);
+        let refused = store.add_client(client("c"), vec![]).await;
+        assert_fails(refused, StoreErrorKind::Unreadable, &no_store);
+        let lease = std::time::Duration::from_secs(1);
+        let refused = store.claim(&grant_id("x"), lease).await;
+        assert_fails(refused, StoreErrorKind::Unreadable, &no_store);
+        assert!(!store.is_there());
+        assert!(!home.exists());
+
+        // Somebody makes it: then it is there for us too.
+        connect(&*open(&home), &["x"]).await;
+        assert!(store.is_there());
+        assert_eq!(store.connections(&all, None, 9).await.unwrap().len(), 1);
+        assert!(store.add_client(client("d"), vec![]).await.unwrap());
+    });
+}
+
+#[test]
+fn a_home_is_made_for_its_owner_alone() {
+    let (_folder, home) = place();
+    let store = open(&home);
+    wait(async {
+        connect(&*store, &["x"]).await;
+        store.claim(&grant_id("x"), std::time::Duration::from_secs(1)).await.unwrap();
+    });
+    let run = home.join("run");
+    for folder in [&home, &run] {
+        assert_eq!(mode(folder), 0o700, "{}", folder.display());
+    }
+    let lock = run.join(store.holder().as_str());
+    let shared = home.join("indicia.db-shm");
+    let stored = snapshot(&home);
+    assert_eq!(stored.len(), 2, "the database and its log");
+    for file in stored.keys().chain([&lock, &shared]) {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_home_that_others_may_look_into_is_refused() {
+    let (_folder, home) = place();
+    drop(open(&home));
+    for loose in [0o755, 0o750, 0o701, 0o770] {
+        fs::set_permissions(&home, fs::Permissions::from_mode(loose)).unwrap();
+        let fix = format!("chmod 700 {}", home.display());
+        let mode = format!("{loose:04o}");
+        assert_fails(try_open(&home, true), StoreErrorKind::Unreadable, &[&fix, &mode]);
+        assert_fails(try_open(&home, false), StoreErrorKind::Unreadable, &[&fix]);
+    }
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    open(&home);
+    let file = home.join("indicia.db");
+    assert_fails(try_open(&file, true), StoreErrorKind::Unreadable, &["not a folder"]);
+}
+
+#[test]
+fn reading_leaves_the_disk_as_it_was() {
+    let (_folder, home) = place();
+    wait(async { connect(&*open(&home), &["x"]).await });
+    let before = snapshot(&home);
+    for _ in 0..2 {
+        let store = try_open(&home, false).unwrap();
+        wait(async {
+            assert!(store.connection(&connection_id("x")).await.unwrap().is_some());
+            assert_eq!(store.clients().await.unwrap().len(), 1);
+            store.identity().await.unwrap();
+            store.change_number().await.unwrap();
+        });
+    }
+    assert_eq!(snapshot(&home), before);
+}
+
+#[test]
+fn a_newer_store_is_refused_and_untouched() {
+    let (_folder, home) = place();
+    wait(async { connect(&*open(&home), &["x"]).await });
+    raw(&home).pragma_update(None, "user_version", 99).unwrap();
+    let before = snapshot(&home);
+    for create in [false, true] {
+        let words = ["newer Indicia", "99", "use that version", "nothing was touched"];
+        assert_fails(try_open(&home, create), StoreErrorKind::Newer, &words);
+    }
+    assert_eq!(snapshot(&home), before);
+}
+
+#[test]
+fn what_is_no_store_is_refused_and_untouched() {
+    let check = |write: &dyn Fn(&Path), words: &[&str]| {
+        let (_folder, home) = place();
+        drop(open(&home));
+        fs::remove_file(home.join("indicia.db-wal")).ok();
+        write(&home.join("indicia.db"));
+        let before = snapshot(&home);
+        for create in [false, true] {
+            assert_fails(try_open(&home, create), StoreErrorKind::Unreadable, words);
+        }
+        assert_eq!(snapshot(&home), before);
+    };
+    check(&|db| fs::write(db, "hello, this is a text\n".repeat(999)).unwrap(), &["not a store"]);
+    check(&|db| fs::write(db, "").unwrap(), &["another program"]);
+    check(
+        &|db| {
+            fs::remove_file(db).unwrap();
+            let other = rusqlite::Connection::open(db).unwrap();
+            other.execute_batch("CREATE TABLE theirs (x)").unwrap();
+        },
+        &["another program"],
+    );
+    check(
+        &|db| {
+            let whole = fs::read(db).unwrap();
+            fs::write(db, &whole[..whole.len() / 2]).unwrap();
+        },
+        &["damaged"],
+    );
+}
+
+#[test]
+fn a_changed_list_of_migrations_is_refused() {
+    let (_folder, home) = place();
+    drop(open(&home));
+    raw(&home).execute("UPDATE migrations SET checksum = x'00'", []).unwrap();
+    assert_fails(try_open(&home, true), StoreErrorKind::Unreadable, &["damaged", "migrations"]);
+}
+
+#[test]
+fn damage_inside_is_told_and_not_served() {
+    let (_folder, home) = place();
+    wait(async {
+        let names: Vec<String> = (0..300).map(|n| format!("x{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        connect(&*open(&home), &names).await;
+    });
+    raw(&home).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let db = home.join("indicia.db");
+    let mut bytes = fs::read(&db).unwrap();
+    // All but the first three pages of 8 KiB, so that the store still opens.
+    bytes[3 * 8192..].fill(0xab);
+    fs::write(&db, bytes).unwrap();
+    wait(async {
+        let store = try_open(&home, false).unwrap();
+        let mut damaged = 0;
+        for n in 0..300 {
+            let read = store.connection(&connection_id(&format!("x{n}"))).await;
+            if read.is_err() {
+                assert_fails(read, StoreErrorKind::Unreadable, &["damaged", "backup"]);
+                damaged += 1;
+            }
+        }
+        assert_eq!(damaged, 300);
+    });
+}
+
+#[test]
+fn a_locked_store_is_told_and_still_read() {
+    let (_folder, home) = place();
+    let store = open(&home);
+    wait(async {
+        connect(&*store, &["x"]).await;
+        let other = raw(&home);
+        other.execute_batch("BEGIN EXCLUSIVE; INSERT INTO data_keys VALUES (7, x'00', 0)").unwrap();
+        let refused = store.add_data_key(data_key(1)).await;
+        assert_fails(refused, StoreErrorKind::Locked, &["another program holds", "indicia.db"]);
+        assert!(store.connection(&connection_id("x")).await.unwrap().is_some(), "reads go on");
+        assert!(try_open(&home, false).unwrap().client(&client("c").id).await.unwrap().is_some());
+        other.execute_batch("ROLLBACK").unwrap();
+        assert!(store.add_data_key(data_key(1)).await.unwrap());
+        assert_eq!(store.data_keys().await.unwrap(), [data_key(1)]);
+    });
+}
+
+#[test]
+fn many_make_one_store() {
+    let (_folder, home) = place();
+    let ids: Vec<_> = std::thread::scope(|scope| {
+        let opening: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| wait(async { open(&home).identity().await.unwrap().id })))
+            .collect();
+        opening.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(ids.iter().all(|id| *id == ids[0] && id.len() == 32), "{ids:?}");
+    let left = fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("new")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_copy_is_in_another_place() {
+    let (_folder, home) = place();
+    let (_other_folder, copy) = place();
+    let original = wait(async { open(&home).identity().await.unwrap() });
+    assert_eq!(original.place_then, original.place_now);
+    fs::DirBuilder::new().create(&copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o700)).unwrap();
+    for name in ["indicia.db", "indicia.db-wal"] {
+        if home.join(name).exists() {
+            fs::copy(home.join(name), copy.join(name)).unwrap();
+        }
+    }
+    let copied = wait(async { open(&copy).identity().await.unwrap() });
+    assert_eq!((&copied.id, &copied.place_then), (&original.id, &original.place_then));
+    assert_ne!(copied.place_now, copied.place_then);
+}
