@@ -233,3 +233,62 @@ fn execute(conn: &Connection, sql: &str) -> Result<(), Failure> {
 
 /// Larger groups gain nothing: by then the pages to write outweigh the sync that is shared.
 const GROUP_OPERATIONS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::connection::to_create;
+
+    /// What an operation of the tests does: inserts so many zero bytes, or fails after it did.
+    fn insert(bytes: i64, fails: bool) -> impl Fn(&Connection) -> Result<i64, Failure> {
+        move |conn| {
+            conn.execute("INSERT INTO a VALUES (zeroblob(?))", [bytes])?;
+            match fails {
+                true => Err(Failure::Conflict("not this one")),
+                false => Ok(bytes),
+            }
+        }
+    }
+
+    #[test]
+    fn one_operation_of_a_group_takes_no_other_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = folder.path().join("x.db");
+        to_create(&db)
+            .unwrap()
+            .execute_batch(
+                "CREATE TABLE a (x BLOB);
+                 CREATE TABLE store (change_number INTEGER); INSERT INTO store VALUES (0)",
+            )
+            .unwrap();
+        let conn = to_write(&db, Duration::ZERO).unwrap();
+        // As a disk that is full after 40 pages.
+        conn.pragma_update_and_check(None, "max_page_count", 40, |_| Ok(())).unwrap();
+
+        let check = |operations: &[(i64, bool)], expected: &[Option<StoreErrorKind>]| {
+            let (group, answers): (Vec<_>, Vec<_>) = operations
+                .iter()
+                .map(|(bytes, fails)| {
+                    let (answer, answered) = oneshot::channel();
+                    let (act, db) = (insert(*bytes, *fails), db.clone());
+                    (Box::new(Job { act, db, outcome: None, answer }) as Box<dyn Work>, answered)
+                })
+                .unzip();
+            commit(&conn, &db, group);
+            let told = answers.into_iter().map(|mut answered| answered.try_recv().unwrap());
+            let told: Vec<_> = told.map(|told| told.err().map(|error| error.kind)).collect();
+            assert_eq!(told, expected);
+            let sum = "SELECT coalesce(sum(length(x)), 0) FROM a";
+            conn.query_row(sum, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        let conflict = Some(StoreErrorKind::Unavailable);
+        let full = Some(StoreErrorKind::Full);
+        assert_eq!(check(&[(1, false), (2, true), (4, false)], &[None, conflict, None]), 5);
+        assert_eq!(check(&[(8, true)], &[conflict]), 5);
+        let large = 8192 * 60;
+        let group = [(16, false), (large, false), (32, true), (64, false)];
+        assert_eq!(check(&group, &[None, full, conflict, None]), 5 + 16 + 64);
+        assert_eq!(check(&[(large, false)], &[full]), 85);
+        assert_eq!(check(&[(128, false)], &[None]), 85 + 128);
+    }
+}
