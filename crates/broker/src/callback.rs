@@ -93,11 +93,11 @@ impl Broker {
         let callback = authorization::check(query, &expected).map_err(callback_refused)?;
         let client = self.client_row(&flow.client).await?;
         let mut bound = self.bind(client, &flow.inputs)?;
+        let before = bound.token_endpoint(GrantType::AuthorizationCode).ok().map(|e| e.url);
         let learnt = bound.service.learn_from_callback(callback.extra());
         bound.inputs.extend(learnt.map_err(|e| bound.filled(e))?);
         let endpoint = bound.token_endpoint(GrantType::AuthorizationCode)?;
-        let moved = frozen.token_url.as_ref().is_some_and(|url| *url != endpoint.url);
-        if moved || frozen.client_id != bound.client.client_id {
+        if frozen.token_url != before || frozen.client_id != bound.client.client_id {
             return Err(Error::Refused {
                 code: "flow_changed",
                 field: "state".into(),

@@ -48,7 +48,8 @@ fn refused(field: &str, detail: impl Into<String>, hint: impl Into<String>) -> E
 }
 
 impl Broker {
-    /// Adds a client. Works offline.
+    /// Adds a client. Works offline, save for a service file that leaves its endpoints to the issuer's
+    /// metadata.
     ///
     /// # Errors
     /// An unknown service, a refused field (each named), a taken id.
@@ -86,6 +87,7 @@ impl Broker {
             created_at: now,
             revision: 1,
         };
+        let row = self.pinned(row).await?;
         let event = client_event(&row, EventKind::ClientAdded, now);
         if self.ports.store.add_client(row.clone(), vec![event]).await? {
             Ok(view(&row))
@@ -96,6 +98,15 @@ impl Broker {
                 hint: "choose another with --id".into(),
             })
         }
+    }
+
+    /// With the endpoints that the issuer's metadata tells, where the service file leaves them to it.
+    async fn pinned(&self, row: ClientRow) -> Result<ClientRow, Error> {
+        let bound = self.bind(row, &BTreeMap::new())?;
+        let pins = self.pins(&bound).await?;
+        let mut row = bound.client;
+        row.settings.extend(pins);
+        Ok(row)
     }
 
     /// Checks every field; the client's kind.
@@ -128,7 +139,12 @@ impl Broker {
                 "give the address that `indicia sandbox` shows",
             ));
         }
-        check_settings(service, &new.settings)?;
+        for (name, value) in &new.settings {
+            service.check_setting(name, value).map_err(|e| {
+                let hint = format!("`indicia services show {}` lists its settings", service.id);
+                refused(name, e.to_string(), hint)
+            })?;
+        }
         self.check_inputs(service, &new.inputs)?;
         Ok(kind)
     }
@@ -148,6 +164,7 @@ impl Broker {
             i.level == indicia_catalog::template::Level::Client
                 && i.from == indicia_catalog::template::InputFrom::User
                 && i.default.is_none()
+                && !i.optional
                 && !inputs.contains_key(&i.name)
         });
         match missing {
@@ -331,32 +348,6 @@ fn check_credential(field: &str, text: &str) -> Result<(), Error> {
     }
     if text.chars().any(char::is_control) {
         return Err(refused(field, "it has control characters", "check what was copied"));
-    }
-    Ok(())
-}
-
-fn check_settings(
-    service: &indicia_catalog::Service,
-    settings: &BTreeMap<String, String>,
-) -> Result<(), Error> {
-    for (name, value) in settings {
-        if name == crate::connect::SCOPES_SETTING {
-            continue;
-        }
-        let Some(setting) = service.settings.iter().find(|s| s.name == *name) else {
-            let names: Vec<&str> = service.settings.iter().map(|s| s.name.as_str()).collect();
-            let detail = format!("{} has no setting {name:?}", service.name);
-            let hint = if names.is_empty() {
-                "it has none".to_owned()
-            } else {
-                format!("it has {}", names.join(", "))
-            };
-            return Err(refused(name, detail, hint));
-        };
-        if !setting.values.is_empty() && !setting.values.contains(value) {
-            let detail = format!("{value:?} is not a value of setting {name}");
-            return Err(refused(name, detail, format!("one of {}", setting.values.join(", "))));
-        }
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ use crate::view::ConnectionView;
 /// How long a pending flow can be finished.
 pub const FLOW_LIFE: Duration = Duration::from_secs(15 * 60);
 
-/// Setting of a client with the scopes to ask for when nothing is said: separated by spaces.
+/// Setting of a client with the scopes to ask for when nothing is said, separated by spaces or commas.
 pub const SCOPES_SETTING: &str = "scopes";
 
 /// What to connect.
@@ -103,7 +103,7 @@ impl Broker {
         })?;
         let bound = self.bind(client, &request.inputs)?;
         let flow = flow_of(&bound, request.flow)?;
-        let asked = asked(&bound, &request)?;
+        let asked = asked(&bound, &request, flow)?;
         let connection = self.connection_id(&bound, request.id.as_deref()).await?;
         match flow {
             Flow::AuthorizationCode => {
@@ -200,7 +200,7 @@ impl Broker {
         request: &ConnectRequest,
         (call, secrets): (&AuthorizeCall, &FlowSecrets),
     ) -> Result<FlowRow, Error> {
-        // Where the callback decides the endpoint (by a table of the catalogue), it isn't known yet.
+        // As known before the callback: that one may only choose from a table of the catalogue.
         let token_url = bound.token_endpoint(GrantType::AuthorizationCode).ok().map(|e| e.url);
         let frozen = Frozen {
             client_id: bound.client.client_id.clone(),
@@ -288,10 +288,12 @@ impl Asked {
     }
 }
 
-fn asked(bound: &Bound, request: &ConnectRequest) -> Result<Asked, Error> {
+fn asked(bound: &Bound, request: &ConnectRequest, flow: Flow) -> Result<Asked, Error> {
     let rule = &bound.service.scopes;
-    let (mut scopes, optional) =
-        bound.service.scopes_for(&request.capabilities).map_err(|detail| Error::Refused {
+    let (mut scopes, optional) = bound
+        .service
+        .scopes_for_flow(flow, &request.capabilities)
+        .map_err(|detail| Error::Refused {
             code: "capability_unknown",
             field: "can".into(),
             detail,
@@ -300,7 +302,7 @@ fn asked(bound: &Bound, request: &ConnectRequest) -> Result<Asked, Error> {
     let mut wished = request.scopes.clone();
     if wished.is_empty() && request.capabilities.is_empty() {
         let saved = bound.client.settings.get(SCOPES_SETTING).cloned().unwrap_or_default();
-        wished = saved.split(' ').filter(|s| !s.is_empty()).map(str::to_owned).collect();
+        wished = saved.split([' ', ',']).filter(|s| !s.is_empty()).map(str::to_owned).collect();
         if wished.is_empty() && !rule.known.is_empty() && !rule.full_access {
             return Err(choose(bound));
         }

@@ -35,6 +35,7 @@ mod flight;
 mod guards;
 mod lease;
 pub mod list;
+mod metadata;
 pub mod model;
 pub mod outcome;
 pub mod ports;

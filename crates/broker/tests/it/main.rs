@@ -1,9 +1,10 @@
 //! The broker through its public door, one file a promise.
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod connect;
+mod promise;
+mod refused;
+mod revoke;
+mod rig;
 mod vault;

@@ -17,10 +17,7 @@ const CANARY: &str = "canary-8c1f";
 
 const OPENED_AT: Timestamp = Timestamp::from_millis(1_000);
 
-const TOKENS: Field<'static> = Field::Tokens {
-    grant: "g",
-    version: 1,
-};
+const TOKENS: Field<'static> = Field::Tokens { grant: "g", version: 1 };
 
 struct StoppedClock;
 
@@ -85,9 +82,7 @@ impl Root {
     fn name(&self) -> Result<&[u8], RootKeyError> {
         match self {
             Self::Key(name) => Ok(name),
-            Self::Away => Err(RootKeyError::Unavailable(
-                "the file is not there".to_owned(),
-            )),
+            Self::Away => Err(RootKeyError::Unavailable("the file is not there".to_owned())),
         }
     }
 }
@@ -117,10 +112,7 @@ async fn an_empty_store_gets_one_data_key_and_keeps_it() {
     let store = empty_store();
     let first = open(&*store, &ROOT, 1).await.unwrap();
     let rows = store.data_keys().await.unwrap();
-    assert_eq!(
-        rows.iter().map(|row| row.id).collect::<Vec<_>>(),
-        [KeyId::FIRST]
-    );
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [KeyId::FIRST]);
     assert_eq!(rows[0].created_at, OPENED_AT);
 
     let second = open(&*store, &ROOT, 2).await.unwrap();
@@ -134,10 +126,7 @@ async fn two_stores_share_no_key() {
     let one = open(&*empty_store(), &ROOT, 1).await.unwrap();
     let two = open(&*empty_store(), &ROOT, 2).await.unwrap();
     let sealed = one.seal(TOKENS, CANARY.as_bytes());
-    assert!(matches!(
-        two.unseal(TOKENS, &sealed),
-        Err(VaultError::Damaged)
-    ));
+    assert!(matches!(two.unseal(TOKENS, &sealed), Err(VaultError::Damaged)));
     assert_ne!(one.fingerprint(CANARY), two.fingerprint(CANARY));
 }
 
@@ -155,10 +144,7 @@ async fn two_that_open_an_empty_store_at_once_share_one_data_key() {
 async fn check_refused(store: &dyn Store, root: &Root, expected: &str) {
     let rows = store.data_keys().await.unwrap();
     let change = store.change_number().await.unwrap();
-    let error = open(store, root, 3)
-        .await
-        .err()
-        .map(|error| format!("{error:?}"));
+    let error = open(store, root, 3).await.err().map(|error| format!("{error:?}"));
     assert_eq!(error.as_deref(), Some(expected));
     assert_eq!(store.data_keys().await.unwrap(), rows);
     assert_eq!(store.change_number().await.unwrap(), change);
@@ -194,20 +180,14 @@ async fn what_is_stored_shows_nothing_of_the_secret() {
         String::from_utf8_lossy(&sealed.bytes).into_owned(),
     ]
     .concat();
-    for form in [
-        CANARY.to_owned(),
-        hex::encode(CANARY),
-        format!("{:?}", CANARY.as_bytes()),
-    ] {
+    for form in [CANARY.to_owned(), hex::encode(CANARY), format!("{:?}", CANARY.as_bytes())] {
         assert!(!shown.contains(&form), "{form}");
     }
 }
 
 /// Opens a vault of its own where a property needs one.
 fn some_vault() -> Vault {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async { open(&*empty_store(), &ROOT, 1).await.unwrap() })
 }
 

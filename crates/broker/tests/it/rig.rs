@@ -1,0 +1,334 @@
+//! One broker on a store in memory and simulated services, with a clock that is moved by hand and a
+//! network that can be told what to do with the next requests. For promises that one host can show;
+//! many hosts and random faults are the simulation's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use indicia_broker::clients::NewClient;
+use indicia_broker::connect::{BrowserStep, ConnectRequest, ConnectStep};
+use indicia_broker::model::{Environment, HolderId, JournalId};
+use indicia_broker::ports::{
+    Clock, Journal, JournalEntry, JournalError, Random, RootKey, RootKeyError, Sent, SlotNo, Spawn,
+    Store, Task, Transport,
+};
+use indicia_broker::view::ConnectionView;
+use indicia_broker::{Broker, Error, Ports, Settings};
+use indicia_catalog::{Catalogue, ClientKind};
+use indicia_oauth::{Answer, ClientSecret, Request, Timestamp};
+use indicia_sandbox::{Incoming, Model, Options, Registration};
+use indicia_store::Memory;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+/// The secret of every registered client: ugly on purpose.
+pub const SECRET: &str = "s3cr3t:+/%~&=";
+
+/// What the network does with a request.
+pub enum Fate {
+    /// The service answers.
+    Deliver,
+    /// The service answers, and the answer is lost.
+    LoseAnswer,
+    /// Nothing is handed over.
+    NotSent,
+    /// These bytes come back; the service sees nothing.
+    Answer(u16, &'static str, &'static str),
+}
+
+/// A request as the service saw it.
+#[derive(Clone)]
+pub struct Seen {
+    pub method: &'static str,
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+pub struct RigClock {
+    wall: AtomicI64,
+    boot: AtomicU64,
+}
+
+impl Clock for RigClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.wall.load(Ordering::SeqCst))
+    }
+    fn boot_millis(&self) -> u64 {
+        self.boot.load(Ordering::SeqCst)
+    }
+}
+
+pub struct Network {
+    models: Mutex<Vec<Model>>,
+    fates: Mutex<VecDeque<Fate>>,
+    seen: Mutex<Vec<Seen>>,
+    clock: Arc<RigClock>,
+}
+
+#[async_trait]
+impl Transport for Network {
+    async fn send(&self, request: Request, may_write: &(dyn Fn() -> bool + Sync)) -> Sent {
+        tokio::task::yield_now().await;
+        let token_call = request.method == indicia_oauth::Method::Post;
+        let fate = match token_call {
+            true => self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Deliver),
+            false => Fate::Deliver,
+        };
+        if matches!(fate, Fate::NotSent) || !may_write() {
+            return Sent::NotSent("the network is down".into());
+        }
+        self.seen.lock().unwrap().push(Seen {
+            method: request.method.as_str(),
+            url: request.url.to_string(),
+            headers: request.headers.iter().map(|(n, v)| (n.clone(), v.to_string())).collect(),
+            body: String::from_utf8_lossy(&request.body).into_owned(),
+        });
+        if let Fate::Answer(status, kind, body) = fate {
+            return Sent::Answer(Answer {
+                status,
+                headers: vec![("content-type".into(), kind.into())],
+                body: Zeroizing::new(body.as_bytes().to_vec()),
+                complete: true,
+            });
+        }
+        let incoming = Incoming::from_request(&request);
+        let now = self.clock.now();
+        let mut models = self.models.lock().unwrap();
+        let model = models.iter_mut().find(|m| m.serves(&incoming.host, &incoming.path));
+        let answer = match model {
+            Some(model) => model.handle(&incoming, now),
+            None => return Sent::NotSent(format!("no host {}", incoming.host)),
+        };
+        match fate {
+            Fate::LoseAnswer => Sent::MaybeSent("the connection was reset".into()),
+            _ => Sent::Answer(answer),
+        }
+    }
+}
+
+/// A journal in memory.
+#[derive(Default)]
+pub struct RigJournal {
+    entries: Mutex<BTreeMap<String, JournalEntry>>,
+    pub full: std::sync::atomic::AtomicBool,
+    slots: AtomicU64,
+}
+
+#[async_trait]
+impl Journal for RigJournal {
+    fn id(&self) -> JournalId {
+        JournalId::new("rig").unwrap()
+    }
+    async fn reserve(&self) -> Result<SlotNo, JournalError> {
+        match self.full.load(Ordering::SeqCst) {
+            true => Err(JournalError("no space left".into())),
+            false => Ok(SlotNo(self.slots.fetch_add(1, Ordering::SeqCst))),
+        }
+    }
+    async fn keep(&self, _slot: SlotNo, entry: JournalEntry) -> Result<(), JournalError> {
+        self.entries.lock().unwrap().insert(entry.of.clone(), entry);
+        Ok(())
+    }
+    async fn give_back(&self, _slot: SlotNo) {}
+    async fn entries(&self, of: Option<&str>) -> Result<Vec<JournalEntry>, JournalError> {
+        let all = self.entries.lock().unwrap();
+        Ok(all.values().filter(|e| of.is_none_or(|of| e.of == of)).cloned().collect())
+    }
+    async fn committed(&self, _: &str, _: u64, _: Timestamp) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+struct RigRandom(AtomicU64);
+
+impl Random for RigRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(32) {
+            let n = self.0.fetch_add(1, Ordering::SeqCst);
+            chunk.copy_from_slice(&Sha256::digest(n.to_be_bytes())[..chunk.len()]);
+        }
+    }
+}
+
+struct RigRootKey;
+
+#[async_trait]
+impl RootKey for RigRootKey {
+    async fn wrap(&self, _: &[u8], plain: &[u8]) -> Result<Vec<u8>, RootKeyError> {
+        Ok(plain.iter().map(|b| b ^ 0x5a).collect())
+    }
+    async fn unwrap(&self, _: &[u8], w: &[u8]) -> Result<Zeroizing<Vec<u8>>, RootKeyError> {
+        Ok(Zeroizing::new(w.iter().map(|b| b ^ 0x5a).collect()))
+    }
+}
+
+struct RigSpawn;
+
+impl Spawn for RigSpawn {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the rig's tasks are made")]
+    fn spawn(&self, task: Task) {
+        tokio::spawn(task);
+    }
+}
+
+pub struct Rig {
+    pub broker: Arc<Broker>,
+    pub store: Arc<dyn Store>,
+    pub memory: Memory,
+    pub journal: Arc<RigJournal>,
+    pub network: Arc<Network>,
+    pub clock: Arc<RigClock>,
+    catalogue: Arc<Catalogue>,
+}
+
+impl Rig {
+    pub async fn new() -> Self {
+        Self::with(Catalogue::shipped()).await
+    }
+
+    pub async fn with(catalogue: Catalogue) -> Self {
+        let catalogue = Arc::new(catalogue);
+        let wall = AtomicI64::new(1_800_000_000_000);
+        let clock = Arc::new(RigClock { wall, boot: AtomicU64::new(1_000_000) });
+        let memory = Memory::new(clock.clone());
+        let store = memory.handle(HolderId::new("rig-1").unwrap());
+        let network = Arc::new(Network {
+            models: Mutex::default(),
+            fates: Mutex::default(),
+            seen: Mutex::default(),
+            clock: Arc::clone(&clock),
+        });
+        let journal = Arc::new(RigJournal::default());
+        let ports = Ports {
+            store: Arc::clone(&store),
+            transport: network.clone(),
+            clock: clock.clone(),
+            random: Arc::new(RigRandom(AtomicU64::new(0))),
+            root_key: Arc::new(RigRootKey),
+            journal: journal.clone(),
+            spawn: Arc::new(RigSpawn),
+        };
+        let settings = Settings { refresh_ahead: false, ..Settings::default() };
+        let broker = Broker::open(ports, Arc::clone(&catalogue), settings).await.unwrap();
+        Self { broker, store, memory, journal, network, clock, catalogue }
+    }
+
+    /// Moves both clocks on.
+    pub fn advance(&self, by: Duration) {
+        let millis = i64::try_from(by.as_millis()).unwrap();
+        self.clock.wall.fetch_add(millis, Ordering::SeqCst);
+        self.clock.boot.fetch_add(u64::try_from(millis).unwrap(), Ordering::SeqCst);
+    }
+
+    /// What happens to the next POSTs.
+    pub fn fate(&self, fate: Fate) {
+        self.network.fates.lock().unwrap().push_back(fate);
+    }
+
+    /// POSTs that the services saw so far.
+    pub fn posts(&self) -> Vec<Seen> {
+        let seen = self.network.seen.lock().unwrap();
+        seen.iter().filter(|s| s.method == "POST").cloned().collect()
+    }
+
+    /// Asks a service's model.
+    pub fn model<T>(&self, service: &str, ask: impl FnOnce(&mut Model, Timestamp) -> T) -> T {
+        let mut models = self.network.models.lock().unwrap();
+        let model = models.iter_mut().find(|m| m.service().id == service).unwrap();
+        ask(model, self.clock.now())
+    }
+
+    /// Adds a client of a service, registered at its model.
+    pub async fn client(&self, service: &str, id: &str) -> Result<(), Error> {
+        self.client_with(service, id, &[], &[]).await
+    }
+
+    pub async fn client_with(
+        &self,
+        service: &str,
+        id: &str,
+        inputs: &[(&str, &str)],
+        settings: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let map = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
+            all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let kind = self.catalogue.service(service).unwrap().client_kinds[0];
+        let secret = (kind == ClientKind::Confidential).then(|| ClientSecret::new(SECRET));
+        let client_id = format!("client-{id}");
+        let view = self
+            .broker
+            .add_client(NewClient {
+                service: service.into(),
+                id: Some(id.into()),
+                client_id: Some(client_id.clone()),
+                secret,
+                secret_expires_at: None,
+                kind: None,
+                redirect_uri: None,
+                inputs: map(inputs),
+                settings: map(settings),
+                environment: Environment::Live,
+            })
+            .await?;
+        let mut models = self.network.models.lock().unwrap();
+        if !models.iter().any(|m| m.service().id == service) {
+            let service = self.catalogue.service(service).unwrap();
+            models.push(Model::new(service, Options { seed: 7, ..Options::default() }));
+        }
+        let model = models.iter_mut().find(|m| m.service().id == service).unwrap();
+        model.register(Registration {
+            client_id,
+            secrets: vec![SECRET.into()],
+            kind,
+            redirect_uris: vec![view.redirect_uri],
+            inputs: map(inputs),
+            settings: map(settings),
+        });
+        Ok(())
+    }
+
+    /// Begins a connection in the browser.
+    pub async fn begin(&self, request: ConnectRequest) -> Result<BrowserStep, Error> {
+        match self.broker.connect(request).await? {
+            ConnectStep::Browser(step) => Ok(step),
+            ConnectStep::Done(_) => panic!("no browser was needed"),
+        }
+    }
+
+    /// What is asked for: everything that the service can do.
+    pub fn request(&self, client: &str, id: &str) -> ConnectRequest {
+        ConnectRequest { client: client.into(), id: Some(id.into()), ..ConnectRequest::default() }
+    }
+
+    /// The user logs in as `account` and allows all.
+    pub fn approve(&self, service: &str, step: &BrowserStep, account: &str) -> String {
+        self.model(service, |model, now| model.approve(&step.authorize_url, account, now).unwrap())
+    }
+
+    /// Connects, from beginning to end.
+    pub async fn connect(
+        &self,
+        service: &str,
+        request: ConnectRequest,
+        account: &str,
+    ) -> Result<ConnectionView, Error> {
+        let step = self.begin(request).await?;
+        let callback = self.approve(service, &step, account);
+        self.broker.finish(&callback).await
+    }
+}
+
+impl Rig {
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+pub fn sha256_hex(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
+}

@@ -1,0 +1,155 @@
+//! The checkers' own books: what was read under which lease, sent, answered, kept and stored. Written
+//! from outside the engine, at its ports; nothing in here asks the engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use indicia_broker::model::{GrantId, HolderId, TokenFacts};
+use indicia_broker::ports::JournalEntry;
+use indicia_broker::vault::{Field, Fingerprint, Vault};
+use indicia_oauth::Answer;
+
+use super::services::Kind;
+
+/// Number of a send, from 0.
+pub type SentId = usize;
+
+/// What reached the host that sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Nothing,
+    Granted,
+    /// `invalid_grant`.
+    Refused,
+    /// Anything that tells that it wasn't processed.
+    Definite,
+    Ambiguous,
+}
+
+/// A token answer that a service gave, whether it arrived or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Gave {
+    pub access: Fingerprint,
+    pub rotated: bool,
+}
+
+/// One refresh request that was written.
+pub struct Sent {
+    pub holder: HolderId,
+    pub at: u64,
+    pub kind: Kind,
+    pub token: Fingerprint,
+    pub secret: String,
+    pub endpoint: String,
+    pub store_grant: Option<GrantId>,
+    pub lease_no: Option<u64>,
+    /// Written after a stand-still in the last look at the lease.
+    pub late: bool,
+    /// On its way, there or back.
+    pub flies: bool,
+    pub gave: Option<Gave>,
+    pub seen: Seen,
+    /// Keeping its answer was begun: a crash from here on may tear it.
+    pub keep_began: bool,
+    /// The outcome was written down.
+    pub settled: bool,
+    /// It rotated, and its answer was nowhere when the next send was prepared.
+    pub lost: bool,
+    /// A replica was made to lag for it.
+    pub lagged: bool,
+}
+
+/// What a holder read when the lease became its own.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub holder: HolderId,
+    pub at: u64,
+    pub facts: TokenFacts,
+}
+
+#[derive(Default)]
+pub struct Books {
+    pub vault: Option<Vault>,
+    pub sent: Vec<Sent>,
+    pub claims: BTreeMap<(GrantId, u64), Claimed>,
+    /// Access tokens that are or were in the store or in the journal, and since when.
+    pub durable: BTreeMap<Fingerprint, u64>,
+    /// From which version of which grant there was a commit.
+    pub commits: BTreeSet<(GrantId, u64)>,
+    /// Every token that a service gave → which grant there (of which place).
+    pub tokens: BTreeMap<Fingerprint, (usize, indicia_sandbox::GrantId)>,
+    /// Grants at a service that were hit by a late write.
+    pub hit_late: BTreeSet<(usize, indicia_sandbox::GrantId)>,
+    /// Forced refreshes under way, by holder.
+    pub forcing: BTreeMap<HolderId, u32>,
+    pub violations: Vec<String>,
+    pub now: u64,
+}
+
+impl Books {
+    /// A promise was broken.
+    pub fn broken(&mut self, what: String) {
+        self.violations.push(format!("{:>9} {what}", self.now));
+    }
+
+    pub fn fingerprint(&self, text: &str) -> Fingerprint {
+        self.vault.as_ref().expect("the store was opened").fingerprint(text)
+    }
+
+    pub fn durable(&mut self, access: Fingerprint) {
+        let now = self.now;
+        self.durable.entry(access).or_insert(now);
+    }
+
+    /// The access token in an entry, read with keys of our own.
+    pub fn keep_began(&mut self, entry: &JournalEntry) -> Option<Fingerprint> {
+        let field = Field::Answer { of: &entry.of, version: entry.version };
+        let bytes = self.vault.as_ref()?.unseal(field, &entry.answer).ok()?;
+        // A flow's entry has its inputs before the answer.
+        let answer = Answer::from_bytes(&bytes).or_else(|| {
+            let (length, rest) = bytes.split_first_chunk::<4>()?;
+            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+            Answer::from_bytes(rest.get(length..)?)
+        })?;
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+        let access = self.fingerprint(json["access_token"].as_str()?);
+        let of = |s: &&mut Sent| s.seen == Seen::Granted && s.gave.is_some_and(|g| g.access == access);
+        self.sent.iter_mut().filter(of).for_each(|s| s.keep_began = true);
+        Some(access)
+    }
+
+    pub fn kept(&mut self, access: Option<Fingerprint>) {
+        if let Some(access) = access {
+            self.durable(access);
+        }
+    }
+
+    pub fn landed(&mut self, id: SentId) {
+        self.sent[id].flies = false;
+    }
+
+    pub fn arrived(&mut self, id: SentId, seen: Seen) {
+        self.sent[id].seen = seen;
+        self.sent[id].flies = false;
+    }
+
+    /// A replica lags once for a token, and not long before or after another time.
+    pub fn may_lag(&self, id: SentId) -> bool {
+        let (token, at) = (self.sent[id].token, self.sent[id].at);
+        let near = |s: &Sent| s.lagged && s.token == token && at - s.at < 600_000;
+        !self.sent.iter().any(near)
+    }
+
+    pub fn lagged(&mut self, id: SentId) {
+        self.sent[id].lagged = true;
+    }
+
+    pub fn force_began(&mut self, holder: &HolderId) {
+        *self.forcing.entry(holder.clone()).or_default() += 1;
+    }
+
+    pub fn force_ended(&mut self, holder: &HolderId) {
+        if let Some(count) = self.forcing.get_mut(holder) {
+            *count -= 1;
+        }
+    }
+}
