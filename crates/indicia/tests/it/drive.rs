@@ -1,10 +1,9 @@
 //! The loop that runs the duties.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use indicia::drive::{LOOK_AT_LEAST_EVERY, LOOK_AT_MOST_EVERY, drive};
+use indicia::drive::{LOOK_AT_LEAST_EVERY, LOOK_AT_MOST_EVERY, when_due};
 use indicia_oauth::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -13,12 +12,12 @@ use crate::journal_support::HandClock;
 
 /// Runs the loop for `time` and counts the looks; `next` is what each look says, in milliseconds from
 /// now.
-async fn looks(time: Duration, next: Option<i64>, nudge: &Arc<Notify>) -> usize {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&count);
-    let run = drive(HandClock::at(5000), Arc::clone(nudge), move || {
-        counted.fetch_add(1, Ordering::SeqCst);
-        async move { next.map(|millis| Timestamp::from_millis(5000 + millis)) }
+async fn looks(time: Duration, next: Option<i64>, nudge: &Notify) -> usize {
+    let count = AtomicUsize::new(0);
+    let clock = HandClock::at(5000);
+    let run = when_due(&*clock, nudge, async || {
+        count.fetch_add(1, Ordering::SeqCst);
+        next.map(|millis| Timestamp::from_millis(5000 + millis))
     });
     let _ = tokio::time::timeout(time, run).await;
     count.load(Ordering::SeqCst)
@@ -26,7 +25,7 @@ async fn looks(time: Duration, next: Option<i64>, nudge: &Arc<Notify>) -> usize 
 
 #[tokio::test(start_paused = true)]
 async fn it_looks_when_something_is_due_and_from_time_to_time() {
-    let nudge = Arc::new(Notify::new());
+    let nudge = Notify::new();
     let seconds = Duration::from_secs;
     assert_eq!(looks(seconds(95), None, &nudge).await, 4);
     assert_eq!(looks(seconds(95), Some(3_600_000), &nudge).await, 4);
@@ -41,7 +40,7 @@ async fn it_looks_when_something_is_due_and_from_time_to_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_nudge_ends_the_wait_and_is_not_lost_during_a_look() {
-    let nudge = Arc::new(Notify::new());
+    let nudge = Notify::new();
     let started = Instant::now();
     let nudging = async {
         sleep(Duration::from_millis(500)).await;

@@ -9,6 +9,7 @@ mod journal_crash;
 mod journal_keeps;
 mod journal_many;
 mod journal_support;
+mod open;
 mod root_key;
 mod support;
 mod tls;
