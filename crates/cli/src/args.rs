@@ -15,12 +15,7 @@ use crate::words;
 /// Register your application as a client, connect an account, and use `indicia token` in scripts for
 /// as long as the grant lives. `indicia demo` shows all of it without an account.
 #[derive(Debug, Parser)]
-#[command(
-    name = "indicia",
-    version,
-    propagate_version = true,
-    subcommand_required = true
-)]
+#[command(name = "indicia", version, propagate_version = true, subcommand_required = true)]
 #[command(arg_required_else_help = true, disable_help_subcommand = false)]
 pub struct Args {
     #[command(flatten)]
@@ -377,6 +372,10 @@ pub struct Refresh {
     /// Also where the service refused this refresh token before, or is to be left alone for now
     #[arg(long)]
     pub force: bool,
+    /// For `indicia demo`, which kills us there: once the answer is kept in the journal, and before
+    /// it is stored, makes this file and waits for ever
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub demo_pause_after_keep: Option<PathBuf>,
 }
 
 /// `explain`.

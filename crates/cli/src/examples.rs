@@ -19,16 +19,9 @@ struct Names {
 
 impl Names {
     fn of(catalogue: &Catalogue) -> Self {
-        let services: Vec<_> = catalogue
-            .ids()
-            .iter()
-            .filter_map(|id| catalogue.service(id))
-            .collect();
-        let with = |flow: Flow| {
-            services
-                .iter()
-                .find(move |s| s.flows.first() == Some(&flow))
-        };
+        let services: Vec<_> =
+            catalogue.ids().iter().filter_map(|id| catalogue.service(id)).collect();
+        let with = |flow: Flow| services.iter().find(move |s| s.flows.first() == Some(&flow));
         let scoped = services.iter().find(|s| {
             s.flows.first() == Some(&Flow::AuthorizationCode) && !s.scopes.capabilities.is_empty()
         });
@@ -50,9 +43,7 @@ impl Names {
 pub fn command() -> Command {
     let names = Names::of(&Catalogue::shipped());
     let filled = |line: &&str| {
-        let line = line
-            .replace("{browser}", &names.browser)
-            .replace("{own}", &names.own);
+        let line = line.replace("{browser}", &names.browser).replace("{own}", &names.own);
         format!("\n  {}", line.replace("{capability}", &names.capability))
     };
     let mut command = Args::command();
@@ -67,12 +58,7 @@ pub fn command() -> Command {
 fn settings() -> String {
     let mut text = "Settings, in config.toml in the home, or by environment variable:".to_owned();
     for key in KEYS {
-        let Key {
-            name,
-            variable,
-            default,
-            help,
-        } = key;
+        let Key { name, variable, default, help } = key;
         text += &format!("\n  {name} = …  ({variable})\n      {help} [default: {default}]");
     }
     text
@@ -80,9 +66,9 @@ fn settings() -> String {
 
 fn with_example(command: Command, path: &[&str], text: &str) -> Command {
     match path {
-        [] => command
-            .after_help(text.to_owned())
-            .after_long_help(format!("{text}\n\n{}", settings())),
+        [] => {
+            command.after_help(text.to_owned()).after_long_help(format!("{text}\n\n{}", settings()))
+        }
         [name, rest @ ..] => command.mut_subcommand(*name, |sub| with_example(sub, rest, text)),
     }
 }
@@ -91,23 +77,11 @@ fn with_example(command: Command, path: &[&str], text: &str) -> Command {
 const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&[], &["indicia demo", "indicia services show {browser}"]),
     (&["demo"], &["indicia demo"]),
-    (
-        &["services"],
-        &["indicia services", "indicia services {browser}"],
-    ),
+    (&["services"], &["indicia services", "indicia services {browser}"]),
     (&["services", "list"], &["indicia services list --json"]),
     (&["services", "show"], &["indicia services show {browser}"]),
-    (
-        &["services", "check"],
-        &["indicia services check mine.toml"],
-    ),
-    (
-        &["services", "try"],
-        &[
-            "indicia services try mine.toml",
-            "indicia services try {browser}",
-        ],
-    ),
+    (&["services", "check"], &["indicia services check mine.toml"]),
+    (&["services", "try"], &["indicia services try mine.toml", "indicia services try {browser}"]),
     (&["clients"], &["indicia clients list"]),
     (
         &["clients", "add"],
@@ -118,59 +92,27 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     ),
     (&["clients", "list"], &["indicia clients list"]),
     (&["clients", "show"], &["indicia clients show {browser}"]),
-    (
-        &["clients", "remove"],
-        &["indicia clients remove {browser}"],
-    ),
+    (&["clients", "remove"], &["indicia clients remove {browser}"]),
     (
         &["clients", "secrets"],
-        &[
-            "indicia clients secrets {browser} add",
-            "indicia clients secrets {browser} promote 2",
-        ],
+        &["indicia clients secrets {browser} add", "indicia clients secrets {browser} promote 2"],
     ),
-    (
-        &["connect"],
-        &[
-            "indicia connect {browser} --can {capability}",
-            "indicia connect {own}",
-        ],
-    ),
+    (&["connect"], &["indicia connect {browser} --can {capability}", "indicia connect {own}"]),
     (&["connections"], &["indicia connections --state attention"]),
-    (
-        &["connections", "list"],
-        &["indicia connections list --service {browser}"],
-    ),
-    (
-        &["connections", "show"],
-        &["indicia connections show {browser}"],
-    ),
+    (&["connections", "list"], &["indicia connections list --service {browser}"]),
+    (&["connections", "show"], &["indicia connections show {browser}"]),
     (&["token"], &["indicia token {browser} --min-valid 5m"]),
     (
         &["exec"],
-        &[
-            "indicia exec {browser} -- sh -c 'curl -H \"Authorization: Bearer $INDICIA_TOKEN\" \
-           $INDICIA_API_BASE_URL'",
-        ],
+        &["indicia exec {browser} -- sh -c 'curl -H \"Authorization: Bearer $INDICIA_TOKEN\" \
+           $INDICIA_API_BASE_URL'"],
     ),
     (&["refresh"], &["indicia refresh {browser}"]),
     (&["explain"], &["indicia explain {browser}"]),
-    (
-        &["revoke"],
-        &[
-            "indicia revoke {browser}",
-            "indicia revoke --leaked < found.txt",
-        ],
-    ),
+    (&["revoke"], &["indicia revoke {browser}", "indicia revoke --leaked < found.txt"]),
     (&["forget"], &["indicia forget {browser} --revoke"]),
     (&["recover"], &["indicia recover"]),
-    (
-        &["sandbox"],
-        &["indicia sandbox --life 30s --fault reset-after:1@refresh"],
-    ),
+    (&["sandbox"], &["indicia sandbox --life 30s --fault reset-after:1@refresh"]),
     (&["doctor"], &["indicia doctor"]),
-    (
-        &["completions"],
-        &["indicia completions bash > indicia.bash"],
-    ),
+    (&["completions"], &["indicia completions bash > indicia.bash"]),
 ];

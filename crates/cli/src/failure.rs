@@ -41,11 +41,7 @@ pub struct Said {
 impl Said {
     /// Says it.
     pub fn new(code: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-            hint: hint.into(),
-        }
+        Self { code, detail: detail.into(), hint: hint.into() }
     }
 }
 
@@ -78,11 +74,9 @@ impl Failure {
             Self::Usage(said) | Self::Failed(said) | Self::Home(said) => Some(said.clone()),
             Self::BeforeCommand(failure) => failure.said(),
             Self::BrokenPipe => None,
-            Self::Interrupted(_) => Some(Said::new(
-                "interrupted",
-                "stopped by a signal",
-                "what was sent was kept",
-            )),
+            Self::Interrupted(_) => {
+                Some(Said::new("interrupted", "stopped by a signal", "what was sent was kept"))
+            }
         }
     }
 }
@@ -98,11 +92,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::BrokenPipe,
-            _ => Self::failed(
-                "output_failed",
-                format!("the output can't be written: {error}"),
-                "",
-            ),
+            _ => Self::failed("output_failed", format!("the output can't be written: {error}"), ""),
         }
     }
 }

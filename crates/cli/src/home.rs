@@ -1,6 +1,7 @@
 //! What a command works with: its options, how it prints, and the broker on the home folder, opened
 //! when first asked for and drained at the end. Everything that knows how a broker is opened is here.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use indicia_broker::{Broker, Error};
@@ -19,6 +20,7 @@ pub struct Cx {
     /// How to print.
     pub out: Output,
     opened: OnceLock<Arc<Broker>>,
+    pause_after_keep: OnceLock<PathBuf>,
 }
 
 impl Cx {
@@ -28,6 +30,7 @@ impl Cx {
             out: options.output,
             options,
             opened: OnceLock::new(),
+            pause_after_keep: OnceLock::new(),
         }
     }
 
@@ -36,17 +39,19 @@ impl Cx {
         self.options.home.exists()
     }
 
+    /// Makes the broker stop for good once it has kept an answer, and say so by making `file`.
+    pub fn pause_after_keep(&self, file: PathBuf) {
+        // Asked for once, before the broker is opened.
+        let _ = self.pause_after_keep.set(file);
+    }
+
     /// For what needs something that must have been made before: without a home it can't be there.
     pub fn must_be_there(&self, what: &'static str, id: &str) -> Result<(), Failure> {
         if self.home_is_there() {
             return Ok(());
         }
         let nearest = Vec::new();
-        Err(Failure::Broker(Error::NotFound {
-            what,
-            id: id.to_owned(),
-            nearest,
-        }))
+        Err(Failure::Broker(Error::NotFound { what, id: id.to_owned(), nearest }))
     }
 
     /// The broker on the home folder, which is made if need be.
@@ -54,7 +59,7 @@ impl Cx {
         if let Some(broker) = self.opened.get() {
             return Ok(Arc::clone(broker));
         }
-        let broker = crate::open::broker(&self.options).await?;
+        let broker = crate::open::broker(&self.options, self.pause_after_keep.get()).await?;
         Ok(Arc::clone(self.opened.get_or_init(|| broker)))
     }
 
@@ -102,15 +107,9 @@ pub async fn beside<T: Send + 'static>(
 
 /// Waits for a signal that asks us to stop; tells which.
 async fn stopped() -> i32 {
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
-    let mut streams: Vec<_> = kinds
-        .into_iter()
-        .filter_map(|k| Some((k, signal(k).ok()?)))
-        .collect();
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let mut streams: Vec<_> =
+        kinds.into_iter().filter_map(|k| Some((k, signal(k).ok()?))).collect();
     std::future::poll_fn(|context| {
         for (kind, stream) in &mut streams {
             if stream.poll_recv(context).is_ready() {
@@ -124,10 +123,7 @@ async fn stopped() -> i32 {
 
 /// No core dumps of this process: memory holds tokens. Children of `exec` inherit the limit.
 pub fn switch_core_dumps_off() {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
     // Refused only where it is off already or the system knows no such thing; `doctor` looks.
     let _ = rustix::process::setrlimit(Resource::Core, none);
     #[cfg(target_os = "linux")]

@@ -89,31 +89,17 @@ impl Listener {
         };
         let sockets = bind_all(&addresses, port)?;
         let host = url.host_str().unwrap_or_default();
-        let authority = url
-            .port()
-            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
-        let gate = Arc::new(Gate {
-            authority,
-            path: url.path().to_owned(),
-            arrivals,
-        });
-        Ok(Self {
-            sockets,
-            gate,
-            arrived,
-            connections: JoinSet::new(),
-        })
+        let gate = Arc::new(Gate { authority, path: url.path().to_owned(), arrivals });
+        Ok(Self { sockets, gate, arrived, connections: JoinSet::new() })
     }
 
     /// The next callback. Requests of any other kind are answered in passing.
     pub async fn next(&mut self) -> Arrived {
         loop {
             let accepted = std::future::poll_fn(|context| {
-                let mut ready = self
-                    .sockets
-                    .iter()
-                    .map(|socket| socket.poll_accept(context));
+                let mut ready = self.sockets.iter().map(|socket| socket.poll_accept(context));
                 ready.find(Poll::is_ready).unwrap_or(Poll::Pending)
             });
             tokio::select! {
@@ -163,11 +149,7 @@ fn bind_all(addresses: &[IpAddr], port: u16) -> Result<Vec<TcpListener>, CannotL
 /// Binds without `SO_REUSEADDR`, which `std` would set: on Linux it would let another program bind
 /// beside us (RFC 8252 App. B.5).
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -224,10 +206,7 @@ fn verdict<B>(
 ) -> Result<Zeroizing<String>, (StatusCode, &'static str)> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
-    let named = request
-        .uri()
-        .authority()
-        .map_or(host, |authority| Some(authority.as_str()));
+    let named = request.uri().authority().map_or(host, |authority| Some(authority.as_str()));
     let ours = |name: Option<&str>| name.is_some_and(|n| n.eq_ignore_ascii_case(&gate.authority));
     // A page elsewhere whose name was made to point here (DNS rebinding) shows by its name.
     if !ours(host) || !ours(named) || hosts.next().is_some() {
@@ -239,11 +218,7 @@ fn verdict<B>(
     if request.method() != Method::GET {
         return Err((StatusCode::METHOD_NOT_ALLOWED, NOT_HERE));
     }
-    let query = request
-        .uri()
-        .query()
-        .map(|query| format!("?{query}"))
-        .unwrap_or_default();
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let url = format!("http://{}{}{query}", gate.authority, gate.path);
     Ok(Zeroizing::new(url))
 }

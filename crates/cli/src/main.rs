@@ -37,10 +37,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return not_understood(&raw, error),
     };
-    let output = Output {
-        json: args.global.json,
-        quiet: args.global.quiet,
-    };
+    let output = Output { json: args.global.json, quiet: args.global.quiet };
     let done = Options::resolve(&args.global).and_then(|options| {
         home::log_to_stderr(args.global.verbose);
         commands::run(&Cx::new(options), args.command)
@@ -94,11 +91,7 @@ fn not_understood(raw: &[OsString], error: clap::Error) -> ExitCode {
     let json = raw.iter().any(|arg| arg == "--json");
     if error.use_stderr() && json {
         let text = error.to_string();
-        let detail = text
-            .trim_start_matches("error: ")
-            .split("\n\n")
-            .next()
-            .unwrap_or_default();
+        let detail = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
         let hint = "add --help to see what there is";
         Output { json, quiet: false }.error(&Said::new("usage", detail, hint));
     } else {

@@ -3,46 +3,102 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use indicia_broker::Broker;
-use indicia_catalog::Catalogue;
+use async_trait::async_trait;
+use indicia::root_key::BytesRootKey;
+use indicia::{Broker, Catalogue, Indicia, Settings};
+use indicia_broker::model::JournalId;
+use indicia_broker::ports::{Journal, JournalEntry, JournalError, SlotNo};
+use indicia_oauth::Timestamp;
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::options::{Options, RootKeySource};
 
-/// Opens it.
-pub async fn broker(options: &Options) -> Result<Arc<Broker>, Failure> {
-    let _ = (options, RootKeySource::File(PathBuf::new()));
-    Err(Failure::failed("internal", "not yet", ""))
+/// Opens it. With `pause`, the broker stops for good once it has kept an answer in the journal.
+pub async fn broker(options: &Options, pause: Option<&PathBuf>) -> Result<Arc<Broker>, Failure> {
+    let catalogue = Arc::new(catalogue(options)?);
+    let settings = Settings {
+        // A command ends with its answer: nothing can be done behind it.
+        refresh_ahead: false,
+        callback_port: options.callback_port,
+        ..Settings::default()
+    };
+    let mut ports = Indicia::ports(library_options(options, settings.clone())?)?;
+    if let Some(file) = pause {
+        let journal = PausesAfterKeep { journal: ports.journal, file: file.clone() };
+        ports.journal = Arc::new(journal);
+    }
+    Ok(Broker::open(ports, catalogue, settings).await?)
 }
 
 /// The shipped services and those of the home, which override them.
 pub fn catalogue(options: &Options) -> Result<Catalogue, Failure> {
-    let files = own_files(&options.home.join("services"))?;
-    let files = files
-        .iter()
-        .map(|(path, text)| (path.as_path(), text.as_str()));
-    Catalogue::with_own(files).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let hint = "mend these lines, or move the files out of the home";
-        Failure::failed("service_file_refused", lines.join("\n"), hint)
-    })
+    Ok(indicia::catalogue(&options.home)?)
 }
 
-fn own_files(folder: &Path) -> Result<Vec<(PathBuf, String)>, Failure> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Failure::file(folder, &error)),
+fn library_options(options: &Options, settings: Settings) -> Result<indicia::Options, Failure> {
+    let root_key = match &options.root_key {
+        RootKeySource::File(path) => indicia::RootKeySource::File(path.clone()),
+        RootKeySource::Variable(name) => {
+            let key = BytesRootKey::parse(&from_variable(name)?, &format!("the variable {name}"));
+            let key = key.map_err(|error| {
+                let hint = "give the key with --root-key env:NAME or file:PATH";
+                Failure::home("root_key_unavailable", error.to_string(), hint)
+            })?;
+            indicia::RootKeySource::Given(Arc::new(key))
+        }
     };
-    let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
-    paths.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "toml")
-    });
-    paths.sort();
-    let read = |path: PathBuf| match std::fs::read_to_string(&path) {
-        Ok(text) => Ok((path, text)),
-        Err(error) => Err(Failure::file(&path, &error)),
-    };
-    paths.into_iter().map(read).collect()
+    Ok(indicia::Options { root_key, settings, ..indicia::Options::new(options.home.clone()) })
+}
+
+fn from_variable(name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    use std::os::unix::ffi::OsStringExt as _;
+    match std::env::var_os(name) {
+        Some(value) => Ok(Zeroizing::new(value.into_vec())),
+        None => Err(Failure::home(
+            "root_key_unavailable",
+            format!("the root key should be in the variable {name}, which isn't set"),
+            format!("set {name}, or give another source with --root-key"),
+        )),
+    }
+}
+
+/// A journal that keeps one answer, tells so by making a file, and never returns: the moment at which
+/// `indicia demo` kills its process.
+struct PausesAfterKeep {
+    journal: Arc<dyn Journal>,
+    file: PathBuf,
+}
+
+#[async_trait]
+impl Journal for PausesAfterKeep {
+    fn id(&self) -> JournalId {
+        self.journal.id()
+    }
+
+    async fn reserve(&self) -> Result<SlotNo, JournalError> {
+        self.journal.reserve().await
+    }
+
+    async fn keep(&self, slot: SlotNo, entry: JournalEntry) -> Result<(), JournalError> {
+        self.journal.keep(slot, entry).await?;
+        tell(&self.file)?;
+        std::future::pending().await
+    }
+
+    async fn give_back(&self, slot: SlotNo) {
+        self.journal.give_back(slot).await;
+    }
+
+    async fn entries(&self, of: Option<&str>) -> Result<Vec<JournalEntry>, JournalError> {
+        self.journal.entries(of).await
+    }
+
+    async fn committed(&self, of: &str, version: u64, now: Timestamp) -> Result<(), JournalError> {
+        self.journal.committed(of, version, now).await
+    }
+}
+
+fn tell(file: &Path) -> Result<(), JournalError> {
+    std::fs::write(file, "kept\n").map_err(|error| JournalError(error.to_string()))
 }

@@ -86,10 +86,7 @@ fn variable(name: &str) -> Option<String> {
 impl Options {
     /// Resolves everything, or tells all that is wrong.
     pub fn resolve(global: &Global) -> Result<Self, Failure> {
-        let output = Output {
-            json: global.json,
-            quiet: global.quiet,
-        };
+        let output = Output { json: global.json, quiet: global.quiet };
         let home = home(global.home.as_deref())?;
         let mut problems = Vec::new();
         let file = File::read(&home.join(CONFIG_FILE), &mut problems)?;
@@ -102,9 +99,7 @@ impl Options {
             output,
         };
         for key in KEYS {
-            let typed = (key.name == "root-key")
-                .then(|| global.root_key.clone())
-                .flatten();
+            let typed = (key.name == "root-key").then(|| global.root_key.clone()).flatten();
             let said = typed
                 .map(|value| ("--root-key".to_owned(), value))
                 .or_else(|| variable(key.variable).map(|value| (key.variable.to_owned(), value)))
@@ -128,9 +123,7 @@ impl Options {
         match name {
             "root-key" => self.root_key = root_key(value, &self.home)?,
             "browser" => {
-                self.browser = value
-                    .parse()
-                    .map_err(|_| "must be true or false".to_owned())?;
+                self.browser = value.parse().map_err(|_| "must be true or false".to_owned())?;
             }
             "callback-port" => {
                 let port = value.parse().ok().filter(|port| *port > 0);
@@ -145,9 +138,8 @@ impl Options {
 
 /// The home: `--home`, `INDICIA_HOME`, or the platform's data folder.
 fn home(typed: Option<&Path>) -> Result<PathBuf, Failure> {
-    let chosen = typed
-        .map(Path::to_owned)
-        .or_else(|| std::env::var_os(HOME_VARIABLE).map(PathBuf::from));
+    let chosen =
+        typed.map(Path::to_owned).or_else(|| std::env::var_os(HOME_VARIABLE).map(PathBuf::from));
     let home = match chosen.filter(|path| !path.as_os_str().is_empty()) {
         Some(home) => home,
         None => data_folder().ok_or_else(|| {
@@ -162,11 +154,8 @@ fn home(typed: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 fn data_folder() -> Option<PathBuf> {
-    let folder = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let folder =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     if cfg!(target_os = "macos") {
         return Some(folder("HOME")?.join("Library/Application Support/indicia"));
     }
@@ -210,38 +199,19 @@ impl File {
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
             Err(error) => {
-                problems.push(format!(
-                    "{}: {}",
-                    path.display(),
-                    error.to_string().trim_end()
-                ));
+                problems.push(format!("{}: {}", path.display(), error.to_string().trim_end()));
                 toml::Table::new()
             }
         };
-        let file = Self {
-            path: path.to_owned(),
-            table,
-        };
-        for name in file
-            .table
-            .keys()
-            .filter(|name| KEYS.iter().all(|key| key.name != **name))
-        {
+        let file = Self { path: path.to_owned(), table };
+        for name in file.table.keys().filter(|name| KEYS.iter().all(|key| key.name != **name)) {
             let near = words::nearest(name, KEYS.iter().map(|key| key.name));
-            let all = || {
-                KEYS.iter()
-                    .map(|key| key.name)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
+            let all = || KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
             let fix = match near.first() {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("there are {}", all()),
             };
-            problems.push(format!(
-                "{}: there is no key {name:?}; {fix}",
-                path.display()
-            ));
+            problems.push(format!("{}: there is no key {name:?}; {fix}", path.display()));
         }
         Ok(file)
     }

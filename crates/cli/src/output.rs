@@ -164,10 +164,7 @@ impl Output {
 
 /// Text of several lines, made safe.
 fn shown_lines(text: &str) -> String {
-    text.lines()
-        .map(shown)
-        .collect::<Vec<_>>()
-        .join("\n       ")
+    text.lines().map(shown).collect::<Vec<_>>().join("\n       ")
 }
 
 /// A moment, as people want it: how far away, and when.
@@ -189,9 +186,7 @@ pub fn now() -> Timestamp {
 pub fn day(text: &str, more_days: i64) -> Option<Timestamp> {
     let date = text.parse::<jiff::civil::Date>().ok()?;
     let date = date.checked_add(jiff::Span::new().days(more_days)).ok()?;
-    let start = jiff::tz::TimeZone::UTC
-        .to_timestamp(date.at(0, 0, 0, 0))
-        .ok()?;
+    let start = jiff::tz::TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok()?;
     Some(Timestamp::from_millis(start.as_millisecond()))
 }
 

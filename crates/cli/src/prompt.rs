@@ -26,20 +26,14 @@ pub fn secret(what: &str, source: &SecretSource) -> Result<Option<Zeroizing<Stri
     if !somebody_is_there() {
         return Ok(None);
     }
-    let typed = dialoguer::Password::new()
-        .with_prompt(what)
-        .interact()
-        .map_err(no_answer)?;
+    let typed = dialoguer::Password::new().with_prompt(what).interact().map_err(no_answer)?;
     checked(what, Zeroizing::new(typed)).map(Some)
 }
 
 /// A secret from standard input, less one trailing newline.
 pub fn from_stdin(what: &str) -> Result<Zeroizing<String>, Failure> {
     if somebody_is_there() {
-        let typed = dialoguer::Password::new()
-            .with_prompt(what)
-            .interact()
-            .map_err(no_answer)?;
+        let typed = dialoguer::Password::new().with_prompt(what).interact().map_err(no_answer)?;
         return checked(what, Zeroizing::new(typed));
     }
     read(what, std::io::stdin().lock())
@@ -48,10 +42,8 @@ pub fn from_stdin(what: &str) -> Result<Zeroizing<String>, Failure> {
 /// A line that somebody pastes or pipes in.
 pub fn line(question: &str) -> Result<Zeroizing<String>, Failure> {
     if somebody_is_there() {
-        let typed: String = dialoguer::Input::new()
-            .with_prompt(question)
-            .interact_text()
-            .map_err(no_answer)?;
+        let typed: String =
+            dialoguer::Input::new().with_prompt(question).interact_text().map_err(no_answer)?;
         return Ok(Zeroizing::new(typed.trim().to_owned()));
     }
     let mut typed = Zeroizing::new(String::new());
@@ -69,9 +61,7 @@ pub fn line(question: &str) -> Result<Zeroizing<String>, Failure> {
 
 /// A question that is answered with yes or no; only when [`somebody_is_there`].
 pub fn confirm(question: &str) -> Result<bool, Failure> {
-    let asked = dialoguer::Confirm::new()
-        .with_prompt(question)
-        .default(false);
+    let asked = dialoguer::Confirm::new().with_prompt(question).default(false);
     asked.interact().map_err(no_answer)
 }
 
@@ -95,11 +85,7 @@ fn less_newline(text: &str) -> &str {
 
 fn checked(what: &str, secret: Zeroizing<String>) -> Result<Zeroizing<String>, Failure> {
     if secret.is_empty() {
-        return Err(Failure::usage(
-            "secret_refused",
-            format!("{what}: it is empty"),
-            "",
-        ));
+        return Err(Failure::usage("secret_refused", format!("{what}: it is empty"), ""));
     }
     Ok(secret)
 }

@@ -36,27 +36,15 @@ impl World {
         service: Arc<Service>,
         seed: u64,
     ) -> Result<Self, Failure> {
-        let clock = Arc::new(HandClock {
-            now: AtomicI64::new(crate::output::now().as_millis()),
-        });
-        let model = Model::new(
-            service,
-            Options {
-                seed,
-                ..Options::default()
-            },
-        );
+        let clock = Arc::new(HandClock { now: AtomicI64::new(crate::output::now().as_millis()) });
+        let model = Model::new(service, Options { seed, ..Options::default() });
         let one = Arc::new(OneService {
             model: Mutex::new(model),
             clock: Arc::clone(&clock),
             is_down: AtomicBool::new(false),
         });
         let broken = |error: indicia_broker::model::IdError| {
-            Failure::failed(
-                "internal",
-                error.to_string(),
-                "this is a defect: please report it",
-            )
+            Failure::failed("internal", error.to_string(), "this is a defect: please report it")
         };
         let journal = JournalId::new("simulated").map_err(broken)?;
         let ports = Ports {
@@ -64,26 +52,14 @@ impl World {
                 .handle(HolderId::new("simulated").map_err(broken)?),
             transport: Arc::clone(&one) as Arc<dyn Transport>,
             clock,
-            random: Arc::new(Counted {
-                seed,
-                drawn: AtomicU64::new(0),
-            }),
+            random: Arc::new(Counted { seed, drawn: AtomicU64::new(0) }),
             root_key: Arc::new(NoKey),
-            journal: Arc::new(InMemory {
-                id: journal,
-                kept: Mutex::default(),
-            }),
+            journal: Arc::new(InMemory { id: journal, kept: Mutex::default() }),
             spawn: Arc::new(OnThisRuntime),
         };
-        let settings = Settings {
-            refresh_ahead: false,
-            ..Settings::default()
-        };
+        let settings = Settings { refresh_ahead: false, ..Settings::default() };
         let broker = Broker::open(ports, Arc::new(catalogue), settings).await?;
-        Ok(Self {
-            broker,
-            service: one,
-        })
+        Ok(Self { broker, service: one })
     }
 
     /// The simulated service.
@@ -104,9 +80,7 @@ impl World {
 
     /// Takes the service off the network, or puts it back.
     pub fn set_down(&self, is_down: IsDown) {
-        self.service
-            .is_down
-            .store(is_down == IsDown::Yes, Ordering::Relaxed);
+        self.service.is_down.store(is_down == IsDown::Yes, Ordering::Relaxed);
     }
 }
 
@@ -171,9 +145,7 @@ impl Random for Counted {
         for chunk in bytes.chunks_mut(8) {
             let n = self.drawn.fetch_add(1, Ordering::Relaxed);
             // SplitMix64, Steele and others 2014.
-            let mut x = self
-                .seed
-                .wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut x = self.seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             x ^= x >> 31;
@@ -231,9 +203,7 @@ impl Journal for InMemory {
 
     async fn entries(&self, of: Option<&str>) -> Result<Vec<JournalEntry>, JournalError> {
         let kept = self.kept();
-        let wanted = kept
-            .iter()
-            .filter(|(name, _)| of.is_none_or(|of| of == *name));
+        let wanted = kept.iter().filter(|(name, _)| of.is_none_or(|of| of == *name));
         Ok(wanted.map(|(_, entry)| entry.clone()).collect())
     }
 

@@ -13,9 +13,7 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
 /// Reads a length of time: a whole number with `ms`, `s`, `m`, `h` or `d`; without: seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write it as a whole number with ms, s, m, h or d, such as 60s".to_owned();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| wrong())?;
     let unit_millis: u64 = match unit {
@@ -26,10 +24,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(wrong()),
     };
-    number
-        .checked_mul(unit_millis)
-        .map(Duration::from_millis)
-        .ok_or_else(wrong)
+    number.checked_mul(unit_millis).map(Duration::from_millis).ok_or_else(wrong)
 }
 
 /// A length of time in at most two units, as one says it: `2 h 5 min`.
@@ -59,10 +54,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .filter(|(distance, _)| *distance <= limit)
         .collect();
     near.sort_unstable();
-    near.into_iter()
-        .take(NEAREST_MAX)
-        .map(|(_, candidate)| candidate)
-        .collect()
+    near.into_iter().take(NEAREST_MAX).map(|(_, candidate)| candidate).collect()
 }
 
 /// Letters to add, take away or change.
@@ -83,15 +75,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// Text from outside, made safe for a terminal: control characters, which could move the cursor or
 /// change what was printed before, become `\u{fffd}`.
 pub fn shown(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() || is_direction(c) {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() || is_direction(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Characters that turn the direction of text around, so that it reads as something else.
@@ -108,11 +92,7 @@ mod tests {
     #[test]
     fn durations_are_read_and_spoken() {
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(
-                duration(text).ok().map(spoken).as_deref(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(duration(text).ok().map(spoken).as_deref(), expected, "{text}");
         };
         check("60s", Some("1 min"));
         check("90", Some("1 min 30 s"));

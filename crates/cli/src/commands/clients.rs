@@ -47,11 +47,7 @@ fn add(cx: &Cx, args: ClientsAdd) -> Result<(), Failure> {
     let catalogue = cx.catalogue()?;
     let service = catalogue.service(&args.service).ok_or_else(|| {
         let nearest = catalogue.nearest(&args.service);
-        Failure::Broker(Error::NotFound {
-            what: "service",
-            id: args.service.clone(),
-            nearest,
-        })
+        Failure::Broker(Error::NotFound { what: "service", id: args.service.clone(), nearest })
     })?;
     let kind = args.kind.map(|kind| match kind {
         Kind::Confidential => ClientKind::Confidential,
@@ -77,8 +73,7 @@ fn add(cx: &Cx, args: ClientsAdd) -> Result<(), Failure> {
     cx.out.line(&view.id)?;
     if service.flows.contains(&Flow::AuthorizationCode) {
         let uri = crate::words::shown(&view.redirect_uri);
-        cx.out
-            .note(&format!("redirect URI to enter in the portal: {uri}"));
+        cx.out.note(&format!("redirect URI to enter in the portal: {uri}"));
     }
     cx.out.note(&format!("next: indicia connect {}", view.id));
     Ok(())
@@ -100,10 +95,7 @@ fn secret_for(
         Some(secret) => Ok(Some(ClientSecret::new(secret.as_str()))),
         None => Err(Failure::usage(
             "secret_missing",
-            format!(
-                "a confidential client of {} has a secret, and none was given",
-                service.name
-            ),
+            format!("a confidential client of {} has a secret, and none was given", service.name),
             "give it with --secret-stdin or --secret-file FILE; a client without one: --kind public",
         )),
     }
@@ -113,14 +105,11 @@ fn environment(sandbox: Option<&str>) -> Result<Environment, Failure> {
     let Some(typed) = sandbox else {
         return Ok(Environment::Live);
     };
-    let address = typed
-        .strip_prefix("http://")
-        .unwrap_or(typed)
-        .trim_end_matches('/');
+    let address = typed.strip_prefix("http://").unwrap_or(typed).trim_end_matches('/');
     match address.parse::<std::net::SocketAddr>() {
-        Ok(parsed) if parsed.ip().is_loopback() => Ok(Environment::Sandbox {
-            address: parsed.to_string(),
-        }),
+        Ok(parsed) if parsed.ip().is_loopback() => {
+            Ok(Environment::Sandbox { address: parsed.to_string() })
+        }
         _ => Err(Failure::usage(
             "sandbox_refused",
             format!("--sandbox: {typed:?} is no loopback address with a port"),
@@ -132,11 +121,7 @@ fn environment(sandbox: Option<&str>) -> Result<Environment, Failure> {
 /// The end of a day, UTC.
 fn last_day(text: &str) -> Result<Timestamp, Failure> {
     day(text, 1).ok_or_else(|| {
-        Failure::usage(
-            "date_refused",
-            format!("{text:?} is no date"),
-            "write it as YYYY-MM-DD",
-        )
+        Failure::usage("date_refused", format!("{text:?} is no date"), "write it as YYYY-MM-DD")
     })
 }
 
@@ -172,22 +157,13 @@ fn list(cx: &Cx) -> Result<(), Failure> {
                 environment_word(&view.environment),
                 word(&view.kind),
                 view.client_id.clone(),
-                if view.refused.is_some() {
-                    "refused by the service"
-                } else {
-                    ""
-                }
-                .to_owned(),
+                if view.refused.is_some() { "refused by the service" } else { "" }.to_owned(),
             ]
         })
         .collect();
-    cx.out.table(
-        &["ID", "SERVICE", "ENVIRONMENT", "KIND", "CLIENT ID", ""],
-        &rows,
-    )?;
+    cx.out.table(&["ID", "SERVICE", "ENVIRONMENT", "KIND", "CLIENT ID", ""], &rows)?;
     if rows.is_empty() {
-        cx.out
-            .note("there are no clients; `indicia services show NAME` tells how to register one");
+        cx.out.note("there are no clients; `indicia services show NAME` tells how to register one");
     }
     Ok(())
 }
@@ -204,10 +180,7 @@ fn show(cx: &Cx, view: &ClientView) -> Result<(), Failure> {
         return cx.out.document(view);
     }
     let pairs = |map: &BTreeMap<String, String>| {
-        map.iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect::<Vec<_>>()
-            .join("\n")
+        map.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("\n")
     };
     cx.out.facts(&[
         ("client", view.id.clone()),
@@ -236,11 +209,7 @@ fn secrets(cx: &Cx, client: &str, command: SecretsCommand) -> Result<(), Failure
         SecretsCommand::Promote { n } => {
             cx.block_on(async { Ok(cx.broker().await?.promote_secret(client, n).await?) })?
         }
-        SecretsCommand::Add {
-            secret,
-            expires,
-            for_input,
-        } => {
+        SecretsCommand::Add { secret, expires, for_input } => {
             let expires_at = expires.as_deref().map(last_day).transpose()?;
             let Some(text) = prompt::secret("new client secret", &secret)? else {
                 return Err(Failure::usage(
@@ -252,9 +221,7 @@ fn secrets(cx: &Cx, client: &str, command: SecretsCommand) -> Result<(), Failure
             let secret = ClientSecret::new(text.as_str());
             cx.block_on(async {
                 let broker = cx.broker().await?;
-                Ok(broker
-                    .add_secret(client, secret, expires_at, for_input)
-                    .await?)
+                Ok(broker.add_secret(client, secret, expires_at, for_input).await?)
             })?
         }
     };
@@ -272,13 +239,9 @@ fn secrets_table(cx: &Cx, secrets: &[SecretView]) -> Result<(), Failure> {
                 secret.n.to_string(),
                 word(&secret.state),
                 when(secret.added_at, now()),
-                secret
-                    .expires_at
-                    .map(|end| when(end, now()))
-                    .unwrap_or_default(),
+                secret.expires_at.map(|end| when(end, now())).unwrap_or_default(),
             ]
         })
         .collect();
-    cx.out
-        .table(&["SECRET", "STATE", "ADDED", "LAST DAY ENDS"], &rows)
+    cx.out.table(&["SECRET", "STATE", "ADDED", "LAST DAY ENDS"], &rows)
 }

@@ -31,8 +31,7 @@ pub fn run(cx: &Cx, args: Connect) -> Result<(), Failure> {
         "" => String::new(),
         name => format!(": {}", shown(name)),
     };
-    cx.out
-        .note(&format!("connected at {}{account}", view.service));
+    cx.out.note(&format!("connected at {}{account}", view.service));
     if let Some(reason) = &view.reason {
         cx.out.warning(&reason.detail);
     }
@@ -61,11 +60,7 @@ async fn request(broker: &Broker, args: Connect) -> Result<ConnectRequest, Failu
     let client = broker.client(&args.client).await?;
     let service = broker.catalogue().service(&client.service).ok_or_else(|| {
         let nearest = broker.catalogue().nearest(&client.service);
-        Error::NotFound {
-            what: "service",
-            id: client.service.clone(),
-            nearest,
-        }
+        Error::NotFound { what: "service", id: client.service.clone(), nearest }
     })?;
     let capabilities = capabilities(&service, &args.can)?;
     let flow = args.flow.map(|flow| match flow {
@@ -104,25 +99,15 @@ fn capabilities(service: &Service, typed: &[String]) -> Result<Vec<Capability>, 
     if problems.is_empty() {
         return Ok(found);
     }
-    let known = service
-        .scopes
-        .capabilities
-        .keys()
-        .map(|c| c.as_str())
-        .collect::<Vec<_>>();
+    let known = service.scopes.capabilities.keys().map(|c| c.as_str()).collect::<Vec<_>>();
     let hint = format!("{} has {}", service.name, known.join(", "));
-    Err(Failure::usage(
-        "capability_unknown",
-        problems.join("\n"),
-        hint,
-    ))
+    Err(Failure::usage("capability_unknown", problems.join("\n"), hint))
 }
 
 /// What is asked for, and why it matters.
 fn tell(cx: &Cx, step: &BrowserStep) {
     if step.full_access {
-        cx.out
-            .note("asks for full access to the account: this service knows no less");
+        cx.out.note("asks for full access to the account: this service knows no less");
     }
     if !step.asks.is_empty() {
         cx.out.note("asks for:");
@@ -194,8 +179,7 @@ async fn until_ours(
         let _ = arrived.reply.send(show);
         match finished {
             Err(error) if is_stray(&error) => {
-                cx.out
-                    .note("an answer came that belongs to no flow of this home; still waiting");
+                cx.out.note("an answer came that belongs to no flow of this home; still waiting");
             }
             finished => return finished.map_err(Failure::from),
         }
@@ -216,8 +200,7 @@ async fn pasted(
     broker: &Arc<Broker>,
     step: &BrowserStep,
 ) -> Result<ConnectionView, Failure> {
-    cx.out
-        .say("open this address in a browser, and allow the access:");
+    cx.out.say("open this address in a browser, and allow the access:");
     cx.out.say(&step.authorize_url);
     cx.out.say(&format!(
         "the browser ends on an address that begins with {} (the page may fail to load): paste it here",
@@ -230,10 +213,7 @@ async fn pasted(
         Err(_) => return Err(too_late(left)),
     };
     let finish = broker.finish(&url);
-    Ok(cx
-        .out
-        .wait("exchanging the code for a token", finish)
-        .await?)
+    Ok(cx.out.wait("exchanging the code for a token", finish).await?)
 }
 
 fn too_late(after: Duration) -> Failure {
@@ -247,22 +227,17 @@ fn too_late(after: Duration) -> Failure {
 /// Opens the system browser, never a view of our own (RFC 8252 §8.12). The address is printed in any
 /// case: what opened may not be the browser that somebody wants to log in with.
 fn open_browser(cx: &Cx, url: &str) {
-    cx.out
-        .say("waiting for the browser; should it not have opened, open this address:");
+    cx.out.say("waiting for the browser; should it not have opened, open this address:");
     cx.out.say(url);
     if !has_browser() || webbrowser::open(url).is_err() {
-        cx.out
-            .note("no browser was found here; from another machine: --no-browser");
+        cx.out.note("no browser was found here; from another machine: --no-browser");
     }
 }
 
 /// Without a screen only a browser in this very terminal could open, in the middle of our output.
 fn has_browser() -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    !cfg!(target_os = "linux")
-        || ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"]
-            .into_iter()
-            .any(set)
+    !cfg!(target_os = "linux") || ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"].into_iter().any(set)
 }
 
 /// What the engine says of callbacks that didn't take our flow.

@@ -37,24 +37,16 @@ fn list(cx: &Cx, filter: ConnectionsFilter) -> Result<(), Failure> {
                 state: filter.state.map(state),
             };
             let broker = cx.broker().await?;
-            Ok(broker
-                .connections(query, filter.after.as_deref(), filter.limit)
-                .await?)
+            Ok(broker.connections(query, filter.after.as_deref(), filter.limit).await?)
         })?,
     };
     if cx.out.json {
-        return cx
-            .out
-            .document(&json!({ "connections": views, "next": next }));
+        return cx.out.document(&json!({ "connections": views, "next": next }));
     }
     let rows: Vec<Vec<String>> = views.iter().map(row).collect();
-    cx.out.table(
-        &["ID", "SERVICE", "ACCOUNT", "STATE", "TOKEN", "REASON"],
-        &rows,
-    )?;
+    cx.out.table(&["ID", "SERVICE", "ACCOUNT", "STATE", "TOKEN", "REASON"], &rows)?;
     if rows.is_empty() {
-        cx.out
-            .note("there are no connections; `indicia connect CLIENT` makes one");
+        cx.out.note("there are no connections; `indicia connect CLIENT` makes one");
     }
     if let Some(next) = next {
         cx.out.note(&format!("there are more: add --after {next}"));
@@ -78,10 +70,7 @@ fn row(view: &ConnectionView) -> Vec<String> {
         account(view),
         word(&view.state),
         expiry(view),
-        view.reason
-            .as_ref()
-            .map(|reason| word(&reason.code))
-            .unwrap_or_default(),
+        view.reason.as_ref().map(|reason| word(&reason.code)).unwrap_or_default(),
     ]
 }
 
@@ -95,9 +84,7 @@ fn service(view: &ConnectionView) -> String {
 /// The account's name, or its id where it has no name.
 pub fn account(view: &ConnectionView) -> String {
     let account = view.account.as_ref();
-    account
-        .map(|a| a.name.clone().unwrap_or_else(|| a.id.clone()))
-        .unwrap_or_default()
+    account.map(|a| a.name.clone().unwrap_or_else(|| a.id.clone())).unwrap_or_default()
 }
 
 fn expiry(view: &ConnectionView) -> String {
@@ -124,11 +111,7 @@ pub fn show(cx: &Cx, view: &ConnectionView) -> Result<(), Failure> {
         Some(name) => format!("{name} ({})", account.id),
         None => account.id.clone(),
     });
-    let labels: Vec<_> = view
-        .labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
+    let labels: Vec<_> = view.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let at = |moment| when(moment, now());
     let reason = view.reason.as_ref();
     cx.out.facts(&[
@@ -136,34 +119,16 @@ pub fn show(cx: &Cx, view: &ConnectionView) -> Result<(), Failure> {
         ("service", view.service.clone()),
         ("client", view.client.clone()),
         ("environment", environment),
-        (
-            "account",
-            account.unwrap_or_else(|| "not learnt".to_owned()),
-        ),
+        ("account", account.unwrap_or_else(|| "not learnt".to_owned())),
         ("flow", word(&view.flow)),
         ("state", word(&view.state)),
-        (
-            "reason",
-            reason
-                .map(|r| format!("{}: {}", word(&r.code), r.detail))
-                .unwrap_or_default(),
-        ),
+        ("reason", reason.map(|r| format!("{}: {}", word(&r.code), r.detail)).unwrap_or_default()),
         ("since", reason.map(|r| at(r.since)).unwrap_or_default()),
-        (
-            "next step",
-            reason.map(|r| r.next_step.clone()).unwrap_or_default(),
-        ),
+        ("next step", reason.map(|r| r.next_step.clone()).unwrap_or_default()),
         ("asked for", view.scopes.asked.join(" ")),
         ("granted", view.scopes.granted.join(" ")),
-        (
-            "token",
-            view.expires_at
-                .map_or_else(|| expiry(view), |end| format!("ends {}", at(end))),
-        ),
-        (
-            "refreshed",
-            view.refresh.last_at.map(at).unwrap_or_default(),
-        ),
+        ("token", view.expires_at.map_or_else(|| expiry(view), |end| format!("ends {}", at(end)))),
+        ("refreshed", view.refresh.last_at.map(at).unwrap_or_default()),
         ("due", view.refresh.next_at.map(at).unwrap_or_default()),
         ("refresh token", rotation(view)),
         ("labels", labels.join(" ")),

@@ -30,12 +30,7 @@ struct Finding {
 
 impl Finding {
     fn ok(check: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            check,
-            state: Grade::Ok,
-            detail: detail.into(),
-            next_step: None,
-        }
+        Self { check, state: Grade::Ok, detail: detail.into(), next_step: None }
     }
 
     fn bad(
@@ -44,12 +39,7 @@ impl Finding {
         detail: impl Into<String>,
         next_step: impl Into<String>,
     ) -> Self {
-        Self {
-            check,
-            state,
-            detail: detail.into(),
-            next_step: Some(next_step.into()),
-        }
+        Self { check, state, detail: detail.into(), next_step: Some(next_step.into()) }
     }
 }
 
@@ -75,18 +65,13 @@ fn report(cx: &Cx, findings: &[Finding]) -> Result<(), Failure> {
     } else {
         for finding in findings {
             let (grade, detail) = (cx.out.grade(finding.state), shown(&finding.detail));
-            cx.out
-                .line(&format!("{grade}  {:14}  {detail}", finding.check))?;
+            cx.out.line(&format!("{grade}  {:14}  {detail}", finding.check))?;
             if let Some(step) = &finding.next_step {
-                cx.out
-                    .line(&format!("      {:14}  next: {}", "", shown(step)))?;
+                cx.out.line(&format!("      {:14}  next: {}", "", shown(step)))?;
             }
         }
     }
-    let failed = findings
-        .iter()
-        .filter(|finding| finding.state == Grade::Fail)
-        .count();
+    let failed = findings.iter().filter(|finding| finding.state == Grade::Fail).count();
     match failed {
         0 => Ok(()),
         n => Err(Failure::failed(
@@ -131,18 +116,12 @@ fn services(cx: &Cx) -> Vec<Finding> {
     match cx.catalogue() {
         Err(failure) => {
             let said = failure.said();
-            let detail = said
-                .as_ref()
-                .map(|said| said.detail.clone())
-                .unwrap_or_default();
+            let detail = said.as_ref().map(|said| said.detail.clone()).unwrap_or_default();
             let step = "`indicia services check FILE` tells more";
             vec![Finding::bad("service files", Grade::Fail, detail, step)]
         }
         Ok(catalogue) => {
-            vec![Finding::ok(
-                "service files",
-                format!("{} services", catalogue.ids().len()),
-            )]
+            vec![Finding::ok("service files", format!("{} services", catalogue.ids().len()))]
         }
     }
 }
@@ -193,10 +172,7 @@ fn root_key_file(cx: &Cx, file: &Path) -> Finding {
     let shown = file.display();
     match std::fs::metadata(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !has_store(cx) => {
-            Finding::ok(
-                "root key",
-                "made with the store, when the first client is added",
-            )
+            Finding::ok("root key", "made with the store, when the first client is added")
         }
         Err(error) => Finding::bad(
             "root key",
@@ -254,19 +230,13 @@ async fn store(cx: &Cx) -> Result<Vec<Finding>, Failure> {
         Ok(broker) => broker,
         Err(failure) => {
             let said = failure.said();
-            let (detail, hint) = said
-                .map(|said| (said.detail, said.hint))
-                .unwrap_or_default();
+            let (detail, hint) = said.map(|said| (said.detail, said.hint)).unwrap_or_default();
             return Ok(vec![Finding::bad("store", Grade::Fail, detail, hint)]);
         }
     };
     let mut findings = vec![Finding::ok("store", "opens with this root key")];
     let clients = broker.clients().await?;
-    findings.extend(
-        clients
-            .iter()
-            .flat_map(|client| client_findings(&broker, client)),
-    );
+    findings.extend(clients.iter().flat_map(|client| client_findings(&broker, client)));
     findings.push(connections(&broker).await?);
     Ok(findings)
 }
@@ -279,10 +249,7 @@ fn client_findings(broker: &Broker, client: &ClientView) -> Vec<Finding> {
         let detail = format!("{id}: the service refuses it: {said}");
         findings.push(Finding::bad("client", Grade::Fail, detail, step));
     }
-    let current = client
-        .secrets
-        .iter()
-        .find(|secret| secret.state == SecretState::Current);
+    let current = client.secrets.iter().find(|secret| secret.state == SecretState::Current);
     if let Some(end) = current.and_then(|secret| secret.expires_at) {
         let step = format!("make a new one in the portal, then `indicia clients secrets {id} add`");
         let detail = format!("{id}: its secret ends {}", when(end, now()));
@@ -340,10 +307,7 @@ async fn connections(broker: &Broker) -> Result<Finding, Failure> {
         Some(first) => Finding::bad(
             "connections",
             Grade::Warn,
-            format!(
-                "{all}, of which these need attention: {}",
-                unwell.join(", ")
-            ),
+            format!("{all}, of which these need attention: {}", unwell.join(", ")),
             format!("`indicia explain {first}`"),
         ),
     })

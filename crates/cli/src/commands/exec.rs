@@ -24,11 +24,7 @@ fn become_command(cx: &Cx, args: &Exec) -> Result<(), Failure> {
         cx.out.warning(&warning.detail);
     }
     let [program, arguments @ ..] = args.command.as_slice() else {
-        return Err(Failure::usage(
-            "usage",
-            "there is no command to run",
-            "add -- CMD",
-        ));
+        return Err(Failure::usage("usage", "there is no command to run", "add -- CMD"));
     };
     let mut command = Command::new(program);
     command.args(arguments);
@@ -40,16 +36,10 @@ fn become_command(cx: &Cx, args: &Exec) -> Result<(), Failure> {
     }
     let error = command.exec();
     let detail = format!("{} can't be run: {error}", program.to_string_lossy());
-    Err(Failure::failed(
-        "command_not_run",
-        detail,
-        "check the name of the command and its rights",
-    ))
+    Err(Failure::failed("command_not_run", detail, "check the name of the command and its rights"))
 }
 
 /// The variables that are ours: a key to everything must not reach a command that needs one token.
 fn ours(names: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    names
-        .filter(|name: &OsString| OsStr::as_bytes(name).starts_with(b"INDICIA_"))
-        .collect()
+    names.filter(|name: &OsString| OsStr::as_bytes(name).starts_with(b"INDICIA_")).collect()
 }

@@ -11,11 +11,7 @@ use crate::home::Cx;
 
 /// Removes it.
 pub fn run(cx: &Cx, args: Forget) -> Result<(), Failure> {
-    let grant = if args.revoke {
-        ForgetGrant::Revoke
-    } else {
-        ForgetGrant::Keep
-    };
+    let grant = if args.revoke { ForgetGrant::Revoke } else { ForgetGrant::Keep };
     let forgotten = cx.block_on(async {
         cx.must_be_there("connection", &args.id)?;
         let broker = cx.broker().await?;
@@ -29,16 +25,14 @@ pub fn run(cx: &Cx, args: Forget) -> Result<(), Failure> {
             "grant_kept_by": forgotten.grant_kept_by,
         }));
     }
-    cx.out
-        .line(&format!("connection {} is forgotten", args.id))?;
+    cx.out.line(&format!("connection {} is forgotten", args.id))?;
     match (&forgotten.receipt, forgotten.grant_kept_by.as_slice()) {
         (Some(receipt), _) => revoke::print(cx, receipt),
-        (None, []) => cx
-            .out
-            .line("its grant lives on at the service; nobody here holds it any more"),
-        (None, others) => cx.out.line(&format!(
-            "its grant lives on: {} keeps it",
-            others.join(", ")
-        )),
+        (None, []) => {
+            cx.out.line("its grant lives on at the service; nobody here holds it any more")
+        }
+        (None, others) => {
+            cx.out.line(&format!("its grant lives on: {} keeps it", others.join(", ")))
+        }
     }
 }

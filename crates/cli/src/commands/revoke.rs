@@ -96,20 +96,13 @@ pub fn print(cx: &Cx, receipt: &Receipt) -> Result<(), Failure> {
     if !rows.is_empty() {
         cx.out.line("")?;
     }
-    cx.out
-        .table(&["AT THE SERVICE", "STATE", "CALL", "ANSWER"], &rows)?;
-    for step in receipt
-        .service
-        .iter()
-        .filter_map(|item| item.next_step.as_ref())
-    {
-        cx.out
-            .line(&format!("next step: {}", crate::words::shown(step)))?;
+    cx.out.table(&["AT THE SERVICE", "STATE", "CALL", "ANSWER"], &rows)?;
+    for step in receipt.service.iter().filter_map(|item| item.next_step.as_ref()) {
+        cx.out.line(&format!("next step: {}", crate::words::shown(step)))?;
     }
     if let Some(proof) = &receipt.proof {
         let probe = crate::words::shown(&proof.probe);
-        cx.out
-            .line(&format!("proof: {probe} was refused {}", at(proof.at)))?;
+        cx.out.line(&format!("proof: {probe} was refused {}", at(proof.at)))?;
     }
     Ok(())
 }

@@ -45,21 +45,13 @@ fn start_options(cx: &Cx, args: &Sandbox) -> Result<StartOptions, Failure> {
         }
     }
     if !problems.is_empty() {
-        let hint = format!(
-            "kinds: {}; endpoints: {}",
-            KINDS.join(", "),
-            ENDPOINTS.join(", ")
-        );
+        let hint = format!("kinds: {}; endpoints: {}", KINDS.join(", "), ENDPOINTS.join(", "));
         return Err(Failure::usage("fault_refused", problems.join("\n"), hint));
     }
     let catalogue = cx.catalogue()?;
     Ok(StartOptions {
         listen,
-        services: catalogue
-            .ids()
-            .iter()
-            .filter_map(|id| catalogue.service(id))
-            .collect(),
+        services: catalogue.ids().iter().filter_map(|id| catalogue.service(id)).collect(),
         options: Options {
             seed: args.seed,
             life_max: args.life,
@@ -84,10 +76,8 @@ fn announce(cx: &Cx, running: &Running, services: &[Arc<Service>]) -> Result<(),
             "clients": clients,
         }));
     }
-    cx.out
-        .line(&format!("the sandbox listens on http://{address}"))?;
-    cx.out
-        .note("\na client for each service (any client ID and secret will do):");
+    cx.out.line(&format!("the sandbox listens on http://{address}"))?;
+    cx.out.note("\na client for each service (any client ID and secret will do):");
     for service in services {
         cx.out.note(&format!("  {}", line(service, &address)));
     }
@@ -103,11 +93,7 @@ fn announce(cx: &Cx, running: &Running, services: &[Arc<Service>]) -> Result<(),
 
 /// The line that adds a client of this service.
 fn line(service: &Service, address: &str) -> String {
-    let kind = service
-        .client_kinds
-        .first()
-        .copied()
-        .unwrap_or(ClientKind::Confidential);
+    let kind = service.client_kinds.first().copied().unwrap_or(ClientKind::Confidential);
     let mut line = format!("indicia clients add {} --client-id demo", service.id);
     for input in &service.inputs {
         let typed = input.from == InputFrom::User && input.level == Level::Client;

@@ -25,11 +25,7 @@ pub fn run(cx: &Cx, args: Services) -> Result<(), Failure> {
 
 fn list(cx: &Cx) -> Result<(), Failure> {
     let catalogue: Catalogue = cx.catalogue()?;
-    let services: Vec<_> = catalogue
-        .ids()
-        .iter()
-        .filter_map(|id| catalogue.service(id))
-        .collect();
+    let services: Vec<_> = catalogue.ids().iter().filter_map(|id| catalogue.service(id)).collect();
     if cx.out.json {
         let services: Vec<Value> = services.iter().map(|service| brief(service)).collect();
         return cx.out.document(&json!({ "services": services }));
@@ -47,10 +43,8 @@ fn list(cx: &Cx) -> Result<(), Failure> {
             ]
         })
         .collect();
-    cx.out
-        .table(&["NAME", "SERVICE", "API", "FLOWS", "FROM"], &rows)?;
-    cx.out
-        .note("one in full, with how to register there: indicia services show NAME");
+    cx.out.table(&["NAME", "SERVICE", "API", "FLOWS", "FROM"], &rows)?;
+    cx.out.note("one in full, with how to register there: indicia services show NAME");
     Ok(())
 }
 

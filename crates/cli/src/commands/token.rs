@@ -16,25 +16,19 @@ pub fn run(cx: &Cx, args: Token) -> Result<(), Failure> {
     for warning in &token.warnings {
         cx.out.warning(&warning.detail);
     }
-    let format = if cx.out.json {
-        TokenFormat::Json
-    } else {
-        args.format
-    };
+    let format = if cx.out.json { TokenFormat::Json } else { args.format };
     match format {
         TokenFormat::Plain => cx.out.secret_line(&token.access_token),
         TokenFormat::Json => cx.out.secret_line(&token.to_json()),
         TokenFormat::Header => {
             for (name, value) in &token.headers {
-                cx.out
-                    .secret_line(&Zeroizing::new(format!("{name}: {}", value.as_str())))?;
+                cx.out.secret_line(&Zeroizing::new(format!("{name}: {}", value.as_str())))?;
             }
             Ok(())
         }
         TokenFormat::Env => {
             for (name, value) in variables(&token) {
-                cx.out
-                    .secret_line(&Zeroizing::new(format!("{name}={}", value.as_str())))?;
+                cx.out.secret_line(&Zeroizing::new(format!("{name}={}", value.as_str())))?;
             }
             Ok(())
         }
@@ -51,10 +45,7 @@ pub async fn valid(
     let broker: Arc<Broker> = cx.broker().await?;
     let min_valid = min_valid.unwrap_or(cx.options.min_valid);
     let token = broker.token(id, Some(min_valid));
-    cx.out
-        .wait("asking the service for a new token", token)
-        .await
-        .map_err(Failure::from)
+    cx.out.wait("asking the service for a new token", token).await.map_err(Failure::from)
 }
 
 /// What `--format env` prints and `exec` sets.

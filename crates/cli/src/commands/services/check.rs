@@ -15,8 +15,7 @@ pub fn run(cx: &Cx, path: &Path) -> Result<(), Failure> {
     let problems = indicia_catalog::check::check(&path.display().to_string(), &text);
     if cx.out.json {
         let problems: Vec<Value> = problems.iter().map(document).collect();
-        cx.out
-            .document(&json!({ "file": path.display().to_string(), "problems": problems }))?;
+        cx.out.document(&json!({ "file": path.display().to_string(), "problems": problems }))?;
     } else {
         for problem in &problems {
             cx.out.line(&shown(&problem.to_string()))?;
@@ -24,26 +23,17 @@ pub fn run(cx: &Cx, path: &Path) -> Result<(), Failure> {
     }
     match problems.len() {
         0 if cx.out.json => Ok(()),
-        0 => cx
-            .out
-            .line(&format!("{}: nothing is wrong", path.display())),
+        0 => cx.out.line(&format!("{}: nothing is wrong", path.display())),
         n => Err(failed(path, n)),
     }
 }
 
 /// So many problems in a file.
 pub fn failed(path: &Path, problems: usize) -> Failure {
-    let what = if problems == 1 {
-        "one problem".to_owned()
-    } else {
-        format!("{problems} problems")
-    };
+    let what =
+        if problems == 1 { "one problem".to_owned() } else { format!("{problems} problems") };
     let hint = "mend the lines named; docs/reference/catalogue.md tells what may stand there";
-    Failure::failed(
-        "service_file_refused",
-        format!("{what} in {}", path.display()),
-        hint,
-    )
+    Failure::failed("service_file_refused", format!("{what} in {}", path.display()), hint)
 }
 
 fn document(error: &ReadError) -> Value {

@@ -26,29 +26,13 @@ struct Unregistered {
 impl Unregistered {
     /// With the example of each input, so that addresses can be shown.
     fn of(service: &Service) -> Self {
-        let inputs = service
-            .inputs
-            .iter()
-            .map(|i| (i.name.clone(), i.example.clone()))
-            .collect();
-        let kind = service
-            .client_kinds
-            .first()
-            .copied()
-            .unwrap_or(ClientKind::Confidential);
-        Self {
-            inputs,
-            settings: BTreeMap::new(),
-            kind,
-        }
+        let inputs = service.inputs.iter().map(|i| (i.name.clone(), i.example.clone())).collect();
+        let kind = service.client_kinds.first().copied().unwrap_or(ClientKind::Confidential);
+        Self { inputs, settings: BTreeMap::new(), kind }
     }
 
     fn context(&self) -> Context<'_> {
-        Context {
-            kind: self.kind,
-            inputs: &self.inputs,
-            settings: &self.settings,
-        }
+        Context { kind: self.kind, inputs: &self.inputs, settings: &self.settings }
     }
 }
 
@@ -57,11 +41,7 @@ pub fn run(cx: &Cx, name: &str) -> Result<(), Failure> {
     let catalogue = cx.catalogue()?;
     let service = catalogue.service(name).ok_or_else(|| {
         let nearest = catalogue.nearest(name);
-        Failure::Broker(Error::NotFound {
-            what: "service",
-            id: name.to_owned(),
-            nearest,
-        })
+        Failure::Broker(Error::NotFound { what: "service", id: name.to_owned(), nearest })
     })?;
     if cx.out.json {
         return cx.out.document(&document(cx, &service));
@@ -88,19 +68,13 @@ pub fn run(cx: &Cx, name: &str) -> Result<(), Failure> {
     scopes(cx, &service)?;
     cx.out.line("\nsources:")?;
     for source in &service.sources {
-        cx.out.line(&format!(
-            "  {}, read {}\n    {}",
-            source.title, source.read, source.url
-        ))?;
+        cx.out.line(&format!("  {}, read {}\n    {}", source.title, source.read, source.url))?;
     }
     Ok(())
 }
 
 fn register(cx: &Cx, service: &Service) -> Result<(), Failure> {
-    cx.out.line(&format!(
-        "\nhow to register a client, at {}:",
-        service.portal_url
-    ))?;
+    cx.out.line(&format!("\nhow to register a client, at {}:", service.portal_url))?;
     for (n, step) in service.portal_steps.iter().enumerate() {
         cx.out.line(&format!("  {}. {step}", n + 1))?;
     }
@@ -136,20 +110,10 @@ fn inputs(cx: &Cx, service: &Service) -> Result<(), Failure> {
                 (InputFrom::User, Level::Connection) => "connect --input",
                 _ => "learnt",
             };
-            vec![
-                input.name.clone(),
-                given.to_owned(),
-                input.example.clone(),
-                input.help.clone(),
-            ]
+            vec![input.name.clone(), given.to_owned(), input.example.clone(), input.help.clone()]
         })
         .collect();
-    titled(
-        cx,
-        "inputs",
-        &["INPUT", "GIVEN BY", "EXAMPLE", "WHAT IT IS"],
-        &rows,
-    )?;
+    titled(cx, "inputs", &["INPUT", "GIVEN BY", "EXAMPLE", "WHAT IT IS"], &rows)?;
     let rows: Vec<Vec<String>> = service
         .settings
         .iter()
@@ -158,12 +122,7 @@ fn inputs(cx: &Cx, service: &Service) -> Result<(), Failure> {
                 true => String::new(),
                 false => setting.values.join(", "),
             };
-            vec![
-                setting.name.clone(),
-                values,
-                setting.default.clone(),
-                setting.help.clone(),
-            ]
+            vec![setting.name.clone(), values, setting.default.clone(), setting.help.clone()]
         })
         .collect();
     titled(
@@ -176,27 +135,15 @@ fn inputs(cx: &Cx, service: &Service) -> Result<(), Failure> {
 
 fn scopes(cx: &Cx, service: &Service) -> Result<(), Failure> {
     let known = &service.scopes.known;
-    let rows: Vec<Vec<String>> = known
-        .iter()
-        .map(|scope| vec![scope.name.clone(), scope.meaning.clone()])
-        .collect();
-    titled(
-        cx,
-        "scopes (connect --scope)",
-        &["SCOPE", "WHAT IT ALLOWS"],
-        &rows,
-    )?;
+    let rows: Vec<Vec<String>> =
+        known.iter().map(|scope| vec![scope.name.clone(), scope.meaning.clone()]).collect();
+    titled(cx, "scopes (connect --scope)", &["SCOPE", "WHAT IT ALLOWS"], &rows)?;
     let capabilities = &service.scopes.capabilities;
     let rows: Vec<Vec<String>> = capabilities
         .iter()
         .map(|(c, scopes)| vec![c.as_str().to_owned(), scopes.join(" ")])
         .collect();
-    titled(
-        cx,
-        "capabilities (connect --can)",
-        &["CAPABILITY", "LEAST SCOPES"],
-        &rows,
-    )
+    titled(cx, "capabilities (connect --can)", &["CAPABILITY", "LEAST SCOPES"], &rows)
 }
 
 fn titled(cx: &Cx, title: &str, head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
@@ -212,10 +159,7 @@ fn words(values: &[impl serde::Serialize]) -> String {
 }
 
 fn pairs(map: &BTreeMap<String, String>) -> String {
-    map.iter()
-        .map(|(key, value)| format!("{key}: {value}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    map.iter().map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>().join("\n")
 }
 
 fn scopes_in_short(service: &Service) -> String {
@@ -254,9 +198,7 @@ fn refresh(service: &Service) -> String {
 
 fn revocation(service: &Service) -> String {
     match service.revocation(Unregistered::of(service).context()) {
-        Ok(RevocationRule::Call {
-            endpoint, kills, ..
-        }) => {
+        Ok(RevocationRule::Call { endpoint, kills, .. }) => {
             format!("{} (ends the {})", endpoint.url, word(&kills))
         }
         Ok(RevocationRule::Cannot { by_hand }) => format!("this service can't: {by_hand}"),
@@ -278,10 +220,7 @@ fn secrets(service: &Service) -> String {
         1 => "one at a time".to_owned(),
         n => format!("{n} at once"),
     }];
-    told.extend(
-        rule.lifetime
-            .map(|time| format!("each lives for {}", spoken(time))),
-    );
+    told.extend(rule.lifetime.map(|time| format!("each lives for {}", spoken(time))));
     if !rule.note.is_empty() {
         told.push(rule.note.clone());
     }
@@ -298,19 +237,9 @@ fn grant(service: &Service) -> &'static str {
 fn limits(service: &Service) -> String {
     let line = |limit: &indicia_catalog::service::Limit| {
         let per = word(&limit.per);
-        format!(
-            "{} calls in {} per {per} {}",
-            limit.calls,
-            spoken(limit.window),
-            limit.note
-        )
+        format!("{} calls in {} per {per} {}", limit.calls, spoken(limit.window), limit.note)
     };
-    service
-        .limits
-        .iter()
-        .map(line)
-        .collect::<Vec<_>>()
-        .join("\n")
+    service.limits.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn unverified(service: &Service) -> Vec<&str> {

@@ -43,13 +43,11 @@ pub fn run(cx: &Cx, path: &Path, seed: u64) -> Result<(), Failure> {
     let name = service.name.clone();
     let steps = cx.block_on(play(catalogue, service, seed))?;
     if cx.out.json {
-        cx.out
-            .document(&json!({ "service": name, "seed": seed, "steps": steps }))?;
+        cx.out.document(&json!({ "service": name, "seed": seed, "steps": steps }))?;
     } else {
         for step in &steps {
             let grade = cx.out.grade(if step.ok { Grade::Ok } else { Grade::Fail });
-            cx.out
-                .line(&format!("{grade}  {}: {}", step.what, shown(&step.how)))?;
+            cx.out.line(&format!("{grade}  {}: {}", step.what, shown(&step.how)))?;
         }
     }
     match steps.iter().filter(|step| !step.ok).count() {
@@ -81,9 +79,7 @@ fn read(cx: &Cx, path: &Path) -> Result<(Catalogue, Arc<Service>), Failure> {
         Failure::failed("service_file_refused", lines.join("\n"), hint)
     };
     let file = path.display().to_string();
-    let id = indicia_catalog::read::read(&file, &text)
-        .map_err(problems)?
-        .id;
+    let id = indicia_catalog::read::read(&file, &text).map_err(problems)?.id;
     let catalogue = Catalogue::with_own([(path, text.as_str())]).map_err(problems)?;
     match catalogue.service(&id) {
         Some(service) => Ok((catalogue, service)),
@@ -106,12 +102,7 @@ async fn play(
     seed: u64,
 ) -> Result<Vec<Step>, Failure> {
     let known = [Flow::AuthorizationCode, Flow::ClientCredentials];
-    let Some(flow) = service
-        .flows
-        .iter()
-        .copied()
-        .find(|flow| known.contains(flow))
-    else {
+    let Some(flow) = service.flows.iter().copied().find(|flow| known.contains(flow)) else {
         return Ok(vec![Step {
             what: "flow".into(),
             how: "none of its flows can be played yet".into(),
@@ -119,21 +110,11 @@ async fn play(
         }]);
     };
     let world = World::new(catalogue, Arc::clone(&service), seed).await?;
-    let mut life = Life {
-        world,
-        service,
-        flow,
-        client: String::new(),
-        steps: Vec::new(),
-    };
+    let mut life = Life { world, service, flow, client: String::new(), steps: Vec::new() };
     // Each step builds on the one before: the first that can't go on ends the play.
     if let Err(failure) = life.through().await {
         let said = failure.said().map(|said| said.detail).unwrap_or_default();
-        life.steps.push(Step {
-            what: "goes on".into(),
-            how: said,
-            ok: false,
-        });
+        life.steps.push(Step { what: "goes on".into(), how: said, ok: false });
     }
     Ok(life.steps)
 }
@@ -155,20 +136,12 @@ impl Life {
     }
 
     fn step(&mut self, what: &str, how: impl Into<String>, ok: bool) {
-        self.steps.push(Step {
-            what: what.to_owned(),
-            how: how.into(),
-            ok,
-        });
+        self.steps.push(Step { what: what.to_owned(), how: how.into(), ok });
     }
 
     async fn register(&mut self) -> Result<(), Failure> {
         let service = Arc::clone(&self.service);
-        let kind = service
-            .client_kinds
-            .first()
-            .copied()
-            .unwrap_or(ClientKind::Confidential);
+        let kind = service.client_kinds.first().copied().unwrap_or(ClientKind::Confidential);
         let inputs = examples(&service, Level::Client);
         let secret = (kind == ClientKind::Confidential).then(|| PLAY_SECRET.to_owned());
         let new = NewClient {
@@ -201,12 +174,7 @@ impl Life {
         let scopes = &self.service.scopes;
         let capabilities: Vec<_> = scopes.capabilities.keys().copied().take(1).collect();
         let spelt = match capabilities.is_empty() {
-            true => scopes
-                .known
-                .iter()
-                .take(1)
-                .map(|scope| scope.name.clone())
-                .collect(),
+            true => scopes.known.iter().take(1).map(|scope| scope.name.clone()).collect(),
             false => Vec::new(),
         };
         ConnectRequest {
@@ -241,11 +209,7 @@ impl Life {
             Some(id) => format!("{}, account {id}", word(&self.flow)),
             None => format!("{}, account not learnt", word(&self.flow)),
         };
-        self.step(
-            "connects",
-            told,
-            view.state != ConnectionState::ReauthorizationRequired,
-        );
+        self.step("connects", told, view.state != ConnectionState::ReauthorizationRequired);
         Ok(view)
     }
 
@@ -264,10 +228,7 @@ impl Life {
     /// By the service's own record.
     fn is_valid(&self, token: &TokenView) -> bool {
         let now = self.world.now();
-        self.world
-            .model()
-            .record()
-            .is_access_token_valid(&token.access_token, now)
+        self.world.model().record().is_access_token_valid(&token.access_token, now)
     }
 
     /// Calls the API's base with the headers that the token view gives.
@@ -277,13 +238,8 @@ impl Life {
             return;
         };
         let headers = token.headers.iter();
-        let headers = headers
-            .map(|(n, v)| (n.to_ascii_lowercase(), v.to_string()))
-            .collect();
-        let incoming = Incoming {
-            headers,
-            ..incoming
-        };
+        let headers = headers.map(|(n, v)| (n.to_ascii_lowercase(), v.to_string())).collect();
+        let incoming = Incoming { headers, ..incoming };
         let now = self.world.now();
         let (status, taken) = {
             let mut model = self.world.model();
@@ -297,18 +253,19 @@ impl Life {
 
     /// The service is down while the token is good: reads go on.
     async fn outage(&mut self, id: &str, token: &TokenView) {
+        if let Some(end) = token.expires_at {
+            // Past the middle of its life a read with a wish for more asks the service.
+            self.world.pass(end.since(self.world.now()) * 3 / 5);
+        }
         self.world.set_down(IsDown::Yes);
         let read = self.world.broker.token(id, Some(A_YEAR)).await;
         self.world.set_down(IsDown::No);
         let same = matches!(&read, Ok(read) if read.access_token == token.access_token);
         let how = match &read {
-            Ok(read) if read.warnings.is_empty() => "served as if nothing were".to_owned(),
-            Ok(read) => read
-                .warnings
-                .iter()
-                .map(|w| w.code.clone())
-                .collect::<Vec<_>>()
-                .join(", "),
+            Ok(read) if read.warnings.is_empty() => "there was nothing to ask it for".to_owned(),
+            Ok(read) => {
+                read.warnings.iter().map(|w| w.detail.clone()).collect::<Vec<_>>().join("; ")
+            }
             Err(error) => error.to_string(),
         };
         self.step("serves it while the service is down", how, same);
@@ -342,17 +299,8 @@ impl Life {
     fn rule(&self) -> indicia_catalog::RefreshRule {
         let inputs = examples(&self.service, Level::Client);
         let settings = BTreeMap::new();
-        let kind = self
-            .service
-            .client_kinds
-            .first()
-            .copied()
-            .unwrap_or(ClientKind::Confidential);
-        let cx = indicia_catalog::Context {
-            kind,
-            inputs: &inputs,
-            settings: &settings,
-        };
+        let kind = self.service.client_kinds.first().copied().unwrap_or(ClientKind::Confidential);
+        let cx = indicia_catalog::Context { kind, inputs: &inputs, settings: &settings };
         self.service.refresh_rule(cx)
     }
 
@@ -363,8 +311,7 @@ impl Life {
         for _ in 0..TRIES_MAX {
             match read {
                 Err(Error::Unavailable { retry_after, .. }) => {
-                    self.world
-                        .pass(retry_after.unwrap_or(A_WHILE).max(A_MOMENT));
+                    self.world.pass(retry_after.unwrap_or(A_WHILE).max(A_MOMENT));
                     read = self.world.broker.token(id, None).await;
                 }
                 done => return done,
@@ -377,11 +324,7 @@ impl Life {
     async fn owner_ends_it(&mut self, view: &ConnectionView) -> Result<(), Failure> {
         let account = {
             let mut model = self.world.model();
-            let account = model
-                .record()
-                .grants()
-                .last()
-                .map(|grant| grant.account.clone());
+            let account = model.record().grants().last().map(|grant| grant.account.clone());
             let account = account.unwrap_or_default();
             let now = self.world.now();
             model.owner_revokes(&account, PLAY_CLIENT, now);
@@ -408,11 +351,7 @@ impl Life {
         let view = self.obtain(Some(before.id.clone())).await?;
         let token = self.world.broker.token(&view.id, None).await?;
         let same = view.id == before.id && view.version > before.version && self.is_valid(&token);
-        self.step(
-            "reconnects in place",
-            format!("{}, version {}", view.id, view.version),
-            same,
-        );
+        self.step("reconnects in place", format!("{}, version {}", view.id, view.version), same);
         Ok(())
     }
 
@@ -420,19 +359,9 @@ impl Life {
         let token = self.world.broker.token(id, None).await?;
         let what = Selector::Connections(vec![id.to_owned()]);
         let receipt = self.world.broker.revoke(what, Shared::Allow).await?;
-        let states: Vec<String> = receipt
-            .service
-            .iter()
-            .map(|item| word(&item.state))
-            .collect();
-        let by_hand = receipt
-            .service
-            .iter()
-            .any(|i| i.state == RevocationItemState::Cannot);
-        let pending = receipt
-            .service
-            .iter()
-            .any(|i| i.state == RevocationItemState::Pending);
+        let states: Vec<String> = receipt.service.iter().map(|item| word(&item.state)).collect();
+        let by_hand = receipt.service.iter().any(|i| i.state == RevocationItemState::Cannot);
+        let pending = receipt.service.iter().any(|i| i.state == RevocationItemState::Pending);
         // Where there is a call, the token must be dead there, unless only its refresh token was.
         let dead = !self.is_valid(&token);
         let how = match (by_hand, dead) {
@@ -440,15 +369,9 @@ impl Life {
             (false, true) => "and the token is dead there".to_owned(),
             (false, false) => "its access token lives on to its end".to_owned(),
         };
-        let off = matches!(
-            self.world.broker.refresh(id, Force::Yes).await,
-            Err(Error::Revoked { .. })
-        );
-        self.step(
-            "takes it back",
-            format!("{}: {how}", states.join(", ")),
-            off && !pending,
-        );
+        let off =
+            matches!(self.world.broker.refresh(id, Force::Yes).await, Err(Error::Revoked { .. }));
+        self.step("takes it back", format!("{}: {how}", states.join(", ")), off && !pending);
         Ok(())
     }
 }
@@ -459,9 +382,7 @@ fn examples(service: &Service, level: Level) -> BTreeMap<String, String> {
         let needed = !input.optional && input.default.is_none();
         input.level == level && input.from == InputFrom::User && needed
     });
-    typed
-        .map(|input| (input.name.clone(), input.example.clone()))
-        .collect()
+    typed.map(|input| (input.name.clone(), input.example.clone())).collect()
 }
 
 fn sha256_hex(text: &str) -> String {

@@ -1,0 +1,234 @@
+//! The loopback listener, as a browser, another program and a hostile page find it.
+
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use crate::http::{self, Answer};
+use crate::stage::{Connecting, Home, Ran, Sandbox, free_port, until};
+
+/// A connect that waits on loopback, with a browser that only notes what it was given.
+struct Waiting {
+    home: Home,
+    sandbox: Sandbox,
+    connecting: Connecting,
+    port: u16,
+}
+
+impl Waiting {
+    /// `host` is that of the redirect URI.
+    fn start(host: &str) -> Self {
+        let (home, sandbox, port) = (Home::new(), Sandbox::start(&[]), free_port());
+        let uri = format!("http://{host}:{port}/oauth/callback/klaviyo");
+        home.add_client(&sandbox, "klaviyo", &["--redirect-uri", &uri]);
+        let connecting = Connecting::of(connect(&home).spawn().unwrap());
+        Self { home, sandbox, connecting, port }
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn send(&self, method: &str, path: &str, host: &str) -> Answer {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        http::raw(&self.address(), &request)
+    }
+
+    /// The callback of an owner who allowed it.
+    fn callback(&self) -> String {
+        self.sandbox.approve(&self.connecting.address)
+    }
+
+    /// Delivers the callback as a browser does, and waits for the end.
+    fn deliver(self, callback: &str) -> (Answer, Ran, Home, Sandbox) {
+        let path = callback.splitn(4, '/').last().unwrap().to_owned();
+        let host = callback.split('/').nth(2).unwrap().to_owned();
+        let answer = self.send("GET", &format!("/{path}"), &host);
+        (answer, self.connecting.end(), self.home, self.sandbox)
+    }
+}
+
+fn connect(home: &Home) -> Command {
+    let browser = home.beside("browser.sh");
+    if !browser.exists() {
+        let note = home.beside("browsed");
+        let script = format!("#!/bin/sh\necho \"$@\" >> {}\n", note.display());
+        std::fs::write(&browser, script).unwrap();
+        std::fs::set_permissions(&browser, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = home.command(&["connect", "klaviyo", "--can", "contacts.read"]);
+    command.env("BROWSER", &browser);
+    command
+}
+
+#[test]
+fn na_1_na_2_the_system_browser_is_opened_with_a_challenge() {
+    let waiting = Waiting::start("127.0.0.1");
+    let note = waiting.home.beside("browsed");
+    until("the browser is opened", || note.exists());
+    until("it has noted its address", || !std::fs::read(&note).unwrap().is_empty());
+    let browsed = std::fs::read_to_string(&note).unwrap();
+    assert_eq!(browsed.trim(), waiting.connecting.address);
+    assert!(browsed.contains("code_challenge_method=S256"), "{browsed}");
+    let callback = waiting.callback();
+    let (answer, ran, ..) = waiting.deliver(&callback);
+    assert_eq!(answer.status, 200);
+    assert_eq!(ran.ok().line(), "klaviyo");
+}
+
+/// The local addresses that listen on a port, as the kernel tells them.
+fn listening(port: u16) -> Vec<String> {
+    let mut found = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = std::fs::read_to_string(table).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (address, hex) = fields[1].split_once(':').unwrap();
+            if fields[3] == "0A" && u16::from_str_radix(hex, 16).unwrap() == port {
+                found.push(address.to_owned());
+            }
+        }
+    }
+    found
+}
+
+const V4_LOOPBACK: &str = "0100007F";
+const V6_LOOPBACK: &str = "00000000000000000000000001000000";
+
+#[test]
+fn na_3_na_4_it_listens_on_loopback_only_and_only_while_a_flow_waits() {
+    let waiting = Waiting::start("127.0.0.1");
+    let port = waiting.port;
+    assert_eq!(listening(port), [V4_LOOPBACK]);
+    let callback = waiting.callback();
+    let (_, ran, ..) = waiting.deliver(&callback);
+    ran.ok();
+    assert!(listening(port).is_empty());
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn na_3_a_redirect_uri_of_localhost_is_listened_for_in_both_families() {
+    let waiting = Waiting::start("localhost");
+    let found = listening(waiting.port);
+    let has_v6 = TcpListener::bind("[::1]:0").is_ok();
+    assert_eq!(found.contains(&V6_LOOPBACK.to_owned()), has_v6, "{found:?}");
+    assert!(found.contains(&V4_LOOPBACK.to_owned()), "{found:?}");
+    let callback = waiting.callback();
+    let (answer, ran, ..) = waiting.deliver(&callback);
+    assert_eq!(answer.status, 200);
+    ran.ok();
+}
+
+#[test]
+fn na_5_nobody_else_can_bind_the_port_and_it_is_free_at_once_after() {
+    let waiting = Waiting::start("127.0.0.1");
+    // `std` sets SO_REUSEADDR: it would succeed beside a listener that allows it.
+    assert!(TcpListener::bind(("127.0.0.1", waiting.port)).is_err());
+    let callback = waiting.callback();
+    let (_, ran, home, sandbox) = waiting.deliver(&callback);
+    ran.ok();
+    // No TIME_WAIT of ours keeps the next flow from listening.
+    let again = Connecting::of(connect(&home).spawn().unwrap());
+    let callback = sandbox.approve(&again.address);
+    assert_eq!(http::get(&callback).status, 200);
+    let ran = again.end().ok();
+    assert_eq!(ran.line(), "klaviyo-2");
+    assert!(!ran.stderr.contains("taken"), "{ran:?}");
+}
+
+#[test]
+fn na_6_na_7_stray_requests_do_not_end_the_flow() {
+    let waiting = Waiting::start("127.0.0.1");
+    let host = waiting.address();
+    for path in ["/", "/favicon.ico", "/oauth/callback", "/oauth/callback/other?code=x&state=y"] {
+        assert_eq!(waiting.send("GET", path, &host).status, 404, "{path}");
+    }
+    let ours = "/oauth/callback/klaviyo";
+    for query in ["?code=x&state=unknown", "?state=&code=", "", "?error=access_denied&state=z"] {
+        assert_eq!(waiting.send("GET", &format!("{ours}{query}"), &host).status, 400, "{query}");
+    }
+    // A client that connects and says nothing keeps nobody waiting.
+    let silent = TcpStream::connect(&host).unwrap();
+    let before = waiting.sandbox.record("klaviyo")["counters"]["exchange"].clone();
+    assert!(before.is_null(), "no token request was made: {before}");
+    let callback = waiting.callback();
+    let (answer, ran, ..) = waiting.deliver(&callback);
+    assert_eq!(answer.status, 200);
+    ran.ok();
+    drop(silent);
+}
+
+#[test]
+fn na_9_only_get_on_the_exact_path_and_host_is_taken() {
+    let waiting = Waiting::start("127.0.0.1");
+    let (host, ours) = (waiting.address(), "/oauth/callback/klaviyo?code=x&state=y");
+    let port = waiting.port;
+    for other in
+        ["evil.test", &format!("evil.test:{port}"), "127.0.0.1", &format!("localhost:{port}")]
+    {
+        assert_eq!(waiting.send("GET", ours, other).status, 400, "{other}");
+    }
+    let twice = format!("GET {ours} HTTP/1.1\r\nHost: {host}\r\nHost: evil.test\r\n\r\n");
+    assert_eq!(http::raw(&host, &twice).status, 400);
+    let absolute = format!("http://evil.test{ours}");
+    assert_eq!(waiting.send("GET", &absolute, &host).status, 400);
+    let posted = waiting.send("POST", ours, &host);
+    assert_eq!((posted.status, posted.header("allow")), (405, Some("GET")));
+    assert_eq!(waiting.send("OPTIONS", ours, &host).status, 405);
+
+    let callback = waiting.callback();
+    let (answer, ran, ..) = waiting.deliver(&callback);
+    ran.ok();
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(answer.header(name), Some(value), "{name}");
+    }
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+    for secret in ["code=", "state=", "token"] {
+        assert!(!answer.body.contains(secret), "{}", answer.body);
+    }
+}
+
+#[test]
+fn the_browser_is_told_when_it_did_not_work() {
+    let waiting = Waiting::start("127.0.0.1");
+    let callback = waiting.sandbox.deny(&waiting.connecting.address);
+    let (answer, ran, ..) = waiting.deliver(&callback);
+    assert!(answer.body.contains("Not connected"), "{answer:?}");
+    ran.fails(1, "access was refused");
+}
+
+#[test]
+fn a_port_that_is_taken_means_pasting() {
+    let (home, sandbox) = (Home::new(), Sandbox::start(&[]));
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let uri = format!("http://127.0.0.1:{port}/oauth/callback/klaviyo");
+    home.add_client(&sandbox, "klaviyo", &["--redirect-uri", &uri]);
+    let connecting = Connecting::of(connect(&home).spawn().unwrap());
+    let callback = sandbox.approve(&connecting.address);
+    let ran = connecting.paste(&callback).ok();
+    assert!(ran.stderr.contains(&format!("port {port} is taken")), "{ran:?}");
+    assert_eq!(ran.line(), "klaviyo");
+}
+
+#[test]
+fn a_signal_ends_the_wait_and_closes_the_port() {
+    let waiting = Waiting::start("127.0.0.1");
+    let pid = waiting.connecting.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let port = waiting.port;
+    let mut child = waiting.connecting.child;
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(128 + 15));
+    let mut rest = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+    assert!(rest.is_empty() && listening(port).is_empty());
+}

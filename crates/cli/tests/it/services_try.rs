@@ -1,0 +1,38 @@
+//! Each shipped service goes through its whole life cycle in the sandbox, both ways where something
+//! isn't verified.
+
+use crate::stage::Home;
+
+#[test]
+fn every_shipped_service_lives_through_its_life_cycle() {
+    let home = Home::new();
+    let listed = home.run(&["services", "list", "--json"]).ok().json();
+    let services = listed["services"].as_array().unwrap();
+    assert!(services.len() >= 8, "{listed}");
+    for service in services {
+        let id = service["id"].as_str().unwrap();
+        for seed in ["1", "2", "3"] {
+            let ran = home.run(&["services", "try", id, "--seed", seed, "--json"]);
+            assert_eq!(ran.status, 0, "{id}, seed {seed}: {ran:?}");
+            let steps = ran.json()["steps"].as_array().unwrap().len();
+            assert!(steps >= 7, "{id}: only {steps} steps");
+        }
+    }
+}
+
+#[test]
+fn a_users_own_file_is_checked_and_tried() {
+    let home = Home::new();
+    let file = home.beside("mine.toml");
+    let path = file.to_str().unwrap();
+    let shipped = include_str!("../../../../services/keap.toml");
+    std::fs::write(&file, shipped.replace("id = \"keap\"", "id = \"mine\"")).unwrap();
+    home.run(&["services", "check", path]).ok();
+    let tried = home.run(&["services", "try", path]).ok();
+    assert!(tried.stdout.contains("gets a new one"), "{tried:?}");
+
+    std::fs::write(&file, shipped.replace("pkce = ", "pcke = ")).unwrap();
+    let wrong = home.run(&["services", "check", path]).fails(1, "one problem in");
+    assert!(wrong.stdout.contains(":9: ") && wrong.stdout.contains("pkce"), "{wrong:?}");
+    home.run(&["services", "try", path]).fails(1, "pkce");
+}

@@ -1,0 +1,283 @@
+//! A home of its own for each test, commands on it, and a sandbox process to talk to.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::http;
+
+/// The binary under test.
+pub const INDICIA: &str = env!("CARGO_BIN_EXE_indicia");
+
+/// What a command did.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    /// The error document of `--json`: the last line of standard error.
+    #[track_caller]
+    pub fn error(&self) -> Value {
+        let line = self.stderr.lines().last().unwrap_or_default();
+        serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.status, 0, "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn fails(self, status: i32, says: &str) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.stderr.contains(says), "expected {says:?} in {self:?}");
+        self
+    }
+
+    /// The one line of standard output.
+    #[track_caller]
+    pub fn line(&self) -> &str {
+        assert_eq!(self.stdout.lines().count(), 1, "{self:?}");
+        self.stdout.trim_end()
+    }
+}
+
+/// A home, which isn't there yet.
+pub struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// A path beside the home.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(INDICIA);
+        command.args(args).env("INDICIA_HOME", self.path());
+        for name in ["INDICIA_ROOT_KEY", "DISPLAY", "WAYLAND_DISPLAY", "BROWSER"] {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(args, "")
+    }
+
+    pub fn run_with(&self, args: &[&str], input: &str) -> Ran {
+        feed(self.command(args).spawn().unwrap(), input)
+    }
+
+    /// Adds a client at the sandbox, under the service's own name.
+    #[track_caller]
+    pub fn add_client(&self, sandbox: &Sandbox, service: &str, more: &[&str]) -> Value {
+        let address = sandbox.address.as_str();
+        let mut args = vec!["clients", "add", service, "--client-id", "app", "--sandbox", address];
+        args.extend(["--secret-stdin", "--json"]);
+        args.extend(more);
+        self.run_with(&args, SECRET).ok().json()
+    }
+
+    /// Connects by pasting, with the owner's click; gives the connection.
+    #[track_caller]
+    pub fn connect(&self, sandbox: &Sandbox, args: &[&str]) -> Value {
+        let connecting = self.connecting(args);
+        let callback = sandbox.approve(&connecting.address);
+        connecting.paste(&callback).ok().json()
+    }
+
+    /// Begins to connect with `--no-browser`, up to the address.
+    pub fn connecting(&self, args: &[&str]) -> Connecting {
+        let args = [&["connect"], args, &["--no-browser", "--json"]].concat();
+        Connecting::of(self.command(&args).spawn().unwrap())
+    }
+}
+
+/// The secret of every client in these tests.
+pub const SECRET: &str = "s3cret-of-the-client-8c1f";
+
+pub fn feed(mut child: Child, input: &str) -> Ran {
+    let mut stdin = child.stdin.take().unwrap();
+    // Who has failed already reads no more.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    end(child)
+}
+
+pub fn end(child: Child) -> Ran {
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        status: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A `connect` that waits for its callback.
+pub struct Connecting {
+    pub child: Child,
+    pub address: String,
+    stdin: ChildStdin,
+    stderr: BufReader<ChildStderr>,
+    said: String,
+}
+
+impl Connecting {
+    pub fn of(mut child: Child) -> Self {
+        let stdin = child.stdin.take().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            let read = stderr.read_line(&mut line).unwrap();
+            assert!(read > 0, "no address: {said}");
+            said += &line;
+            if line.starts_with("http") {
+                let address = line.trim_end().to_owned();
+                return Self { child, address, stdin, stderr, said };
+            }
+        }
+    }
+
+    pub fn paste(mut self, callback: &str) -> Ran {
+        let _ = self.stdin.write_all(callback.as_bytes());
+        self.end()
+    }
+
+    pub fn end(mut self) -> Ran {
+        drop(self.stdin);
+        self.stderr.read_to_string(&mut self.said).unwrap();
+        let mut ran = end(self.child);
+        ran.stderr = self.said;
+        ran
+    }
+}
+
+/// A running `indicia sandbox`.
+pub struct Sandbox {
+    pub address: String,
+    child: Child,
+}
+
+impl Sandbox {
+    pub fn start(args: &[&str]) -> Self {
+        let home = Home::new();
+        let args = [&["sandbox", "--listen", "127.0.0.1:0", "--json"], args].concat();
+        let mut child = home.command(&args).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut text = String::new();
+        let told: Value = loop {
+            assert!(stdout.read_line(&mut text).unwrap() > 0, "the sandbox ended: {text}");
+            if let Ok(told) = serde_json::from_str(&text) {
+                break told;
+            }
+        };
+        // Kept open: a sandbox whose output can't be written would end.
+        std::mem::forget(stdout);
+        Self { address: told["address"].as_str().unwrap().to_owned(), child }
+    }
+
+    fn url(&self, call: &str) -> String {
+        format!("http://{}/_sandbox/{call}", self.address)
+    }
+
+    /// The owner's click; gives the callback.
+    #[track_caller]
+    pub fn approve(&self, authorize_url: &str) -> String {
+        self.click(&json!({ "authorize_url": authorize_url }))
+    }
+
+    #[track_caller]
+    pub fn deny(&self, authorize_url: &str) -> String {
+        self.click(&json!({ "authorize_url": authorize_url, "deny": true }))
+    }
+
+    #[track_caller]
+    pub fn click(&self, click: &Value) -> String {
+        let answer = http::post(&self.url("approve"), click);
+        let told = answer.json();
+        told["callback_url"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+    }
+
+    pub fn record(&self, service: &str) -> Value {
+        http::get(&self.url(&format!("record?service={service}"))).json()
+    }
+
+    pub fn faults(&self, faults: &[&str]) {
+        let cleared = http::raw(
+            &self.address,
+            &format!(
+                "DELETE /_sandbox/faults HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+                self.address
+            ),
+        );
+        assert_eq!(cleared.status, 200);
+        let set = http::post(&self.url("faults"), &json!({ "add": faults }));
+        assert_eq!(set.status, 200, "{set:?}");
+    }
+
+    pub fn secrets(&self, service: &str, secrets: &[&str]) {
+        let body = json!({ "service": service, "client_id": "app", "secrets": secrets });
+        assert_eq!(http::post(&self.url("secrets"), &body).status, 200);
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nothing listens on now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// All files under a folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
