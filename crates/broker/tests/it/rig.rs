@@ -13,7 +13,7 @@ use indicia_broker::connect::{BrowserStep, ConnectRequest, ConnectStep};
 use indicia_broker::model::{Environment, HolderId, JournalId};
 use indicia_broker::ports::{
     Clock, Journal, JournalEntry, JournalError, Random, RootKey, RootKeyError, Sent, SlotNo, Spawn,
-    Store, Task, Transport,
+    Task, Transport,
 };
 use indicia_broker::view::ConnectionView;
 use indicia_broker::{Broker, Error, Ports, Settings};
@@ -43,8 +43,6 @@ pub enum Fate {
 #[derive(Clone)]
 pub struct Seen {
     pub method: &'static str,
-    pub url: String,
-    pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
@@ -66,6 +64,7 @@ pub struct Network {
     models: Mutex<Vec<Model>>,
     fates: Mutex<VecDeque<Fate>>,
     seen: Mutex<Vec<Seen>>,
+    documents: Mutex<BTreeMap<String, &'static str>>,
     clock: Arc<RigClock>,
 }
 
@@ -83,19 +82,16 @@ impl Transport for Network {
         }
         self.seen.lock().unwrap().push(Seen {
             method: request.method.as_str(),
-            url: request.url.to_string(),
-            headers: request.headers.iter().map(|(n, v)| (n.clone(), v.to_string())).collect(),
             body: String::from_utf8_lossy(&request.body).into_owned(),
         });
         if let Fate::Answer(status, kind, body) = fate {
-            return Sent::Answer(Answer {
-                status,
-                headers: vec![("content-type".into(), kind.into())],
-                body: Zeroizing::new(body.as_bytes().to_vec()),
-                complete: true,
-            });
+            return Sent::Answer(answer(status, kind, body));
         }
         let incoming = Incoming::from_request(&request);
+        let place = format!("{}{}", incoming.host, incoming.path);
+        if let Some(body) = self.documents.lock().unwrap().get(&place) {
+            return Sent::Answer(json(200, body));
+        }
         let now = self.clock.now();
         let mut models = self.models.lock().unwrap();
         let model = models.iter_mut().find(|m| m.serves(&incoming.host, &incoming.path));
@@ -108,6 +104,19 @@ impl Transport for Network {
             _ => Sent::Answer(answer),
         }
     }
+}
+
+fn answer(status: u16, kind: &str, body: &str) -> Answer {
+    Answer {
+        status,
+        headers: vec![("content-type".into(), kind.into())],
+        body: Zeroizing::new(body.as_bytes().to_vec()),
+        complete: true,
+    }
+}
+
+fn json(status: u16, body: &str) -> Answer {
+    answer(status, "application/json", body)
 }
 
 /// A journal in memory.
@@ -175,9 +184,14 @@ impl Spawn for RigSpawn {
     }
 }
 
+async fn open(ports: Ports, catalogue: Arc<Catalogue>) -> Arc<Broker> {
+    let settings = Settings { refresh_ahead: false, ..Settings::default() };
+    Broker::open(ports, catalogue, settings).await.unwrap()
+}
+
 pub struct Rig {
     pub broker: Arc<Broker>,
-    pub store: Arc<dyn Store>,
+    ports: Ports,
     pub memory: Memory,
     pub journal: Arc<RigJournal>,
     pub network: Arc<Network>,
@@ -200,6 +214,7 @@ impl Rig {
             models: Mutex::default(),
             fates: Mutex::default(),
             seen: Mutex::default(),
+            documents: Mutex::default(),
             clock: Arc::clone(&clock),
         });
         let journal = Arc::new(RigJournal::default());
@@ -212,9 +227,18 @@ impl Rig {
             journal: journal.clone(),
             spawn: Arc::new(RigSpawn),
         };
-        let settings = Settings { refresh_ahead: false, ..Settings::default() };
-        let broker = Broker::open(ports, Arc::clone(&catalogue), settings).await.unwrap();
-        Self { broker, store, memory, journal, network, clock, catalogue }
+        let broker = open(ports.clone(), Arc::clone(&catalogue)).await;
+        Self { broker, ports, memory, journal, network, clock, catalogue }
+    }
+
+    /// Another run of the engine on the same store, with another catalogue.
+    pub async fn reopen(&self, catalogue: Catalogue) -> Arc<Broker> {
+        open(self.ports.clone(), Arc::new(catalogue)).await
+    }
+
+    /// A document that a host serves besides its model.
+    pub fn document(&self, host: &str, path: &str, body: &'static str) {
+        self.network.documents.lock().unwrap().insert(format!("{host}{path}"), body);
     }
 
     /// Moves both clocks on.

@@ -1,7 +1,7 @@
 //! One life of one host: its gate, its clock, and what may befall it at each call that it makes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +27,8 @@ pub struct Host {
     pub n: usize,
     pub life: u32,
     pub gate: Arc<Gate>,
+    /// Failures of the store, stand-stills and the like that its callers had to bear.
+    pub failures: Arc<AtomicU64>,
 }
 
 impl Host {
@@ -58,8 +60,14 @@ impl Host {
         }
     }
 
+    /// Something failed that a caller may rightly notice.
+    pub fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Stands still from the next await on.
     pub fn freeze(&self, call: &str, secs: u64) {
+        self.failed();
         self.world.tell(&format!("{} stands still for {secs} s at {call}", self.name()));
         self.gate.set(Standing::Frozen);
         let gate = Arc::clone(&self.gate);

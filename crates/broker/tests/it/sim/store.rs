@@ -32,9 +32,11 @@ impl SimStore {
         self.host.pass(call, step).await;
         let world = &self.host.world;
         if world.is_store_down() {
+            self.host.failed();
             return Err(failed("the store is away", false));
         }
         if world.stormy_chance(world.plan.faults.store_before) {
+            self.host.failed();
             world.tell(&format!("{} store: {call} failed before", self.host.name()));
             return Err(failed("it failed before it took effect", world.draw(|r| r.chance(3_000))));
         }
@@ -44,6 +46,7 @@ impl SimStore {
     async fn after(&self, call: &str, step: Step) -> Result<(), StoreError> {
         let world = &self.host.world;
         if world.stormy_chance(world.plan.faults.store_after) {
+            self.host.failed();
             world.tell(&format!("{} store: {call} failed after", self.host.name()));
             self.host.pass(call, step).await;
             return Err(failed("its answer was lost", true));

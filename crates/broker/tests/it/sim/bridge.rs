@@ -1,0 +1,135 @@
+//! Between the ports and the books: what a checker needs to know beside the call itself.
+
+use indicia_broker::model::{GrantRow, GrantState, TokenFacts};
+use indicia_broker::ports::{ClaimedRow, Clock as _};
+use indicia_broker::vault::Fingerprint;
+use indicia_oauth::Answer;
+use indicia_sandbox::Incoming;
+use indicia_sandbox::record::Outcome;
+
+use super::books::{Claimed, Gave, Seen, Sent, SentId};
+use super::checkers::Writing;
+use super::host::{Host, SimClock};
+use super::world::{World, holder};
+
+impl World {
+    /// A lease became a host's; this is what it read.
+    pub fn claimed(&self, host: &Host, row: &ClaimedRow) {
+        let claimed =
+            Claimed { holder: holder(host), at: self.now_ms(), facts: row.grant.facts.clone() };
+        self.books().claims.insert((row.grant.id.clone(), row.lease_no), claimed);
+    }
+
+    /// A refresh request's first byte is written.
+    pub fn written(&self, host: &Host, place: usize, incoming: &Incoming, late: bool) -> SentId {
+        let form = url::form_urlencoded::parse(&incoming.body);
+        let token = form.into_owned().find(|(name, _)| name == "refresh_token");
+        let token = token.map(|(_, value)| value).unwrap_or_default();
+        let me = holder(host);
+        let mut books = self.books();
+        let token = books.fingerprint(&token);
+        let mine = |(_, c): &(&_, &Claimed)| c.holder == me && c.facts.refresh == Some(token);
+        let newest = books.claims.iter().filter(mine).max_by_key(|(_, c)| c.at);
+        let (of, claim) = newest.map(|(of, c)| (of.clone(), c.clone())).unzip();
+        let clock = SimClock { start: self.clock.start, skew_ms: self.skews[host.n].clone() };
+        let leased = of.as_ref().is_some_and(|(grant, no)| {
+            let rows = self.memory.grant_rows();
+            // A grant that a reconnect took away has no lease to look at.
+            rows.iter().find(|row| row.id == *grant).is_none_or(|row| {
+                row.lease.as_ref().is_some_and(|lease| {
+                    lease.no == *no && lease.holder == me && lease.until_boot_ms > clock.boot_millis()
+                })
+            })
+        });
+        if late && let Some(grant) = books.tokens.get(&token).copied() {
+            books.hit_late.insert(grant);
+        }
+        let header = |name: &str| incoming.header(name).unwrap_or_default().to_owned();
+        let sent = Sent {
+            holder: me,
+            at: self.now_ms(),
+            kind: self.plan.kinds[place],
+            token,
+            secret: header("authorization"),
+            endpoint: format!("{}{}", incoming.host, incoming.path),
+            store_grant: of.as_ref().map(|(grant, _)| grant.clone()),
+            lease_no: of.map(|(_, no)| no),
+            late,
+            flies: true,
+            gave: None,
+            seen: Seen::Nothing,
+            keep_began: false,
+            settled: false,
+            lost: false,
+            lagged: false,
+        };
+        let clocks_right = !self.plan.faults.clock_jumps;
+        books.write(Writing { sent, claim, leased, clock: clock.now(), clocks_right })
+    }
+
+    /// A service's turn; what it gave is written down, whether it arrives or not.
+    pub fn handle(&self, place: usize, incoming: &Incoming, id: Option<SentId>) -> Answer {
+        let mut model = self.models[place].lock().unwrap();
+        let answer = model.handle(incoming, self.clock.now());
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let Some(access) = json["access_token"].as_str().filter(|_| answer.status == 200) else {
+            return answer;
+        };
+        let Some((grant, _)) = model.record().access_token(access) else { return answer };
+        let last = model.record().refreshes(grant).last().map(|seen| seen.outcome);
+        let rotated = matches!(last, Some(Outcome::Rotated | Outcome::Forgiven));
+        drop(model);
+        let mut books = self.books();
+        let fingerprint = books.fingerprint(access);
+        books.tokens.insert(fingerprint, (place, grant));
+        if let Some(refresh) = json["refresh_token"].as_str() {
+            let refresh = books.fingerprint(refresh);
+            books.tokens.insert(refresh, (place, grant));
+        }
+        if let Some(id) = id {
+            books.sent[id].gave = Some(Gave { access: fingerprint, rotated });
+        }
+        answer
+    }
+
+    pub fn committed(
+        &self,
+        host: &Host,
+        before: &GrantRow,
+        row: &GrantRow,
+        facts: &TokenFacts,
+        by_refresh: bool,
+    ) {
+        let mut books = self.books();
+        books.durable(facts.access);
+        books.check_commit(before, facts.access, by_refresh);
+        drop(books);
+        self.tell(&format!("{} commits version {} of {}", host.name(), row.version, short(row)));
+    }
+
+    pub fn settled(&self, host: &Host, before: &GrantRow, lease_no: u64, state: &GrantState) {
+        let code = state.reason.as_ref().map(|r| r.code);
+        let text = format!("{:?} {code:?} next {:?}", state.life, state.retry_at);
+        self.tell(&format!("{} settles {}: {text}", host.name(), short(before)));
+        let mut books = self.books();
+        books.settled(&before.id, lease_no);
+        let Some((place, grant)) = self.grant_there(&books.tokens, before) else { return };
+        let model = self.models[place].lock().unwrap();
+        if let Some(record) = model.record().grant(grant) {
+            books.check_death(before, state, record, place);
+        }
+    }
+
+    /// A stored grant's counterpart at its service.
+    pub fn grant_there(
+        &self,
+        tokens: &std::collections::BTreeMap<Fingerprint, (usize, indicia_sandbox::GrantId)>,
+        row: &GrantRow,
+    ) -> Option<(usize, indicia_sandbox::GrantId)> {
+        tokens.get(&row.facts.access).copied()
+    }
+}
+
+fn short(row: &GrantRow) -> &str {
+    &row.id.as_str()[..6]
+}
