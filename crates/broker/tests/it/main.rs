@@ -8,4 +8,5 @@ mod promise;
 mod refused;
 mod revoke;
 mod rig;
+mod sim;
 mod vault;

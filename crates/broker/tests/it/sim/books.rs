@@ -112,7 +112,8 @@ impl Books {
         })?;
         let json: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
         let access = self.fingerprint(json["access_token"].as_str()?);
-        let of = |s: &&mut Sent| s.seen == Seen::Granted && s.gave.is_some_and(|g| g.access == access);
+        let of =
+            |s: &&mut Sent| s.seen == Seen::Granted && s.gave.is_some_and(|g| g.access == access);
         self.sent.iter_mut().filter(of).for_each(|s| s.keep_began = true);
         Some(access)
     }

@@ -37,7 +37,9 @@ impl World {
             // A grant that a reconnect took away has no lease to look at.
             rows.iter().find(|row| row.id == *grant).is_none_or(|row| {
                 row.lease.as_ref().is_some_and(|lease| {
-                    lease.no == *no && lease.holder == me && lease.until_boot_ms > clock.boot_millis()
+                    lease.no == *no
+                        && lease.holder == me
+                        && lease.until_boot_ms > clock.boot_millis()
                 })
             })
         });

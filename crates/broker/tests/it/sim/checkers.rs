@@ -87,7 +87,8 @@ impl Books {
                 && s.lease_no == sent.lease_no
         };
         if let Some(other) = self.sent.iter().find(same) {
-            let text = format!("{} refreshed beside {} (sent at {})", sent.holder, other.holder, other.at);
+            let text =
+                format!("{} refreshed beside {} (sent at {})", sent.holder, other.holder, other.at);
             self.broken(text);
         }
     }
@@ -109,7 +110,10 @@ impl Books {
                 (Seen::Refused | Seen::Definite, _) => continue,
                 (Seen::Granted, Some(_)) if !rotated => continue,
                 (_, Some(at)) if rotated && at < claimed_at && !new.late => {
-                    broken.push(format!("{} sent a spent token again; its answer is kept since {at}", new.holder));
+                    broken.push(format!(
+                        "{} sent a spent token again; its answer is kept since {at}",
+                        new.holder
+                    ));
                 }
                 _ => {}
             }
@@ -169,14 +173,19 @@ impl Books {
 
     /// The outcome of what this lease sent is written down.
     pub fn settled(&mut self, grant: &GrantId, lease_no: u64) {
-        let of = |s: &&mut Sent| {
-            s.store_grant.as_ref() == Some(grant) && s.lease_no == Some(lease_no)
-        };
+        let of =
+            |s: &&mut Sent| s.store_grant.as_ref() == Some(grant) && s.lease_no == Some(lease_no);
         self.sent.iter_mut().filter(of).for_each(|s| s.settled = true);
     }
 
     /// A grant is dead only where the service's own record says why it had to be.
-    pub fn check_death(&mut self, before: &GrantRow, state: &GrantState, record: &GrantRecord, place: usize) {
+    pub fn check_death(
+        &mut self,
+        before: &GrantRow,
+        state: &GrantState,
+        record: &GrantRecord,
+        place: usize,
+    ) {
         if state.life != Life::Dead || before.state.life == Life::Dead {
             return;
         }
@@ -184,7 +193,9 @@ impl Books {
         let why = record.ended.map(|(why, _)| why);
         let fine = match why {
             Some(Why::Owner | Why::Revoked | Why::Aged | Why::Idle | Why::CodeReuse) => true,
-            Some(Why::Reuse) | None => self.is_lost(token) || self.hit_late.contains(&(place, record.id)),
+            Some(Why::Reuse) | None => {
+                self.is_lost(token) || self.hit_late.contains(&(place, record.id))
+            }
         };
         if !fine {
             self.broken(format!("{} was given up; the service's record: {why:?}", before.id));

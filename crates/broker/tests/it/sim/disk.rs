@@ -72,15 +72,13 @@ impl Journal for SimJournal {
         // A crash in here is a torn write: the tail of the file, which nobody takes for an entry.
         self.0.pass("keep", Step::Spend).await;
         let fails = world.stormy_chance(world.plan.faults.keep_fails);
-        let mut disk = world.disk.lock().unwrap();
-        assert!(disk.slots.remove(&slot.0).is_some(), "kept in a slot that wasn't taken");
+        let taken = world.disk.lock().unwrap().slots.remove(&slot.0);
+        assert!(taken.is_some(), "kept in a slot that wasn't taken");
         if fails {
-            drop(disk);
             world.tell(&format!("{} journal: the write failed", self.0.name()));
             return Err(JournalError("input/output error".to_owned()));
         }
-        disk.keep(entry);
-        drop(disk);
+        world.disk.lock().unwrap().keep(entry);
         world.books().kept(access);
         self.0.pass("kept", Step::Spend).await;
         Ok(())

@@ -10,7 +10,7 @@ use indicia_oauth::{Answer, Request};
 use indicia_sandbox::Incoming;
 use zeroize::Zeroizing;
 
-use super::books::{SentId, Seen};
+use super::books::{Seen, SentId};
 use super::host::{Host, Step};
 use super::services::Kind;
 use super::world::World;
@@ -141,7 +141,8 @@ impl Far {
     async fn process(self, incoming: Incoming) -> Option<Answer> {
         let world = &self.world;
         let slow = world.stormy_chance(world.plan.faults.slow);
-        let way_there = world.draw(|rng| if slow { rng.within(500, 9_000) } else { rng.within(5, 60) });
+        let way_there =
+            world.draw(|rng| if slow { rng.within(500, 9_000) } else { rng.within(5, 60) });
         tokio::time::sleep(Duration::from_millis(way_there)).await;
         let answer = self.answer(&incoming);
         let way_back = match self.way {
@@ -198,11 +199,7 @@ fn page(status: u16, media_type: &str, body: &str) -> Answer {
 
 fn cut(answer: Answer) -> Answer {
     let half = answer.body.len() / 2;
-    Answer {
-        body: Zeroizing::new(answer.body[..half].to_vec()),
-        complete: false,
-        ..answer
-    }
+    Answer { body: Zeroizing::new(answer.body[..half].to_vec()), complete: false, ..answer }
 }
 
 /// How a checker reads an answer: apart from the engine's own classification, and coarser.

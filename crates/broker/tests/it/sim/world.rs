@@ -63,6 +63,7 @@ pub struct World {
     hosts: Mutex<Vec<Option<Living>>>,
     lives: Mutex<u32>,
     stormy: AtomicBool,
+    settled: AtomicBool,
     store_down: AtomicBool,
     trace: Mutex<Vec<String>>,
     aloud: bool,
@@ -103,6 +104,7 @@ impl World {
             books: Mutex::default(),
             lives: Mutex::default(),
             stormy: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
             store_down: AtomicBool::new(false),
             trace: Mutex::default(),
             plan,
@@ -142,6 +144,20 @@ impl World {
 
     pub fn is_stormy(&self) -> bool {
         self.stormy.load(Ordering::Relaxed)
+    }
+
+    /// Whether all connections are made, so that callers may ask.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    pub fn set_settled(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Lives that hosts have had.
+    pub fn lives(&self) -> u32 {
+        *self.lives.lock().unwrap()
     }
 
     pub fn is_store_down(&self) -> bool {
@@ -301,7 +317,11 @@ impl World {
     }
 
     /// The whole way of a connection, its owner clicking at once; also a reconnect.
-    pub async fn connect(&self, broker: &Arc<Broker>, conn: &Conn) -> Result<ConnectionView, Error> {
+    pub async fn connect(
+        &self,
+        broker: &Arc<Broker>,
+        conn: &Conn,
+    ) -> Result<ConnectionView, Error> {
         let kind = self.plan.kinds[conn.place];
         let service = self.catalogue.service(kind.service()).expect("it is in the catalogue");
         let request = ConnectRequest {

@@ -1,0 +1,84 @@
+//! The engine among everything that goes wrong: brokers, store, journal, network and services in one
+//! process and one simulated time, by seed.
+//!
+//! `INDICIA_SIM_SEEDS` says how many seeds, `INDICIA_SIM_SEED` which one is told aloud.
+
+mod books;
+mod bridge;
+mod callers;
+mod checkers;
+mod disk;
+mod faults;
+mod gate;
+mod host;
+mod logs;
+mod net;
+mod rng;
+mod run;
+mod services;
+mod store;
+mod weather;
+mod world;
+
+use std::collections::BTreeMap;
+
+use faults::Plan;
+use run::{Story, run};
+
+/// As many as the gate has time for.
+const SEEDS: u64 = 150;
+
+fn asked(name: &str) -> Option<u64> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test is told by its environment how long to run"
+    )]
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is no number")))
+}
+
+/// The first broken promise, and how to hear the whole story.
+fn shown(story: &Story) -> String {
+    let first: Vec<&str> = story.violations.iter().take(3).map(String::as_str).collect();
+    format!(
+        "seed {}: {}\n  (cargo xtask simulate --seed {})",
+        story.seed,
+        first.join("\n  "),
+        story.seed
+    )
+}
+
+#[test]
+fn many_seeds() {
+    let seeds = asked("INDICIA_SIM_SEEDS").unwrap_or(SEEDS);
+    let mut broken = Vec::new();
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..seeds {
+        let story = run(Plan::of(seed), false);
+        for (name, count) in &story.counts {
+            *sums.entry(name).or_default() += count;
+        }
+        if !story.violations.is_empty() {
+            broken.push(shown(&story));
+        }
+    }
+    println!("{seeds} seeds: {sums:?}");
+    assert!(broken.is_empty(), "{} of {seeds} seeds:\n{}", broken.len(), broken.join("\n"));
+}
+
+#[test]
+fn one_seed() {
+    let seed = asked("INDICIA_SIM_SEED");
+    let story = run(Plan::of(seed.unwrap_or(1)), seed.is_some());
+    assert!(story.violations.is_empty(), "{}", shown(&story));
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    for seed in [3, 7, 12] {
+        let (one, two) = (run(Plan::of(seed), false), run(Plan::of(seed), false));
+        let differ = one.trace.iter().zip(&two.trace).find(|(a, b)| a != b);
+        assert_eq!(differ, None, "seed {seed}");
+        assert_eq!(one.trace.len(), two.trace.len(), "seed {seed}");
+    }
+}
