@@ -24,6 +24,7 @@ use indicia_broker::ports::{Clock, Journal, JournalEntry, JournalError, Random, 
 use indicia_oauth::Timestamp;
 
 use place::Place;
+use reader::Reader;
 use record::{Entry, Record, whole_sectors};
 use writer::{SLOT_BYTES, Standing, Ticket, Writer};
 
@@ -38,6 +39,7 @@ struct Shared {
     place: Place,
     clock: Arc<dyn Clock>,
     writer: Mutex<Writer>,
+    reader: Mutex<Reader>,
 }
 
 impl JournalFile {
@@ -46,7 +48,12 @@ impl JournalFile {
         let mut id = [0; 16];
         random.fill(&mut id);
         let place = Place::new(home.join("journal"), id);
-        let shared = Shared { place, clock, writer: Mutex::new(Writer::new(random)) };
+        let shared = Shared {
+            place,
+            clock,
+            writer: Mutex::new(Writer::new(random)),
+            reader: Mutex::default(),
+        };
         Self { shared: Arc::new(shared), syncing: tokio::sync::Mutex::new(()) }
     }
 
@@ -121,8 +128,11 @@ impl Journal for JournalFile {
 
     async fn entries(&self, of: Option<&str>) -> Result<Vec<JournalEntry>, JournalError> {
         let (shared, of) = (Arc::clone(&self.shared), of.map(str::to_owned));
-        blocking(move || reader::entries(shared.place.dir(), of.as_deref(), shared.clock.now()))
-            .await
+        blocking(move || {
+            let mut reader = shared.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            reader.entries(shared.place.dir(), of.as_deref(), shared.clock.now())
+        })
+        .await
     }
 
     async fn committed(&self, of: &str, version: u64, now: Timestamp) -> Result<(), JournalError> {

@@ -106,26 +106,46 @@ impl Record<'_> {
     }
 }
 
-/// Reads all records of an epoch in `segment`, in order, and returns where the next one may be
-/// written: behind the last. What is torn, flipped or of another epoch is passed over.
+/// Reads all records of an epoch in `segment`, in order, tells where each lies and how much it
+/// takes, and returns where the next one may be written: behind the last. What is torn, flipped or
+/// of another epoch is passed over.
 pub(super) fn scan<'a>(
     segment: &'a [u8],
     start: usize,
     epoch: &Epoch,
-    mut found: impl FnMut(Record<'a>),
+    mut found: impl FnMut(usize, usize, Record<'a>),
 ) -> usize {
     let (mut at, mut end) = (start, start);
     while at < segment.len() {
         match read(&segment[at..], epoch) {
             Some((record, bytes)) => {
-                found(record);
-                at += whole_sectors(bytes);
+                let taken = whole_sectors(bytes);
+                found(at, taken, record);
+                at += taken;
                 end = at;
             }
             None => at += SECTOR_BYTES,
         }
     }
     end
+}
+
+/// How long the record that begins here says that it is, if one begins here.
+pub(super) fn announced(bytes: &[u8]) -> Option<usize> {
+    let (count, _) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
+    Some(HEAD_BYTES + usize::try_from(u32::from_be_bytes(*count)).ok()?)
+}
+
+/// The record that begins here, and its length.
+pub(super) fn read<'a>(bytes: &'a [u8], epoch: &Epoch) -> Option<(Record<'a>, usize)> {
+    let rest = bytes.strip_prefix(&MAGIC)?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let (sum, rest) = rest.split_first_chunk::<CHECKSUM_BYTES>()?;
+    let payload = rest.get(..usize::try_from(u32::from_be_bytes(*count)).ok()?)?;
+    if checksum(epoch, payload) != *sum {
+        return None;
+    }
+    Some((parse(payload)?, HEAD_BYTES + payload.len()))
 }
 
 /// Bytes rounded up to where the next record may start.
@@ -139,17 +159,6 @@ pub(super) fn checksum(epoch: &Epoch, text: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut out = [0; CHECKSUM_BYTES];
     out.copy_from_slice(&whole.as_ref()[..CHECKSUM_BYTES]);
     out
-}
-
-fn read<'a>(bytes: &'a [u8], epoch: &Epoch) -> Option<(Record<'a>, usize)> {
-    let rest = bytes.strip_prefix(&MAGIC)?;
-    let (count, rest) = rest.split_first_chunk()?;
-    let (sum, rest) = rest.split_first_chunk::<CHECKSUM_BYTES>()?;
-    let payload = rest.get(..usize::try_from(u32::from_be_bytes(*count)).ok()?)?;
-    if checksum(epoch, payload) != *sum {
-        return None;
-    }
-    Some((parse(payload)?, HEAD_BYTES + payload.len()))
 }
 
 fn parse(payload: &[u8]) -> Option<Record<'_>> {

@@ -71,7 +71,7 @@ impl Segment {
             // Damaged: it is left as it is, for who can repair it.
             return Ok(None);
         };
-        let end = scan(&bytes, SECTOR_BYTES, &epoch, |_| {});
+        let end = scan(&bytes, SECTOR_BYTES, &epoch, |_, _, _| {});
         Ok(Some(Self { file: Arc::new(file), epoch, capacity: bytes.len(), end }))
     }
 

@@ -168,7 +168,7 @@ impl Writer {
     ) -> io::Result<Option<Segment>> {
         let bytes = active.bytes()?;
         let mut live = Live::default();
-        scan(&bytes, SECTOR_BYTES, &active.epoch(), |record| live.add(record));
+        scan(&bytes, SECTOR_BYTES, &active.epoch(), |_, _, record| live.add(record));
         let living: usize = live.records(now).map(|record| whole_sectors(record.len())).sum();
         let freed = active.used() - living;
         // Copying is worth it when it frees more than it copies, and a good part of the whole.

@@ -75,3 +75,20 @@ async fn child_keeps_fifty() {
         keep(&journal, entry(&format!("g{n}-{i}"), 1, 1500)).await;
     }
 }
+
+#[tokio::test]
+async fn a_reader_that_lives_on_finds_what_others_append() {
+    let home = tempfile::tempdir().unwrap();
+    let (reader, mut kept) = (open(home.path()), Vec::new());
+    let (one, other) = (open(home.path()), open(home.path()));
+    for (n, bytes) in [10, 300 * 1024, 17 * 1024, 900, 16 * 1024, 40].into_iter().enumerate() {
+        let entry = entry(&format!("g{n}"), 1, bytes);
+        keep(if n % 2 == 0 { &one } else { &other }, entry.clone()).await;
+        kept.push(entry);
+        assert_eq!(reader.entries(None).await.unwrap(), kept);
+        assert_eq!(reader.entries(Some(&format!("g{n}"))).await.unwrap(), kept[n..]);
+    }
+    one.committed("g1", 1, indicia_oauth::Timestamp::from_millis(i64::MIN)).await.unwrap();
+    kept.remove(1);
+    assert_eq!(reader.entries(None).await.unwrap(), kept);
+}
