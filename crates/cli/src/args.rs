@@ -103,6 +103,8 @@ pub enum Command {
     Doctor,
     /// Prints a completion script for a shell
     Completions(Completions),
+    /// Prints the manual page, of a command if one is named
+    Man(Man),
 }
 
 /// `demo`.
@@ -455,6 +457,13 @@ pub struct Sandbox {
 pub struct Completions {
     /// Which shell
     pub shell: clap_complete::Shell,
+}
+
+/// `man`.
+#[derive(Debug, ClapArgs)]
+pub struct Man {
+    /// Command, such as `connect` or `clients add`
+    pub command: Vec<String>,
 }
 
 /// RFC 6749 §2.1.

@@ -114,5 +114,6 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["recover"], &["indicia recover"]),
     (&["sandbox"], &["indicia sandbox --life 30s --fault reset-after:1@refresh"]),
     (&["doctor"], &["indicia doctor"]),
+    (&["man"], &["indicia man connect | man -l -"]),
     (&["completions"], &["indicia completions bash > indicia.bash"]),
 ];

@@ -34,9 +34,10 @@ impl Cx {
         }
     }
 
-    /// Whether there is a home. One that isn't there yet reads as empty, and reading makes none.
+    /// Whether there is a home. One that isn't there yet reads as empty, and reading makes none. One
+    /// that can't be looked at is there: opening it tells what is wrong.
     pub fn home_is_there(&self) -> bool {
-        self.options.home.exists()
+        !matches!(self.options.home.try_exists(), Ok(false))
     }
 
     /// Makes the broker stop for good once it has kept an answer, and say so by making `file`.

@@ -10,6 +10,7 @@ mod examples;
 mod failure;
 mod home;
 mod listen;
+mod logged;
 mod open;
 mod options;
 mod output;

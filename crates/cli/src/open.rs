@@ -12,6 +12,7 @@ use indicia_oauth::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::logged::Logged;
 use crate::options::{Options, RootKeySource};
 
 /// Opens it. With `pause`, the broker stops for good once it has kept an answer in the journal.
@@ -24,6 +25,7 @@ pub async fn broker(options: &Options, pause: Option<&PathBuf>) -> Result<Arc<Br
         ..Settings::default()
     };
     let mut ports = Indicia::ports(library_options(options, settings.clone())?)?;
+    ports.transport = Arc::new(Logged(ports.transport));
     if let Some(file) = pause {
         let journal = PausesAfterKeep { journal: ports.journal, file: file.clone() };
         ports.journal = Arc::new(journal);

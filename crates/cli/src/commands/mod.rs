@@ -9,6 +9,7 @@ mod doctor;
 mod exec;
 mod explain;
 mod forget;
+mod man;
 mod recover;
 mod refresh;
 mod revoke;
@@ -38,6 +39,7 @@ pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
         Command::Sandbox(args) => sandbox::run(cx, args),
         Command::Doctor => doctor::run(cx),
         Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     }
 }
 

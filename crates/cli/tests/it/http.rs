@@ -28,17 +28,28 @@ impl Answer {
     }
 }
 
-/// Sends bytes as they are, and reads to the end.
+/// Sends bytes as they are, and reads one answer: to its length, as a browser does, which then closes.
 pub fn raw(address: &str, request: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head: head.to_owned(), body: body.to_owned() }
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+            let answer = Answer { status, head: head.to_owned(), body: body.to_owned() };
+            let length = answer.header("content-length").map(|l| l.parse::<usize>().unwrap());
+            if length.is_some_and(|length| body.len() >= length) {
+                return answer;
+            }
+        }
+        let mut more = [0; 4096];
+        match stream.read(&mut more).unwrap() {
+            0 => panic!("the answer broke off: {text:?}"),
+            n => bytes.extend(&more[..n]),
+        }
+    }
 }
 
 /// Splits `http://ADDRESS/PATH`.

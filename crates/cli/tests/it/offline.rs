@@ -15,7 +15,7 @@ fn help_has_a_summary_and_an_example_for_every_command() {
         .map(|line| line.split_whitespace().next().unwrap())
         .filter(|name| *name != "help")
         .collect();
-    assert!(commands.contains(&"demo") && commands.len() == 15, "{commands:?}");
+    assert!(commands.contains(&"demo") && commands.len() == 16, "{commands:?}");
     assert!(top.stdout.contains("INDICIA_CALLBACK_PORT"), "{top:?}");
     for command in commands {
         for how in [[command, "--help"], ["help", command]] {
@@ -124,6 +124,16 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = bash.arg("-c").arg(script).env("INDICIA_HOME", home.path()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!((text.trim(), output.stderr.len()), ("0", 0));
+}
+
+#[test]
+fn each_command_has_a_manual_page() {
+    let home = Home::new();
+    let page = home.run(&["man"]).ok().stdout;
+    assert!(page.starts_with(".") && page.contains("indicia\\-connect(1)"), "{page}");
+    let page = home.run(&["man", "clients", "add"]).ok().stdout;
+    assert!(page.contains("secret\\-stdin"), "{page}");
+    home.run(&["man", "conect"]).fails(2, "did you mean connect?");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn a_users_own_file_is_checked_and_tried() {
     assert!(tried.stdout.contains("gets a new one"), "{tried:?}");
 
     std::fs::write(&file, shipped.replace("pkce = ", "pcke = ")).unwrap();
-    let wrong = home.run(&["services", "check", path]).fails(1, "one problem in");
-    assert!(wrong.stdout.contains(":9: ") && wrong.stdout.contains("pkce"), "{wrong:?}");
+    let wrong = home.run(&["services", "check", path]).fails(1, "2 problems in");
+    assert!(wrong.stdout.contains(":8: ") && wrong.stdout.contains("pkce"), "{wrong:?}");
     home.run(&["services", "try", path]).fails(1, "pkce");
 }
