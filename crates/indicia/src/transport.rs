@@ -6,6 +6,7 @@
 //! below HTTP ([`link`]).
 
 mod connect;
+mod decode;
 mod guard;
 mod link;
 mod pool;
@@ -162,12 +163,12 @@ impl HttpsTransport {
             self.pool.put(target.clone(), link, keep_alive(&head.headers));
         }
         let headers = head.headers.iter();
-        Tried::Over(Sent::Answer(Answer {
+        Tried::Over(Sent::Answer(decode::plain(Answer {
             status: head.status.as_u16(),
             headers: headers.map(|(n, v)| (n.as_str().to_owned(), text(v.as_bytes()))).collect(),
             body,
             complete,
-        }))
+        })))
     }
 }
 

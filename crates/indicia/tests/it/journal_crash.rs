@@ -1,6 +1,7 @@
 //! Killed, torn, flipped, full: what was acknowledged is found, and nothing else is.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -150,6 +151,20 @@ fn torn_at_any_byte_all_before_is_found() {
         let got = read(home_with(&[&THREE[..cut]]).path());
         assert_eq!(got, three()[..expected(cut)], "cut at {cut}");
     }
+}
+
+#[test]
+fn a_record_that_was_just_being_written_is_found_at_the_next_look() {
+    let mut bytes = THREE.clone();
+    bytes[ENDS[0] + 100..ENDS[1]].fill(0);
+    let home = home_with(&[&bytes]);
+    let reader = open(home.path());
+    let look = || runtime().block_on(reader.entries(None)).unwrap();
+    assert_eq!(look(), [entry("a", 1, 700), entry("c", 3, 20)]);
+    let segment =
+        std::fs::OpenOptions::new().write(true).open(home.path().join("journal/0.segment"));
+    segment.unwrap().write_all_at(&THREE, 0).unwrap();
+    assert_eq!(look(), three());
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What goes over the wire, and what odd answers become.
 
+use std::io::Write as _;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use indicia_broker::ports::{Sent, Transport as _};
 use indicia_oauth::Method;
 use tokio::time::Instant;
@@ -81,16 +84,69 @@ async fn dv_13_chunks_and_their_trailers_are_read() {
     check(broken.as_bytes(), "200 cut: {\"a").await;
 }
 
-#[tokio::test]
-async fn dv_13_a_bomb_is_not_blown_up() {
-    // 1 MiB of compressed zeros would be 1 GiB: we keep at most the cap, as it came.
-    let body = "\u{1f}\u{8b}".repeat(200 * 1024);
-    let server =
-        Hostile::start(vec![answering(answer("200 OK", &["Content-Encoding: gzip"], &body))]);
+/// An answer whose body is in this coding.
+fn coded(coding: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Status, coding and body of what such an answer becomes.
+async fn decoded(answer: Vec<u8>) -> (bool, Option<String>, Vec<u8>) {
+    let server = Hostile::start(vec![answering(answer)]);
     let sent = transport(quick()).send(spend(&server.url("/")), &|| true).await;
     let Sent::Answer(answer) = sent else { panic!("no answer") };
-    assert_eq!((answer.body.len(), answer.complete), (256 * 1024, false));
-    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+    let coding = answer.header("content-encoding").map(str::to_owned);
+    (answer.complete, coding, answer.body.to_vec())
+}
+
+#[tokio::test]
+async fn dv_13_a_coding_that_was_not_asked_for_is_undone() {
+    let plain = br#"{"access_token":"a"}"#;
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+    zlib.write_all(plain).unwrap();
+    let zlib = zlib.finish().unwrap();
+    for (coding, body) in [("gzip", gzip(plain)), ("X-GZIP", gzip(plain)), ("deflate", zlib)] {
+        assert_eq!(decoded(coded(coding, &body)).await, (true, None, plain.to_vec()), "{coding}");
+    }
+}
+
+#[tokio::test]
+async fn dv_13_a_coding_that_cannot_be_undone_stays_as_it_came() {
+    let whole = gzip(br#"{"access_token":"a"}"#);
+    let cut = whole[..whole.len() - 9].to_vec();
+    for (coding, body) in [("gzip", cut), ("gzip", b"{}".to_vec()), ("br", whole.clone())] {
+        let expected = (true, Some(coding.to_owned()), body.clone());
+        assert_eq!(decoded(coded(coding, &body)).await, expected);
+    }
+    // Cut on the way: not even tried.
+    let mut answer = coded("gzip", &whole);
+    answer.truncate(answer.len() - 3);
+    let expected = (false, Some("gzip".to_owned()), whole[..whole.len() - 3].to_vec());
+    assert_eq!(decoded(answer).await, expected);
+}
+
+#[tokio::test]
+async fn dv_13_dv_16_a_bomb_is_not_blown_up() {
+    // 100 KiB that would be 100 MiB.
+    let bomb = gzip(&vec![b' '; 100 * MIB]);
+    assert!(bomb.len() < 110 * 1024);
+    let started = Instant::now();
+    assert_eq!(decoded(coded("gzip", &bomb)).await, (true, Some("gzip".to_owned()), bomb));
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    // What fits exactly is decoded, one byte more isn't.
+    let full = vec![b' '; 256 * 1024];
+    assert_eq!(decoded(coded("gzip", &gzip(&full))).await, (true, None, full));
+    let more = gzip(&vec![b' '; 256 * 1024 + 1]);
+    assert_eq!(decoded(coded("gzip", &more)).await, (true, Some("gzip".to_owned()), more));
 }
 
 #[tokio::test]
@@ -207,3 +263,5 @@ async fn what_cannot_be_sent_is_refused_without_its_value() {
     let Sent::NotSent(why) = transport.send(request, &|| true).await else { panic!("sent") };
     assert_eq!(why, "the header \"x-odd\" can't be sent");
 }
+
+const MIB: usize = 1024 * 1024;
