@@ -11,8 +11,8 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one real wall clock")]
     fn now(&self) -> Timestamp {
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        // A machine whose clock stands before 1970 is at zero: every expiry then looks far away, and
-        // the service's refusals correct that.
+        // A machine whose clock stands before 1970 is at zero: every expiry then looks far away,
+        // and the service's refusals correct that.
         let millis = since_1970.unwrap_or_default().as_millis();
         Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
     }

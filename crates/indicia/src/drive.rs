@@ -1,8 +1,9 @@
 //! Runs the engine's duties when they are due, and looks for what other processes changed: a server
 //! and an embedder need the same loops.
 //!
-//! What would surprise: the wait is never longer than half a minute, whatever the engine says is next.
-//! Another process may have made something due, and the wall clock may be set; a look costs little.
+//! What would surprise: the wait is never longer than half a minute, whatever the engine says is
+//! next. Another process may have made something due, and the wall clock may be set; a look costs
+//! little.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ pub const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(50);
 /// How often changes by other processes are looked for: well within the second that is promised.
 pub const NOTICE_EVERY: Duration = Duration::from_millis(250);
 
-/// Keeps an engine going, for ever: who has enough drops the future. What a duty has begun to spend is
-/// finished by its own task ([`Broker::drain`] waits for it). `nudge` ends a wait early.
+/// Keeps an engine going, for ever: who has enough drops the future. What a duty has begun to spend
+/// is finished by its own task ([`Broker::drain`] waits for it). `nudge` ends a wait early.
 pub async fn drive(broker: &Arc<Broker>, clock: &dyn Clock, nudge: &Notify) {
     let mut duties = pin!(when_due(clock, nudge, async || match broker.run_due().await {
         Ok(report) => report.next_at,

@@ -1,8 +1,8 @@
 //! The journal as files: `$HOME/journal/`, an id and a segment or two for each process.
 //!
-//! What it promises: an answer that [`Journal::keep`] took is found by whoever opens this home next,
-//! whatever was killed, at whatever byte. What would surprise: many keepers share one sync. Whoever
-//! comes first syncs for all who have appended; the others only wait for him.
+//! What it promises: an answer that [`Journal::keep`] took is found by whoever opens this home
+//! next, whatever was killed, at whatever byte. What would surprise: many keepers share one sync.
+//! Whoever comes first syncs for all who have appended; the others only wait for him.
 //!
 //! On file systems that copy on write (btrfs, zfs) a full disk may refuse even bytes that were
 //! written ahead; everywhere else a slot is a promise of space.

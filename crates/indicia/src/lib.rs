@@ -1,13 +1,13 @@
-//! Indicia, the library: obtains OAuth 2.0 access tokens from email marketing services and keeps them
-//! valid.
+//! Indicia, the library: obtains OAuth 2.0 access tokens from email marketing services and keeps
+//! them valid.
 //!
-//! The paved path: [`Indicia::open`] on a home folder gives a [`Broker`], whose verbs are `connect`,
-//! `token`, `refresh`, `revoke` and `explain`. Below it are the real adapters of the engine's ports,
-//! each usable by itself: HTTPS ([`transport`]), the operating system's clocks, randomness and tasks,
-//! the journal as files, and where the root key may be.
+//! The paved path: [`Indicia::open`] on a home folder gives a [`Broker`], whose verbs are
+//! `connect`, `token`, `refresh`, `revoke` and `explain`. Below it are the real adapters of the
+//! engine's ports, each usable by itself: HTTPS ([`transport`]), the operating system's clocks,
+//! randomness and tasks, the journal as files, and where the root key may be.
 //!
-//! What would surprise: opening is cheap. TLS roots, the journal, the service files that nobody asked
-//! for, and on an empty home the files themselves, are made when they are first needed.
+//! What would surprise: opening is cheap. TLS roots, the journal, the service files that nobody
+//! asked for, and on an empty home the files themselves, are made when they are first needed.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -84,7 +84,8 @@ impl Indicia {
     /// Opens the engine, in a tokio runtime with I/O and time.
     ///
     /// # Errors
-    /// A store or root key that can't be used, or a service file that is refused: nothing was changed.
+    /// A store or root key that can't be used, or a service file that is refused: nothing was
+    /// changed.
     pub async fn open(options: Options) -> Result<Arc<Broker>, Error> {
         let catalogue = Arc::new(catalogue(&options.home)?);
         let settings = options.settings.clone();

@@ -1,7 +1,7 @@
 //! A user's own service files, `services/*.toml` in the home.
 //!
-//! What would surprise: a file that belongs to somebody else, or that everybody may write, is refused,
-//! and so is all: such a file decides where client secrets are sent.
+//! What would surprise: a file that belongs to somebody else, or that everybody may write, is
+//! refused, and so is all: such a file decides where client secrets are sent.
 
 use std::fs::File;
 use std::io::{self, Read as _};

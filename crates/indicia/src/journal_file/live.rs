@@ -1,5 +1,5 @@
-//! What of many records is still worth keeping: of each grant or flow the newest version, for a week
-//! after it was noted as stored.
+//! What of many records is still worth keeping: of each grant or flow the newest version, for a
+//! week after it was noted as stored.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,8 +51,8 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// What is kept at `now`, by grant or flow, the latest answer last. A mark stays with its entry,
-    /// and also without it: the entry may be in another segment.
+    /// What is kept at `now`, by grant or flow, the latest answer last. A mark stays with its
+    /// entry, and also without it: the entry may be in another segment.
     pub(super) fn records(&self, now: Timestamp) -> impl Iterator<Item = Record<'a>> {
         self.by_of
             .iter()

@@ -1,7 +1,7 @@
 //! Where a home's journal is, and its id: made when the first slot is wanted, not before.
 //!
-//! What would surprise: the id belongs to the home, not to a process, so that the entries of a killed
-//! process are found by the next one.
+//! What would surprise: the id belongs to the home, not to a process, so that the entries of a
+//! killed process are found by the next one.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};

@@ -1,10 +1,10 @@
 //! Reads the entries of all processes of a home, running and dead.
 //!
-//! What would surprise: it takes no lock. A writer that tidies up copies entries to its other segment
-//! and then empties the first; a reader could look into the one too early and into the other too
-//! late. So the laps of all segments are noted before and looked at again after, and if one has
-//! changed, all is read again. Where records lie is remembered, so that a look for one grant costs
-//! what was written since the last look, not what was ever written.
+//! What would surprise: it takes no lock. A writer that tidies up copies entries to its other
+//! segment and then empties the first; a reader could look into the one too early and into the
+//! other too late. So the laps of all segments are noted before and looked at again after, and if
+//! one has changed, all is read again. Where records lie is remembered, so that a look for one
+//! grant costs what was written since the last look, not what was ever written.
 
 use std::collections::BTreeMap;
 use std::fs::File;

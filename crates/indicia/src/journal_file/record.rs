@@ -1,8 +1,8 @@
 //! Records of a journal segment, as bytes.
 //!
-//! A record starts on a sector of its own, so that a torn write can't reach an earlier one. What would
-//! surprise: its checksum covers the segment's epoch too. A segment is emptied by writing a new epoch
-//! into its header, and whatever lies behind from before is then no record any more.
+//! A record starts on a sector of its own, so that a torn write can't reach an earlier one. What
+//! would surprise: its checksum covers the segment's epoch too. A segment is emptied by writing a
+//! new epoch into its header, and whatever lies behind from before is then no record any more.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use indicia_broker::ports::JournalEntry;

@@ -1,8 +1,8 @@
 //! A segment: a file of zeros, written from its start under an operating-system lock.
 //!
 //! What would surprise: it is never shortened and its blocks are written ahead of need, so that an
-//! append changes no length and needs no space: a full disk can't lose an answer for which a slot was
-//! taken, and a sync writes the record alone.
+//! append changes no length and needs no space: a full disk can't lose an answer for which a slot
+//! was taken, and a sync writes the record alone.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

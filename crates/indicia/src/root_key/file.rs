@@ -1,8 +1,8 @@
 //! A root key in a file of its owner's alone: by default `root.key` in the home.
 //!
 //! What would surprise: the file is read, and where that is allowed made, when a data key is first
-//! wrapped or unwrapped; looking at an empty home makes nothing. And it is never made for a store that
-//! isn't empty: a new key would not open it, and would only hide that the old one is missing.
+//! wrapped or unwrapped; looking at an empty home makes nothing. And it is never made for a store
+//! that isn't empty: a new key would not open it, and would only hide that the old one is missing.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

@@ -21,8 +21,8 @@ impl Key {
         Self(bytes)
     }
 
-    /// From text or bytes as a person or a program hands them over: 32 bytes, or their hex or base64
-    /// (also for URLs, with or without padding), a line's end after it.
+    /// From text or bytes as a person or a program hands them over: 32 bytes, or their hex or
+    /// base64 (also for URLs, with or without padding), a line's end after it.
     pub(super) fn parse(given: &[u8]) -> Option<Self> {
         if let Ok(raw) = <[u8; KEY_BYTES]>::try_from(given) {
             return Some(Self::new(Zeroizing::new(raw)));

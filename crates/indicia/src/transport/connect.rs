@@ -1,7 +1,8 @@
 //! From a name to a connection: resolve, look at each address, connect, shake hands.
 //!
 //! What would surprise: the name is resolved here and nowhere else, and the address that was judged
-//! is the one that is connected to, so a name that resolves differently a moment later gains nothing.
+//! is the one that is connected to, so a name that resolves differently a moment later gains
+//! nothing.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -69,7 +70,8 @@ impl Connector {
         }
     }
 
-    /// `http` was let through for a literal loopback address alone ([`Target::of`]); `https` is judged.
+    /// `http` was let through for a literal loopback address alone ([`Target::of`]); `https` is
+    /// judged.
     fn allows(&self, address: IpAddr, target: &Target) -> bool {
         match forbidden(address) {
             None => target.tls,

@@ -1,7 +1,7 @@
 //! Undoes a content coding that nobody asked for: some front servers compress all the same.
 //!
-//! What would surprise: what can't be undone whole is left as it came, coding and all. A token may be
-//! in it, and whoever keeps it can read it again with better tools.
+//! What would surprise: what can't be undone whole is left as it came, coding and all. A token may
+//! be in it, and whoever keeps it can read it again with better tools.
 
 use std::io::Read;
 

@@ -1,8 +1,8 @@
 //! One connection: hyper's HTTP/1.1 on top, a watched stream below.
 //!
 //! What would surprise: no task runs beside it. The connection's own machinery is polled by whoever
-//! uses it, so a request is written in the same poll in which it was handed over, directly after the
-//! deadline was looked at; and an idle connection costs nothing until it is looked at again.
+//! uses it, so a request is written in the same poll in which it was handed over, directly after
+//! the deadline was looked at; and an idle connection costs nothing until it is looked at again.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -77,8 +77,8 @@ impl Link {
         .await
     }
 
-    /// Whether it can carry another request, as far as can be seen without writing: not closed by the
-    /// other side, and nothing left over from the last answer.
+    /// Whether it can carry another request, as far as can be seen without writing: not closed by
+    /// the other side, and nothing left over from the last answer.
     pub(super) async fn is_open(&mut self) -> bool {
         // Lets the runtime look at the socket, so that a closing that has arrived is seen.
         tokio::task::yield_now().await;

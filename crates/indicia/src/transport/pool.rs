@@ -1,8 +1,8 @@
 //! Idle connections, kept for a moment.
 //!
-//! What would surprise: the moment is short. A server that closes an idle connection while a request
-//! is on its way leaves us not knowing whether it was read, which for a spend costs far more than
-//! another handshake.
+//! What would surprise: the moment is short. A server that closes an idle connection while a
+//! request is on its way leaves us not knowing whether it was read, which for a spend costs far
+//! more than another handshake.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -22,8 +22,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Judges a URL: https anywhere, http to a literal loopback address alone. Error: in words, without
-    /// the query.
+    /// Judges a URL: https anywhere, http to a literal loopback address alone. Error: in words,
+    /// without the query.
     pub(super) fn of(request: &Request) -> Result<Self, String> {
         let shown = || request.shown_url();
         let url = Url::parse(&request.url).map_err(|error| format!("{}: {error}", shown()))?;

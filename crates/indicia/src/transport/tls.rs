@@ -1,8 +1,8 @@
 //! TLS 1.2 or newer, with the certificate checked against the host's name, its chain and its time
 //! (RFC 6749 §10.9, RFC 9325).
 //!
-//! What would surprise: the roots are read when the first https request is made, not before, so that
-//! a command which only reads a token doesn't pay for them.
+//! What would surprise: the roots are read when the first https request is made, not before, so
+//! that a command which only reads a token doesn't pay for them.
 
 use std::io;
 use std::sync::{Arc, OnceLock};

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::journal_support::HandClock;
 
-/// Runs the loop for `time` and counts the looks; `next` is what each look says, in milliseconds from
-/// now.
+/// Runs the loop for `time` and counts the looks; `next` is what each look says, in milliseconds
+/// from now.
 async fn looks(time: Duration, next: Option<i64>, nudge: &Notify) -> usize {
     let count = AtomicUsize::new(0);
     let clock = HandClock::at(5000);

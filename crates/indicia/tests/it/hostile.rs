@@ -1,8 +1,8 @@
 //! A hostile server, byte by byte: it plays a script on each connection and keeps what it was sent.
 //!
-//! What would surprise: it is plain threads and blocking sockets, on purpose. What it does to a peer
-//! must not depend on the runtime that the peer runs on, and any crate's tests can take this file
-//! (it needs `rustls` and `rustix` with `net`, nothing of ours).
+//! What would surprise: it is plain threads and blocking sockets, on purpose. What it does to a
+//! peer must not depend on the runtime that the peer runs on, and any crate's tests can take this
+//! file (it needs `rustls` and `rustix` with `net`, nothing of ours).
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
