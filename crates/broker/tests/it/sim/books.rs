@@ -42,6 +42,8 @@ pub struct Sent {
     pub endpoint: String,
     pub store_grant: Option<GrantId>,
     pub lease_no: Option<u64>,
+    /// The version that it is spent from.
+    pub version: u64,
     /// Written after a stand-still in the last look at the lease.
     pub late: bool,
     /// On its way, there or back.
@@ -63,7 +65,16 @@ pub struct Sent {
 pub struct Claimed {
     pub holder: HolderId,
     pub at: u64,
+    pub version: u64,
     pub facts: TokenFacts,
+    /// A refresh was tried from this version before, and goes on.
+    pub tried: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    pub all: u32,
+    pub forced: u32,
 }
 
 #[derive(Default)]
@@ -79,8 +90,8 @@ pub struct Books {
     pub tokens: BTreeMap<Fingerprint, (usize, indicia_sandbox::GrantId)>,
     /// Grants at a service that were hit by a late write.
     pub hit_late: BTreeSet<(usize, indicia_sandbox::GrantId)>,
-    /// Forced refreshes under way, by holder.
-    pub forcing: BTreeMap<HolderId, u32>,
+    /// Refreshes under way that somebody wished for, and those of them that are forced, by holder.
+    pub wishes: BTreeMap<HolderId, Wishes>,
     pub violations: Vec<String>,
     pub now: u64,
 }
@@ -144,13 +155,20 @@ impl Books {
         self.sent[id].lagged = true;
     }
 
-    pub fn force_began(&mut self, holder: &HolderId) {
-        *self.forcing.entry(holder.clone()).or_default() += 1;
+    pub fn wish_began(&mut self, holder: &HolderId, forced: bool) {
+        let wishes = self.wishes.entry(holder.clone()).or_default();
+        wishes.all += 1;
+        wishes.forced += u32::from(forced);
     }
 
-    pub fn force_ended(&mut self, holder: &HolderId) {
-        if let Some(count) = self.forcing.get_mut(holder) {
-            *count -= 1;
+    pub fn wish_ended(&mut self, holder: &HolderId, forced: bool) {
+        if let Some(wishes) = self.wishes.get_mut(holder) {
+            wishes.all -= 1;
+            wishes.forced -= u32::from(forced);
         }
+    }
+
+    pub fn wishes(&self, holder: &HolderId) -> Wishes {
+        self.wishes.get(holder).copied().unwrap_or_default()
     }
 }

@@ -15,8 +15,11 @@ use super::world::{World, holder};
 impl World {
     /// A lease became a host's; this is what it read.
     pub fn claimed(&self, host: &Host, row: &ClaimedRow) {
-        let claimed =
-            Claimed { holder: holder(host), at: self.now_ms(), facts: row.grant.facts.clone() };
+        let grant = &row.grant;
+        let tried = grant.state.failures > 0 || grant.intent.is_some();
+        let facts = grant.facts.clone();
+        let (holder, at, version) = (holder(host), self.now_ms(), grant.version);
+        let claimed = Claimed { holder, at, version, facts, tried };
         self.books().claims.insert((row.grant.id.clone(), row.lease_no), claimed);
     }
 
@@ -55,7 +58,8 @@ impl World {
             secret: header("authorization"),
             endpoint: format!("{}{}", incoming.host, incoming.path),
             store_grant: of.as_ref().map(|(grant, _)| grant.clone()),
-            lease_no: of.map(|(_, no)| no),
+            lease_no: of.as_ref().map(|(_, no)| *no),
+            version: claim.as_ref().map_or(0, |c| c.version),
             late,
             flies: true,
             gave: None,
@@ -66,6 +70,9 @@ impl World {
             lagged: false,
         };
         let clocks_right = !self.plan.faults.clock_jumps;
+        let grant = of.map(|(grant, no)| format!("{} lease {no}", &grant.as_str()[..6]));
+        let (name, version) = (host.name(), sent.version);
+        self.tell(&format!("{name} sends {token:?} of {grant:?} version {version}"));
         books.write(Writing { sent, claim, leased, clock: clock.now(), clocks_right })
     }
 

@@ -188,13 +188,10 @@ impl Caller {
     async fn refresh(&self, conn: &Conn, force: Force) {
         let world = &self.host.world;
         let me = holder(&self.host);
-        if force == Force::Yes {
-            world.books().force_began(&me);
-        }
+        let forced = force == Force::Yes;
+        world.books().wish_began(&me, forced);
         let done = self.broker.refresh(&conn.id, force).await;
-        if force == Force::Yes {
-            world.books().force_ended(&me);
-        }
+        world.books().wish_ended(&me, forced);
         if let Ok(view) = done {
             self.use_it(conn, &view).await;
         }

@@ -32,6 +32,11 @@ fn used_up(facts: &TokenFacts, now: Timestamp) -> bool {
     }
 }
 
+/// The same token from the same version.
+fn same_spend(old: &Sent, new: &Sent) -> bool {
+    old.token == new.token && old.version == new.version && old.store_grant == new.store_grant
+}
+
 fn life_ms(facts: &TokenFacts) -> Option<i64> {
     match facts.expiry {
         Expiry::At(end) => Some(end.as_millis() - facts.obtained_at.as_millis()),
@@ -69,10 +74,10 @@ impl Books {
     /// A fresh token is not refreshed again.
     fn check_fresh(&mut self, writing: &Writing) {
         let Some(claim) = writing.claim.as_ref().filter(|_| writing.clocks_right) else { return };
-        let forced = self.forcing.get(&claim.holder).is_some_and(|n| *n > 0);
+        let wished = self.wishes(&claim.holder).all > 0;
         let age = writing.clock.as_millis() - claim.facts.obtained_at.as_millis();
         let fresh = life_ms(&claim.facts).is_some_and(|life| age < life / 10);
-        if fresh && !claim.facts.rejected && !forced {
+        if fresh && !claim.facts.rejected && !claim.tried && !wished {
             self.broken(format!("{} refreshed a token of {age} ms", claim.holder));
         }
     }
@@ -107,6 +112,11 @@ impl Books {
             let kept_at = old.gave.and_then(|g| self.durable.get(&g.access)).copied();
             let rotated = old.gave.is_some_and(|g| g.rotated);
             match (old.seen, kept_at) {
+                (Seen::Refused, _) if old.settled && same_spend(old, new) => {
+                    // A definite verdict, written down, resolves what was open before it.
+                    first_open = None;
+                    continue;
+                }
                 (Seen::Refused | Seen::Definite, _) => continue,
                 (Seen::Granted, Some(_)) if !rotated => continue,
                 (_, Some(at)) if rotated && at < claimed_at && !new.late => {
@@ -120,7 +130,10 @@ impl Books {
             if rotated && !new.late {
                 lost.push(id);
             }
-            first_open.get_or_insert(old.at);
+            // What was open before the version that this token is of now was resolved by it.
+            if same_spend(old, new) {
+                first_open.get_or_insert(old.at);
+            }
         }
         lost.into_iter().for_each(|id| self.sent[id].lost = true);
         broken.into_iter().for_each(|text| self.broken(text));
@@ -138,13 +151,13 @@ impl Books {
     /// What was refused isn't sent again to the same, but for one confirmation where it is kept.
     fn check_refused(&mut self, writing: &Writing) {
         let new = &writing.sent;
-        if self.forcing.get(&new.holder).is_some_and(|n| *n > 0) {
+        if new.late || self.wishes(&new.holder).forced > 0 {
             return;
         }
         let same = |s: &&Sent| {
             s.seen == Seen::Refused
                 && s.settled
-                && s.token == new.token
+                && same_spend(s, new)
                 && s.secret == new.secret
                 && s.endpoint == new.endpoint
         };
@@ -189,12 +202,12 @@ impl Books {
         if state.life != Life::Dead || before.state.life == Life::Dead {
             return;
         }
-        let Some(token) = before.facts.refresh else { return };
         let why = record.ended.map(|(why, _)| why);
         let fine = match why {
             Some(Why::Owner | Why::Revoked | Why::Aged | Why::Idle | Why::CodeReuse) => true,
             Some(Why::Reuse) | None => {
-                self.is_lost(token) || self.hit_late.contains(&(place, record.id))
+                let there = (place, record.id);
+                self.is_lost(there) || self.hit_late.contains(&there)
             }
         };
         if !fine {
@@ -202,10 +215,10 @@ impl Books {
         }
     }
 
-    /// Whether an answer to a send of this token was lost before it could be kept.
-    fn is_lost(&self, token: Fingerprint) -> bool {
-        let of_token = self.sent.iter().filter(|s| s.token == token);
-        of_token.into_iter().any(|s| s.lost || self.excused(s))
+    /// Whether an answer of this grant was lost before it could be kept.
+    fn is_lost(&self, there: (usize, indicia_sandbox::GrantId)) -> bool {
+        let mut sent = self.sent.iter().filter(|s| self.tokens.get(&s.token) == Some(&there));
+        sent.any(|s| s.lost || self.excused(s))
     }
 
     /// It rotated, and its answer is nowhere, through nobody's fault.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use indicia_broker::ports::{Clock as _, Sent, Transport};
+use indicia_broker::ports::{Sent, Transport};
 use indicia_oauth::{Answer, Request};
 use indicia_sandbox::Incoming;
 use zeroize::Zeroizing;
@@ -229,12 +229,5 @@ fn shown(sent: &Sent) -> String {
         }
         Sent::NotSent(why) => format!("not sent: {why}"),
         Sent::MaybeSent(why) => format!("maybe sent: {why}"),
-    }
-}
-
-impl World {
-    /// The moment on the services' clocks.
-    pub fn true_now(&self) -> indicia_oauth::Timestamp {
-        self.clock.now()
     }
 }

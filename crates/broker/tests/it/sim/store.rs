@@ -150,6 +150,10 @@ impl Store for SimStore {
         through!(self, Other, remove_flow(state_hash))
     }
 
+    async fn purge_flows(&self, expired_before: Timestamp) -> Result<u64, StoreError> {
+        through!(self, Other, purge_flows(expired_before))
+    }
+
     async fn connect(
         &self,
         connection: ConnectionRow,
@@ -300,8 +304,14 @@ impl Store for SimStore {
         done
     }
 
-    async fn reject(&self, grant: &GrantId, version: u64) -> Result<bool, StoreError> {
-        through!(self, Other, reject(grant, version))
+    async fn reject(
+        &self,
+        grant: &GrantId,
+        version: u64,
+        now: Timestamp,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        through!(self, Other, reject(grant, version, now, events.clone()))
     }
 
     async fn release(&self, grant: &GrantId, lease_no: u64) -> Result<(), StoreError> {

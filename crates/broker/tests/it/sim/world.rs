@@ -215,7 +215,7 @@ impl World {
         host.gate.set(Standing::Dead);
         self.memory.kill(&holder(&host));
         self.disk.lock().unwrap().ended(host.n, host.life);
-        self.books().forcing.remove(&holder(&host));
+        self.books().wishes.remove(&holder(&host));
         let secs = self.draw(|rng| rng.within(0, 20));
         let world = self.this();
         self.background(async move {
