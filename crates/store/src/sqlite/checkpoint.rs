@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::connection::{WAL_BYTES_LIMIT, to_write};
+use super::connection::to_write;
 use super::failure::Failure;
 
 /// Belongs to the writing thread; has a thread of its own once there is enough to copy.
@@ -58,7 +58,7 @@ impl Checkpointer {
         }
         self.operations = 0;
         if self.log_bytes() > WAL_BYTES_MAX {
-            checkpoint(conn);
+            checkpoint(conn, "PASSIVE");
         }
         if self.thread.is_none() {
             let (db, busy_wait, wish) = (self.db.clone(), self.busy_wait, Arc::clone(&self.wish));
@@ -69,17 +69,20 @@ impl Checkpointer {
         self.wish.change(|state| state.wanted = true);
     }
 
-    /// Ends the thread; shortens a log that has grown, as the next to read it all may be in a hurry.
+    /// Ends the thread; empties a log that has grown: the next process, alone, reads it all before it
+    /// reads anything else.
     pub(super) fn end(self, conn: Option<&Connection>) {
         self.wish.change(|state| state.end = true);
-        let too_long = self.log_bytes() > WAL_BYTES_LIMIT;
+        let too_long = self.log_bytes() > WAL_BYTES_LEFT_MAX;
         if let Some(thread) = self.thread {
             drop(thread.join());
         }
         if let Some(conn) = conn
             && too_long
+            && conn.busy_timeout(Duration::ZERO).is_ok()
         {
-            checkpoint(conn);
+            // Where somebody else is there, it isn't emptied, and needn't be.
+            checkpoint(conn, "TRUNCATE");
         }
     }
 
@@ -111,14 +114,15 @@ fn serve(db: &Path, busy_wait: Duration, wish: &Wish) {
         return;
     };
     while wish.wait() {
-        checkpoint(&conn);
+        checkpoint(&conn, "PASSIVE");
     }
 }
 
 /// What fails stays in the log, and is tried again with the next wish.
-fn checkpoint(conn: &Connection) {
-    let done: Result<(), Failure> =
-        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(Failure::from);
+fn checkpoint(conn: &Connection, how: &str) {
+    let done: Result<(), Failure> = conn
+        .query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()))
+        .map_err(Failure::from);
     if let Err(failure) = done {
         tracing::warn!(?failure, "the write-ahead log could not be copied back");
     }
@@ -126,5 +130,7 @@ fn checkpoint(conn: &Connection) {
 
 const INTERVAL: Duration = Duration::from_millis(200);
 const OPERATIONS_BETWEEN: usize = 64;
+/// A longer log isn't left behind.
+const WAL_BYTES_LEFT_MAX: u64 = 1024 * 1024;
 /// A log this long is ended by the writer.
 const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -128,5 +128,5 @@ impl Readers {
 const READERS_KEPT_MAX: usize = 8;
 const STATEMENTS_KEPT_MAX: usize = 64;
 const WRITE_CACHE_KIB: i64 = 64 * 1024;
-/// The log is cut to this when it starts anew; past it, whoever wrote checkpoints before it goes.
-pub(super) const WAL_BYTES_LIMIT: u64 = 4 * 1024 * 1024;
+/// The log is cut to this when it starts anew.
+const WAL_BYTES_LIMIT: u64 = 16 * 1024 * 1024;

@@ -1,9 +1,10 @@
-//! The one thread that writes, with group commit: what is waiting goes into one transaction, each
-//! operation in its own savepoint, and is answered after the commit.
+//! The one thread that writes, with group commit: what is waiting goes into one transaction, and is
+//! answered after the commit.
 //!
 //! What would surprise: an operation may run more than once. When the transaction of a group is lost
-//! (full disk, I/O error), each of its operations is tried alone, so that one that can't be stored
-//! doesn't take the others with it. Operations are therefore `Fn` and tell only by what they return.
+//! (full disk, I/O error, an operation that fails halfway), each of its operations is tried alone, so
+//! that one that can't be stored doesn't take the others with it. Operations are therefore `Fn` and
+//! tell only by what they return.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -202,19 +203,17 @@ fn transact(conn: &Connection, db: &Path, group: &mut [Box<dyn Work>]) -> Went {
     went
 }
 
-/// Runs the operations; those that fail leave nothing behind.
+/// Runs the operations. One that fails has mostly found a reason before it wrote; where it hasn't, the
+/// transaction is lost, as it can't be undone alone. (A savepoint for each could, but costs more than
+/// what it guards: a copy of every page.)
 fn run(conn: &Connection, group: &mut [Box<dyn Work>]) -> Result<(), Failure> {
     for work in group {
-        execute(conn, "SAVEPOINT operation")?;
+        let before = conn.total_changes();
         let done = work.run(conn);
-        if conn.is_autocommit() {
-            // SQLite rolled all back. If this was the only one, its own failure is told.
+        if conn.is_autocommit() || (!done && conn.total_changes() != before) {
+            // If this was the only one, its own failure is told.
             return Err(Failure::Conflict("the transaction was lost"));
         }
-        if !done {
-            execute(conn, "ROLLBACK TO operation")?;
-        }
-        execute(conn, "RELEASE operation")?;
     }
     Ok(())
 }
