@@ -12,8 +12,8 @@ use crate::words;
 
 /// Gets OAuth 2.0 access tokens from email marketing services and keeps them valid
 ///
-/// Register your application as a client, connect an account, and use `indicia token` in scripts for
-/// as long as the grant lives. `indicia demo` shows all of it without an account.
+/// Register your application as a client, connect an account, and use `indicia token` in scripts
+/// for as long as the grant lives. `indicia demo` shows all of it without an account.
 #[derive(Debug, Parser)]
 #[command(name = "indicia", version, propagate_version = true, subcommand_required = true)]
 #[command(arg_required_else_help = true, disable_help_subcommand = false)]
@@ -50,14 +50,14 @@ pub struct Global {
 pub enum Command {
     /// Shows the whole life cycle against the built-in sandbox
     ///
-    /// Needs no account and no network. Works in a temporary home, goes step by step, and ends with a
-    /// table of what was proven, each row checked against the sandbox's own record. Exit status 0
+    /// Needs no account and no network. Works in a temporary home, goes step by step, and ends with
+    /// a table of what was proven, each row checked against the sandbox's own record. Exit status 0
     /// only if all of it holds.
     Demo(Demo),
     /// Lists the services, shows one, checks or tries a service file
     ///
-    /// A service is an email marketing service in the catalogue. A service file of your own goes into
-    /// the folder `services` in the home.
+    /// A service is an email marketing service in the catalogue. A service file of your own goes
+    /// into the folder `services` in the home.
     Services(Services),
     /// Adds, lists, shows and removes clients and their secrets
     ///
@@ -65,22 +65,22 @@ pub enum Command {
     Clients(Clients),
     /// Gets a grant, and with it a connection
     ///
-    /// Opens the service's login page in your browser and catches the answer on this machine. The id
-    /// of the connection goes to standard output, all else to standard error. On an id that is there
-    /// already it renews the connection in place, or asks for more.
+    /// Opens the service's login page in your browser and catches the answer on this machine. The
+    /// id of the connection goes to standard output, all else to standard error. On an id that is
+    /// there already it renews the connection in place, or asks for more.
     Connect(Connect),
     /// Lists the connections, or shows one
     Connections(Connections),
     /// Prints a valid token
     ///
-    /// Refreshes first when the token at hand would end within --min-valid. While a valid token is at
-    /// hand it is served, whatever else is wrong; what is wrong is told as a warning.
+    /// Refreshes first when the token at hand would end within --min-valid. While a valid token is
+    /// at hand it is served, whatever else is wrong; what is wrong is told as a warning.
     Token(Token),
     /// Runs a command with a valid token in its environment
     ///
     /// Sets INDICIA_TOKEN and INDICIA_API_BASE_URL, and removes all other INDICIA_* variables. The
-    /// command's exit status is passed through; 125 means that Indicia failed. Core dumps stay off in
-    /// the command.
+    /// command's exit status is passed through; 125 means that Indicia failed. Core dumps stay off
+    /// in the command.
     Exec(Exec),
     /// Refreshes a connection's token now
     Refresh(Refresh),
@@ -88,14 +88,15 @@ pub enum Command {
     Explain(Explain),
     /// Takes grants back at the service; their connections end
     ///
-    /// Local use ends at once; what the service could not be told yet is told later. Prints a receipt.
+    /// Local use ends at once; what the service could not be told yet is told later. Prints a
+    /// receipt.
     Revoke(Revoke),
     /// Removes a connection from this home
     Forget(Forget),
     /// Reads kept answers again, and does what was left undone
     ///
-    /// Answers that were kept but not stored (a crash, a full disk, an odd shape) are read again and
-    /// stored; revocations that a service has not taken yet are tried again.
+    /// Answers that were kept but not stored (a crash, a full disk, an odd shape) are read again
+    /// and stored; revocations that a service has not taken yet are tried again.
     Recover,
     /// Runs the simulated services, with switchable faults
     Sandbox(Sandbox),
@@ -443,8 +444,8 @@ pub struct Sandbox {
     ///
     /// Written as KIND[=VALUE][:TIMES|:PERCENT%][@[SERVICE/]ENDPOINT]. Kinds: latency=200ms,
     /// drip=20ms, reset-before, reset-after, throttle=30, error-before=503, error-after=500, html,
-    /// html-502, truncate, wrong-type, skew=300. Endpoints: authorize, token (exchange and refresh),
-    /// revoke, introspect, metadata, api. More can be added while it runs.
+    /// html-502, truncate, wrong-type, skew=300. Endpoints: authorize, token (exchange and
+    /// refresh), revoke, introspect, metadata, api. More can be added while it runs.
     #[arg(long = "fault", value_name = "SPEC")]
     pub faults: Vec<String>,
     /// Number that all chance comes from

@@ -1,5 +1,6 @@
 //! What a command works with: its options, how it prints, and the broker on the home folder, opened
-//! when first asked for and drained at the end. Everything that knows how a broker is opened is here.
+//! when first asked for and drained at the end. Everything that knows how a broker is opened is
+//! here.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -34,8 +35,8 @@ impl Cx {
         }
     }
 
-    /// Whether there is a home. One that isn't there yet reads as empty, and reading makes none. One
-    /// that can't be looked at is there: opening it tells what is wrong.
+    /// Whether there is a home. One that isn't there yet reads as empty, and reading makes none.
+    /// One that can't be looked at is there: opening it tells what is wrong.
     pub fn home_is_there(&self) -> bool {
         !matches!(self.options.home.try_exists(), Ok(false))
     }

@@ -1,9 +1,10 @@
 //! The loopback listener that catches one flow's callback (RFC 8252 §7.3, §8.3, App. B).
 //!
-//! Any web page and any program on this machine can reach it: so it takes GET on the exact path with
-//! the exact `Host` and nothing else, and what it can't place doesn't end the flow. Surprise: after
-//! an answer it waits for the browser to close first. The port is bound without `SO_REUSEADDR`, so a
-//! connection that we closed would keep the next `connect` from it for a minute.
+//! Any web page and any program on this machine can reach it: so it takes GET on the exact path
+//! with the exact `Host` and nothing else, and what it can't place doesn't end the flow. Surprise:
+//! after an answer it waits for the browser to close first. The port is bound without
+//! `SO_REUSEADDR`, so a connection that we closed would keep the next `connect` from it for a
+//! minute.
 
 use std::convert::Infallible;
 use std::io;
@@ -248,6 +249,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("cache-control", "no-store"),
     ("referrer-policy", "no-referrer"),
     ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
     (
         "content-security-policy",
         "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

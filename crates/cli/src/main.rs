@@ -1,7 +1,7 @@
 //! The command line of Indicia. The exit status is decided here, and nowhere else.
 //!
-//! Surprise: core dumps are switched off before anything else is looked at, since a dump of any later
-//! moment could hold a token.
+//! Surprise: core dumps are switched off before anything else is looked at, since a dump of any
+//! later moment could hold a token.
 #![forbid(unsafe_code)]
 
 mod args;

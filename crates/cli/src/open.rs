@@ -65,8 +65,8 @@ fn from_variable(name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     }
 }
 
-/// A journal that keeps one answer, tells so by making a file, and never returns: the moment at which
-/// `indicia demo` kills its process.
+/// A journal that keeps one answer, tells so by making a file, and never returns: the moment at
+/// which `indicia demo` kills its process.
 struct PausesAfterKeep {
     journal: Arc<dyn Journal>,
     file: PathBuf,

@@ -134,7 +134,8 @@ impl Transport for OneService {
     }
 }
 
-/// Bytes by the seed and how many were drawn before. Unguessable to nobody: there is nothing to guess.
+/// Bytes by the seed and how many were drawn before. Unguessable to nobody: there is nothing to
+/// guess.
 struct Counted {
     seed: u64,
     drawn: AtomicU64,

@@ -79,8 +79,8 @@ fn add(cx: &Cx, args: ClientsAdd) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The client's secret. A client that keeps one is asked for it; who can't be asked must say where it
-/// is, or that there is none.
+/// The client's secret. A client that keeps one is asked for it; who can't be asked must say where
+/// it is, or that there is none.
 fn secret_for(
     service: &Service,
     kind: Option<ClientKind>,

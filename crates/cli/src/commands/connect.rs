@@ -1,7 +1,7 @@
 //! `indicia connect CLIENT`: gets a grant, through the system browser or without one.
 //!
-//! Surprise: standard output carries the connection's id and nothing else, so that a script can take
-//! it; what a person reads, the address included, goes to standard error.
+//! Surprise: standard output carries the connection's id and nothing else, so that a script can
+//! take it; what a person reads, the address included, goes to standard error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -224,8 +224,8 @@ fn too_late(after: Duration) -> Failure {
     )
 }
 
-/// Opens the system browser, never a view of our own (RFC 8252 §8.12). The address is printed in any
-/// case: what opened may not be the browser that somebody wants to log in with.
+/// Opens the system browser, never a view of our own (RFC 8252 §8.12). The address is printed in
+/// any case: what opened may not be the browser that somebody wants to log in with.
 fn open_browser(cx: &Cx, url: &str) {
     cx.out.say("waiting for the browser; should it not have opened, open this address:");
     cx.out.say(url);

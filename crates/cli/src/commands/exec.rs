@@ -1,7 +1,7 @@
 //! `indicia exec ID -- CMD…`: a command with a valid token in its environment.
 //!
-//! Surprise: no child is made. This process becomes the command, so that its exit status, the signals
-//! to it and its place in the terminal are its own; an error here means that nothing ran.
+//! Surprise: no child is made. This process becomes the command, so that its exit status, the
+//! signals to it and its place in the terminal are its own; an error here means that nothing ran.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,5 +1,5 @@
-//! `indicia forget ID (--revoke | --keep-grant)`: removes a connection, and says what becomes of its
-//! grant.
+//! `indicia forget ID (--revoke | --keep-grant)`: removes a connection, and says what becomes of
+//! its grant.
 
 use indicia_broker::revoke::ForgetGrant;
 use serde_json::json;

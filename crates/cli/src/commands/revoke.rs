@@ -45,7 +45,8 @@ fn selector(cx: &Cx, args: &Revoke) -> Result<Selector, Failure> {
     Ok(Selector::Leaked(prompt::from_stdin("leaked token")?))
 }
 
-/// Asks where more ends than was named; where nobody can be asked, the engine refuses and names them.
+/// Asks where more ends than was named; where nobody can be asked, the engine refuses and names
+/// them.
 async fn ask(
     broker: &Broker,
     what: &Selector,

@@ -28,24 +28,26 @@ impl Answer {
     }
 }
 
-/// Sends bytes as they are, and reads one answer: to its length, as a browser does, which then closes.
+/// Sends bytes as they are, and reads one answer: to its length, as a browser does, which then
+/// closes.
 pub fn raw(address: &str, request: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
-    let mut bytes = Vec::new();
+    let (mut bytes, mut is_over) = (Vec::new(), false);
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let status = head.split(' ').nth(1).unwrap().parse().unwrap();
             let answer = Answer { status, head: head.to_owned(), body: body.to_owned() };
             let length = answer.header("content-length").map(|l| l.parse::<usize>().unwrap());
-            if length.is_some_and(|length| body.len() >= length) {
+            if length.is_some_and(|length| body.len() >= length) || (is_over && length.is_none()) {
                 return answer;
             }
         }
         let mut more = [0; 4096];
         match stream.read(&mut more).unwrap() {
+            0 if !is_over => is_over = true,
             0 => panic!("the answer broke off: {text:?}"),
             n => bytes.extend(&more[..n]),
         }

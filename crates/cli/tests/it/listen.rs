@@ -177,7 +177,16 @@ fn na_9_only_get_on_the_exact_path_and_host_is_taken() {
     let posted = waiting.send("POST", ours, &host);
     assert_eq!((posted.status, posted.header("allow")), (405, Some("GET")));
     assert_eq!(waiting.send("OPTIONS", ours, &host).status, 405);
+    assert_eq!(posted.header("access-control-allow-origin"), None);
+    let callback = waiting.callback();
+    let (answer, ran, ..) = waiting.deliver(&callback);
+    ran.ok();
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+}
 
+#[test]
+fn st_10_st_13_the_page_is_kept_by_no_cache_framed_by_nobody_and_holds_no_secret() {
+    let waiting = Waiting::start("127.0.0.1");
     let callback = waiting.callback();
     let (answer, ran, ..) = waiting.deliver(&callback);
     ran.ok();
@@ -185,12 +194,12 @@ fn na_9_only_get_on_the_exact_path_and_host_is_taken() {
         ("cache-control", "no-store"),
         ("referrer-policy", "no-referrer"),
         ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
     ] {
         assert_eq!(answer.header(name), Some(value), "{name}");
     }
     let policy = answer.header("content-security-policy").unwrap();
     assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
-    assert_eq!(answer.header("access-control-allow-origin"), None);
     for secret in ["code=", "state=", "token"] {
         assert!(!answer.body.contains(secret), "{}", answer.body);
     }

@@ -18,7 +18,8 @@ pub struct Cast {
     pub keeps: Arc<Service>,
     /// Gives a new refresh token each time, and forgives nothing.
     pub rotates: Arc<Service>,
-    /// The same, but forgives the reuse of a spent one for a minute: a variant, written for the play.
+    /// The same, but forgives the reuse of a spent one for a minute: a variant, written for the
+    /// play.
     pub forgives: Arc<Service>,
     /// The variant's file, for the home.
     pub forgives_text: String,

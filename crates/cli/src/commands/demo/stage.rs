@@ -1,5 +1,5 @@
-//! The stage: a temporary home, two sandboxes, real processes of this binary, and a small HTTP client
-//! for the calls that an application would make.
+//! The stage: a temporary home, two sandboxes, real processes of this binary, and a small HTTP
+//! client for the calls that an application would make.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
