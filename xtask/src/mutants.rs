@@ -16,7 +16,7 @@ pub struct Args {
 
 pub fn run(repo: &Repo, args: &Args) -> Result<()> {
     step("taking out guards", || {
-        let mut cargo = simulation(repo, "sim::mutants");
+        let mut cargo = simulation(repo, "sim::mutants", &["--features", "mutants"]);
         if let Some(guard) = &args.guard {
             cargo.env("INDICIA_SIM_MUTANT", guard);
         }

@@ -23,27 +23,22 @@ pub fn run(repo: &Repo, args: &Args) -> Result<()> {
     match args.seed {
         Some(seed) => step(&format!("the story of seed {seed}"), || {
             counted::run(
-                simulation(repo, "sim::one_seed").env("INDICIA_SIM_SEED", seed.to_string()),
+                simulation(repo, "sim::one_seed", &[]).env("INDICIA_SIM_SEED", seed.to_string()),
             )
         }),
         None => step(&format!("simulating {} seeds", args.seeds), || {
             let seeds = args.seeds.to_string();
-            counted::run(simulation(repo, "sim::many_seeds").env("INDICIA_SIM_SEEDS", seeds))
+            counted::run(simulation(repo, "sim::many_seeds", &[]).env("INDICIA_SIM_SEEDS", seeds))
         }),
     }
 }
 
-/// One test of the simulation, optimised, with its output shown.
-pub fn simulation(repo: &Repo, test: &str) -> Command {
+/// One test of the simulation, optimised, with its output shown. `features`: arguments for cargo.
+pub fn simulation(repo: &Repo, test: &str, features: &[&str]) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(&repo.root);
-    cargo.args([
-        "test",
-        "--profile",
-        "release-fast",
-        "--package",
-        "indicia-broker",
-    ]);
+    cargo.args(["test", "--profile", "release-fast", "--package", "indicia-broker"]);
+    cargo.args(features);
     cargo.args(["--test", "it", "--", "--exact", "--nocapture", test]);
     cargo
 }
