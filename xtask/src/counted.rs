@@ -12,10 +12,7 @@ use std::process::{Command, Stdio};
 /// When one failed, or none ran.
 pub fn run(cargo: &mut Command) -> Result<()> {
     println!("$ {}", shown(cargo));
-    let mut child = cargo
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("starting cargo")?;
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("starting cargo")?;
     let output = child.stdout.take().context("cargo has an output")?;
     let (mut passed, mut failed) = (0, 0);
     for line in BufReader::new(output).lines() {
@@ -72,12 +69,9 @@ mod tests {
         let good = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'";
         let bad = "echo 'test result: FAILED. 2 passed; 1 failed; 0 ignored'";
         let none = "echo 'test result: ok. 0 passed; 0 failed; 0 ignored'";
-        for (text, status, fine) in [
-            (good, "0", true),
-            (good, "1", false),
-            (bad, "0", false),
-            (none, "0", false),
-        ] {
+        for (text, status, fine) in
+            [(good, "0", true), (good, "1", false), (bad, "0", false), (none, "0", false)]
+        {
             let done = run(said(text).env("STATUS", status));
             assert_eq!(done.is_ok(), fine, "{text}, status {status}");
         }

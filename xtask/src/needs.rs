@@ -14,10 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Programs that Debian packages bring, and the package of each.
-const PROGRAMS: [(&str, &str); 2] = [
-    ("chromium", "chromium"),
-    ("chromedriver", "chromium-driver"),
-];
+const PROGRAMS: [(&str, &str); 2] = [("chromium", "chromium"), ("chromedriver", "chromium-driver")];
 
 /// The Debian packages of a Python that can make virtual environments.
 const PYTHON_PACKAGES: [&str; 2] = ["python3", "python3-venv"];
@@ -56,11 +53,7 @@ impl Needs {
         let node = python
             && place.is_fresh(repo, NODE_LOCK, &place.node_stamp())?
             && place.node().exists();
-        Ok(Self {
-            debian,
-            python: !python,
-            node: !node,
-        })
+        Ok(Self { debian, python: !python, node: !node })
     }
 
     /// Whether anything has to be installed.
@@ -100,10 +93,7 @@ impl fmt::Display for Needs {
         writeln!(
             f,
             "  django-oauth-toolkit and Node (PyPI, pinned, 300 MB in .cache/peers): {}",
-            state(
-                self.python,
-                &format!("pip install --require-hashes -r {PYTHON_LOCK}")
-            )
+            state(self.python, &format!("pip install --require-hashes -r {PYTHON_LOCK}"))
         )?;
         write!(
             f,
@@ -120,9 +110,7 @@ struct Place {
 
 impl Place {
     fn new(repo: &Repo) -> Self {
-        Self {
-            root: repo.path(".cache/peers"),
-        }
+        Self { root: repo.path(".cache/peers") }
     }
 
     fn python(&self) -> PathBuf {
@@ -152,47 +140,25 @@ impl Place {
         let base = base_python().context("python3 with venv isn't there, nor could it be added")?;
         let venv = self.root.join("venv");
         fs::create_dir_all(&self.root)?;
-        run(Command::new(base)
-            .args(["-m", "venv", "--clear"])
-            .arg(&venv))?;
+        run(Command::new(base).args(["-m", "venv", "--clear"]).arg(&venv))?;
         let mut pip = Command::new(self.python());
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
-        pip.args([
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "-r",
-            PYTHON_LOCK,
-        ]);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip.args(["--require-hashes", "--only-binary", ":all:", "-r", PYTHON_LOCK]);
         run(pip.current_dir(&repo.root))?;
         fs::copy(repo.path(PYTHON_LOCK), self.python_stamp())?;
         Ok(())
     }
 
     fn install_node(&self, repo: &Repo) -> Result<()> {
-        let wheel = PathBuf::from(output(
-            Command::new(self.python()).args(["-c", NODE_PROBE]),
-        )?);
+        let wheel = PathBuf::from(output(Command::new(self.python()).args(["-c", NODE_PROBE]))?);
         link(&wheel.join("bin/node"), &self.node())?;
         let npm = self.root.join("npm");
         fs::create_dir_all(&npm)?;
         fs::copy(repo.path(NODE_MANIFEST), npm.join("package.json"))?;
         fs::copy(repo.path(NODE_LOCK), npm.join("package-lock.json"))?;
         let mut ci = Command::new(self.node());
-        ci.arg(wheel.join("lib/node_modules/npm/bin/npm-cli.js"))
-            .arg("ci");
-        ci.args([
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--no-update-notifier",
-        ]);
+        ci.arg(wheel.join("lib/node_modules/npm/bin/npm-cli.js")).arg("ci");
+        ci.args(["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]);
         run(ci.current_dir(&npm))?;
         fs::copy(repo.path(NODE_LOCK), self.node_stamp())?;
         Ok(())
@@ -211,10 +177,7 @@ fn link(target: &Path, link: &Path) -> Result<()> {
 
 #[cfg(not(unix))]
 fn link(_: &Path, link: &Path) -> Result<()> {
-    bail!(
-        "{} can't be made here: the tests run on Unix only",
-        link.display()
-    )
+    bail!("{} can't be made here: the tests run on Unix only", link.display())
 }
 
 fn debian_packages(packages: &[&str]) -> Result<()> {
@@ -224,9 +187,7 @@ fn debian_packages(packages: &[&str]) -> Result<()> {
     }
     run(as_root(&["apt-get", "update", "-qq"])?.env("DEBIAN_FRONTEND", "noninteractive"))?;
     let mut install = as_root(&["apt-get", "install", "-y", "-qq", "--no-install-recommends"])?;
-    run(install
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive"))
+    run(install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
 /// The command as root: as it is for root, by sudo for others.
@@ -240,14 +201,8 @@ fn as_root(words: &[&str]) -> Result<Command> {
 /// The first Python that can make a virtual environment. The one on the path may lack Debian's
 /// package for that while another has it.
 fn base_python() -> Option<PathBuf> {
-    let candidates = [
-        find_program("python3"),
-        Some(PathBuf::from("/usr/bin/python3")),
-    ];
-    candidates
-        .into_iter()
-        .flatten()
-        .find(|python| answers(python, PYTHON_PROBE))
+    let candidates = [find_program("python3"), Some(PathBuf::from("/usr/bin/python3"))];
+    candidates.into_iter().flatten().find(|python| answers(python, PYTHON_PROBE))
 }
 
 /// Whether this Python runs this program without complaint.
@@ -259,7 +214,5 @@ fn answers(python: &Path, program: &str) -> bool {
 /// The first file of this name on the path.
 fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

@@ -8,15 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders that hold nothing of ours, wherever they stand.
-const FOREIGN_FOLDERS: [&str; 7] = [
-    ".git",
-    ".cache",
-    ".venv",
-    "target",
-    "node_modules",
-    "corpus",
-    "__pycache__",
-];
+const FOREIGN_FOLDERS: [&str; 7] =
+    [".git", ".cache", ".venv", "target", "node_modules", "corpus", "__pycache__"];
 
 /// The checkout.
 pub struct Repo {
@@ -36,12 +29,8 @@ impl Repo {
     /// The checkout that this program was built from.
     pub fn find() -> Result<Self> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = manifest
-            .parent()
-            .context("xtask stands in the root of the checkout")?;
-        Ok(Self {
-            root: root.to_path_buf(),
-        })
+        let root = manifest.parent().context("xtask stands in the root of the checkout")?;
+        Ok(Self { root: root.to_path_buf() })
     }
 
     /// The absolute path of something in the checkout.
@@ -75,11 +64,7 @@ impl Repo {
             if !kind.is_file() {
                 continue;
             }
-            let path = entry
-                .path()
-                .strip_prefix(&self.root)?
-                .to_string_lossy()
-                .replace('\\', "/");
+            let path = entry.path().strip_prefix(&self.root)?.to_string_lossy().replace('\\', "/");
             if let Ok(text) = fs::read_to_string(entry.path()) {
                 found.push(File { path, text });
             }
@@ -100,19 +85,14 @@ impl File {
     /// Tests stand at the bottom of a file, so all that follows `#[cfg(test)] mod … {` is test.
     pub fn tests_from(&self) -> usize {
         let in_test_folder = self.path.split('/').any(|part| {
-            matches!(
-                part,
-                "tests" | "benches" | "samples" | "tests.rs" | "conformance.rs"
-            )
+            matches!(part, "tests" | "benches" | "samples" | "tests.rs" | "conformance.rs")
         });
         if in_test_folder {
             return 1;
         }
         let lines: Vec<&str> = self.text.lines().collect();
         let module = |index: usize| {
-            let next = lines[index + 1..]
-                .iter()
-                .find(|line| !line.starts_with("#["));
+            let next = lines[index + 1..].iter().find(|line| !line.starts_with("#["));
             next.is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
         };
         let found = (0..lines.len()).find(|&i| lines[i].trim() == "#[cfg(test)]" && module(i));

@@ -51,11 +51,7 @@ pub fn check(repo: &Repo) -> Result<()> {
         problems.push(format!("{PAGE} is stale; run `cargo xtask standards`"));
     }
     if !problems.is_empty() {
-        bail!(
-            "{} problem(s):\n  {}",
-            problems.len(),
-            problems.join("\n  ")
-        );
+        bail!("{} problem(s):\n  {}", problems.len(), problems.join("\n  "));
     }
     println!("{}", standards.summary());
     Ok(())
@@ -98,10 +94,7 @@ impl Standards {
     fn read(repo: &Repo) -> Result<Self> {
         let text = repo.read("xtask/standards.toml")?;
         let data: Data = toml::from_str(&text).context("reading xtask/standards.toml")?;
-        Ok(Self {
-            groups: data.groups,
-            tests: tests(&repo.files()?)?,
-        })
+        Ok(Self { groups: data.groups, tests: tests(&repo.files()?)? })
     }
 
     fn rows(&self) -> impl Iterator<Item = &Row> {
@@ -125,20 +118,12 @@ impl Standards {
     fn problems(&self) -> Vec<String> {
         let kept = self.rows().filter(|row| row.is_kept());
         let bare = kept.filter(|row| !self.tests.contains_key(&row.id));
-        let mut problems: Vec<String> = bare
-            .map(|row| format!("{} has no test: {}", row.id, row.words))
-            .collect();
+        let mut problems: Vec<String> =
+            bare.map(|row| format!("{} has no test: {}", row.id, row.words)).collect();
         let known: BTreeSet<&str> = self.rows().map(|row| row.id.as_str()).collect();
-        for (id, tests) in self
-            .tests
-            .iter()
-            .filter(|(id, _)| !known.contains(id.as_str()))
-        {
+        for (id, tests) in self.tests.iter().filter(|(id, _)| !known.contains(id.as_str())) {
             let names: Vec<&str> = tests.iter().map(|(_, name)| name.as_str()).collect();
-            problems.push(format!(
-                "{id} is no row, but is named by {}",
-                names.join(", ")
-            ));
+            problems.push(format!("{id} is no row, but is named by {}", names.join(", ")));
         }
         problems
     }
@@ -150,11 +135,7 @@ impl Standards {
             page.push_str("| row | what we keep | source | shown by |\n|---|---|---|---|\n");
             for row in &group.rows {
                 let shown = self.shown_by(row);
-                let _ = writeln!(
-                    page,
-                    "| {} | {} | {} | {shown} |",
-                    row.id, row.words, row.source
-                );
+                let _ = writeln!(page, "| {} | {} | {} | {shown} |", row.id, row.words, row.source);
             }
         }
         page
@@ -169,16 +150,8 @@ impl Standards {
         for (of, name) in self.tests.get(&row.id).into_iter().flatten() {
             by_crate.entry(of).or_default().push(format!("`{name}`"));
         }
-        parts.extend(
-            by_crate
-                .iter()
-                .map(|(of, names)| format!("{of}: {}", names.join(", "))),
-        );
-        if parts.is_empty() {
-            "**no test yet**".to_owned()
-        } else {
-            parts.join("; ")
-        }
+        parts.extend(by_crate.iter().map(|(of, names)| format!("{of}: {}", names.join(", "))));
+        if parts.is_empty() { "**no test yet**".to_owned() } else { parts.join("; ") }
     }
 }
 
@@ -193,19 +166,13 @@ fn tests(files: &[File]) -> Result<BTreeMap<String, BTreeSet<Test>>> {
     let function = Regex::new(r"^\s*(?:async )?fn ([a-z0-9_]+)\(")?;
     let mut found: BTreeMap<String, BTreeSet<Test>> = BTreeMap::new();
     for file in files {
-        let Some(of) = file
-            .path
-            .strip_prefix("crates/")
-            .and_then(|rest| rest.split('/').next())
+        let Some(of) = file.path.strip_prefix("crates/").and_then(|rest| rest.split('/').next())
         else {
             continue;
         };
         for name in names(file, &function) {
             for id in ids(&name) {
-                found
-                    .entry(id)
-                    .or_default()
-                    .insert((of.to_owned(), name.clone()));
+                found.entry(id).or_default().insert((of.to_owned(), name.clone()));
             }
         }
     }
@@ -215,13 +182,7 @@ fn tests(files: &[File]) -> Result<BTreeMap<String, BTreeSet<Test>>> {
 /// The test functions of a Rust file, or the name of a vector.
 fn names(file: &File, function: &Regex) -> Vec<String> {
     if file.path.contains("/tests/vectors/") {
-        return file
-            .path
-            .rsplit('/')
-            .next()
-            .map(str::to_owned)
-            .into_iter()
-            .collect();
+        return file.path.rsplit('/').next().map(str::to_owned).into_iter().collect();
     }
     if file.extension() != "rs" {
         return Vec::new();
@@ -230,14 +191,9 @@ fn names(file: &File, function: &Regex) -> Vec<String> {
     let is_test = |index: usize| {
         let above = lines[..index].iter().rev().map(|line| line.trim());
         let attributes = above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
-        attributes
-            .into_iter()
-            .any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
+        attributes.into_iter().any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
     };
-    let functions = lines
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| is_test(*index));
+    let functions = lines.iter().enumerate().filter(|(index, _)| is_test(*index));
     functions
         .filter_map(|(_, line)| Some(function.captures(line)?.get(1)?.as_str().to_owned()))
         .collect()
@@ -271,10 +227,7 @@ mod tests {
     use crate::repo::Repo;
 
     fn file(path: &str, text: &str) -> File {
-        File {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
+        File { path: path.to_owned(), text: text.to_owned() }
     }
 
     #[test]
@@ -309,26 +262,12 @@ mod tests {
             waits: waits.map(str::to_owned),
             left_out: None,
         };
-        let rows = vec![
-            row("AR-1", None),
-            row("AR-2", None),
-            row("AR-3", Some("server")),
-        ];
-        let group = super::Group {
-            id: "AR".to_owned(),
-            title: String::new(),
-            rows,
-        };
+        let rows = vec![row("AR-1", None), row("AR-2", None), row("AR-3", Some("server"))];
+        let group = super::Group { id: "AR".to_owned(), title: String::new(), rows };
         let code = "#[test]\nfn ar_1_ar_9_x() {}\n";
         let tests = tests(&[file("crates/oauth/tests/it/a.rs", code)]).unwrap();
-        let standards = Standards {
-            groups: vec![group],
-            tests,
-        };
-        let expected = [
-            "AR-2 has no test: w",
-            "AR-9 is no row, but is named by ar_1_ar_9_x",
-        ];
+        let standards = Standards { groups: vec![group], tests };
+        let expected = ["AR-2 has no test: w", "AR-9 is no row, but is named by ar_1_ar_9_x"];
         assert_eq!(standards.problems(), expected);
     }
 

@@ -9,10 +9,7 @@ pub fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     println!("\n=== {title}");
     let begun = Instant::now();
     let done = work().with_context(|| title.to_owned())?;
-    println!(
-        "--- {title}: done in {:.1} s",
-        begun.elapsed().as_secs_f32()
-    );
+    println!("--- {title}: done in {:.1} s", begun.elapsed().as_secs_f32());
     Ok(done)
 }
 
@@ -20,9 +17,7 @@ pub fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = shown(command);
     println!("$ {shown}");
-    let status = command
-        .status()
-        .with_context(|| format!("starting `{shown}`"))?;
+    let status = command.status().with_context(|| format!("starting `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` ended with {status}");
     }
@@ -32,9 +27,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// The standard output of a command that must succeed, without the space around it.
 pub fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
-    let output = command
-        .output()
-        .with_context(|| format!("starting `{shown}`"))?;
+    let output = command.output().with_context(|| format!("starting `{shown}`"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("`{shown}` ended with {}: {}", output.status, said.trim());
@@ -45,8 +38,5 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// The command as it would be typed.
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }

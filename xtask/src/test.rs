@@ -28,20 +28,14 @@ pub fn run(repo: &Repo, args: &Args) -> Result<()> {
     // Last, so that its counts are what the run closes with.
     println!("\n=== tests");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .current_dir(&repo.root)
-        .args(["test", "--workspace", "--no-fail-fast"]);
+    cargo.current_dir(&repo.root).args(["test", "--workspace", "--no-fail-fast"]);
     counted::run(&mut cargo)
 }
 
 /// Apart from the run, so that a person sees what takes the time.
 fn build(repo: &Repo) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
-    crate::step::run(
-        cargo
-            .current_dir(&repo.root)
-            .args(["test", "--workspace", "--no-run"]),
-    )
+    crate::step::run(cargo.current_dir(&repo.root).args(["test", "--workspace", "--no-run"]))
 }
 
 /// Goes on with `--yes` or in CI, asks on a terminal, else refuses.

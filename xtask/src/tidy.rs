@@ -20,10 +20,7 @@ pub fn run(repo: &Repo) -> Result<()> {
         println!("{problem}\n");
     }
     if !problems.is_empty() {
-        bail!(
-            "{} problem(s); each names its place and its fix",
-            problems.len()
-        );
+        bail!("{} problem(s); each names its place and its fix", problems.len());
     }
     println!("{} files are tidy", files.len());
     Ok(())

@@ -27,10 +27,7 @@ pub fn check(repo: &Repo, rules: &Rules) -> Result<Vec<Problem>> {
         let Some(rule) = rules.crates.get(package.name.as_str()) else {
             problems.push(manifest.problem(
                 "name",
-                format!(
-                    "`{}` is a crate that xtask/tidy.toml doesn't know",
-                    package.name
-                ),
+                format!("`{}` is a crate that xtask/tidy.toml doesn't know", package.name),
                 "say there what it may use; a new crate forbids, isolates or has another audience",
             ));
             continue;
@@ -54,16 +51,9 @@ struct Manifest<'a> {
 impl<'a> Manifest<'a> {
     fn of(repo: &Repo, package: &'a Package) -> Result<Self> {
         let path = package.manifest_path.as_std_path();
-        let relative = path
-            .strip_prefix(&repo.root)?
-            .to_string_lossy()
-            .replace('\\', "/");
+        let relative = path.strip_prefix(&repo.root)?.to_string_lossy().replace('\\', "/");
         let folder = relative.trim_end_matches("/Cargo.toml").to_owned();
-        Ok(Self {
-            package,
-            folder,
-            text: fs::read_to_string(path)?,
-        })
+        Ok(Self { package, folder, text: fs::read_to_string(path)? })
     }
 
     /// A problem at the first line that begins with this name.
@@ -72,17 +62,8 @@ impl<'a> Manifest<'a> {
             let rest = line.trim_start().strip_prefix(name);
             rest.is_some_and(|rest| rest.starts_with(['.', ' ', '=', ']']))
         };
-        let line = self
-            .text
-            .lines()
-            .position(names)
-            .map_or(1, |index| index + 1);
-        Problem {
-            path: format!("{}/Cargo.toml", self.folder),
-            line,
-            what,
-            fix: fix.to_owned(),
-        }
+        let line = self.text.lines().position(names).map_or(1, |index| index + 1);
+        Problem { path: format!("{}/Cargo.toml", self.folder), line, what, fix: fix.to_owned() }
     }
 }
 
@@ -123,22 +104,14 @@ fn reaches(
     rule: &CrateRules,
     problems: &mut Vec<Problem>,
 ) {
-    let direct: BTreeSet<&str> = manifest
-        .package
-        .dependencies
-        .iter()
-        .map(|dependency| dependency.name.as_str())
-        .collect();
+    let direct: BTreeSet<&str> =
+        manifest.package.dependencies.iter().map(|dependency| dependency.name.as_str()).collect();
     for (name, path) in graph.reached_from(&manifest.package.id) {
         let forbidden = rule.never_reaches.iter().any(|never| never == name);
         if forbidden && !direct.contains(name) {
             problems.push(manifest.problem(
                 path.first().copied().unwrap_or(name),
-                format!(
-                    "`{}` reaches `{name}` by {}",
-                    manifest.package.name,
-                    path.join(" → ")
-                ),
+                format!("`{}` reaches `{name}` by {}", manifest.package.name, path.join(" → ")),
                 "switch off the feature that brings it, or do without the package between",
             ));
         }
@@ -153,23 +126,14 @@ fn roots(repo: &Repo, package: &Package, problems: &mut Vec<Problem>) -> Result<
             continue;
         }
         let path = target.src_path.as_std_path();
-        if fs::read_to_string(path)?
-            .lines()
-            .any(|line| line == "#![forbid(unsafe_code)]")
-        {
+        if fs::read_to_string(path)?.lines().any(|line| line == "#![forbid(unsafe_code)]") {
             continue;
         }
-        let relative = path
-            .strip_prefix(&repo.root)?
-            .to_string_lossy()
-            .replace('\\', "/");
+        let relative = path.strip_prefix(&repo.root)?.to_string_lossy().replace('\\', "/");
         problems.push(Problem {
             path: relative,
             line: 1,
-            what: format!(
-                "crate root of `{}` lacks `#![forbid(unsafe_code)]`",
-                target.name
-            ),
+            what: format!("crate root of `{}` lacks `#![forbid(unsafe_code)]`", target.name),
             fix: "write it in the first line".to_owned(),
         });
     }
@@ -198,16 +162,8 @@ fn bans(
         .collect();
     let disallowed = disallowed(&own);
     for group in &rule.bans {
-        let names = rules
-            .bans
-            .get(group)
-            .with_context(|| format!("no bans `{group}`"))?;
-        lacking.extend(
-            names
-                .iter()
-                .filter(|name| !disallowed.contains(*name))
-                .cloned(),
-        );
+        let names = rules.bans.get(group).with_context(|| format!("no bans `{group}`"))?;
+        lacking.extend(names.iter().filter(|name| !disallowed.contains(*name)).cloned());
     }
     if !lacking.is_empty() {
         problems.push(Problem {
@@ -223,14 +179,8 @@ fn bans(
 
 /// The paths under `disallowed-methods`, `disallowed-types`, `disallowed-macros`.
 fn disallowed(clippy: &toml::Table) -> BTreeSet<String> {
-    let kinds = [
-        "disallowed-methods",
-        "disallowed-types",
-        "disallowed-macros",
-    ];
-    let lists = kinds
-        .iter()
-        .filter_map(|kind| clippy.get(*kind)?.as_array());
+    let kinds = ["disallowed-methods", "disallowed-types", "disallowed-macros"];
+    let lists = kinds.iter().filter_map(|kind| clippy.get(*kind)?.as_array());
     let path = |entry: &toml::Value| {
         let path = entry.as_str().or_else(|| entry.get("path")?.as_str());
         path.map(str::to_owned)
@@ -247,39 +197,22 @@ fn outside(
 ) -> Result<()> {
     let mut problem = |package: &Package, what: String, fix: &str| {
         let what = format!("`{} {}` {what}", package.name, package.version);
-        problems.push(Problem {
-            path: "Cargo.lock".to_owned(),
-            line: 1,
-            what,
-            fix: fix.into(),
-        });
+        problems.push(Problem { path: "Cargo.lock".to_owned(), line: 1, what, fix: fix.into() });
     };
     let registry = registry(metadata);
-    for package in graph
-        .packages
-        .values()
-        .filter(|package| package.source.is_some())
-    {
+    for package in graph.packages.values().filter(|package| package.source.is_some()) {
         if let Some(reason) = rules.dependencies.banned.get(package.name.as_str()) {
             let fix = "see who brings it: `cargo tree --invert PACKAGE --edges all`";
             problem(package, format!("is banned: {reason}"), fix);
         }
         let source = package.source.as_ref().map(|source| source.repr.as_str());
         if source != registry {
-            problem(
-                package,
-                "isn't from the registry".to_owned(),
-                "use a published version",
-            );
+            problem(package, "isn't from the registry".to_owned(), "use a published version");
         }
         let licence = package.license.as_deref().unwrap_or_default();
         if !licence_allowed(licence, &rules.dependencies.licences)? {
             let what = format!("has the licence `{licence}`, which isn't one we take");
-            problem(
-                package,
-                what,
-                "do without it, or add the licence to xtask/tidy.toml",
-            );
+            problem(package, what, "do without it, or add the licence to xtask/tidy.toml");
         }
     }
     Ok(())
@@ -288,11 +221,7 @@ fn outside(
 /// The source that most packages share, if it is a registry.
 fn registry(metadata: &Metadata) -> Option<&str> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for source in metadata
-        .packages
-        .iter()
-        .filter_map(|package| package.source.as_ref())
-    {
+    for source in metadata.packages.iter().filter_map(|package| package.source.as_ref()) {
         *counts.entry(source.repr.as_str()).or_default() += 1;
     }
     let (source, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
@@ -314,17 +243,8 @@ pub(super) fn licence_allowed(expression: &str, allowed: &[String]) -> Result<bo
 /// `cargo metadata` alone says too much: it counts a package that only a weak feature names.
 fn used(repo: &Repo) -> Result<BTreeSet<String>> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .current_dir(&repo.root)
-        .args(["tree", "--locked", "--workspace", "--target", "all"]);
-    cargo.args([
-        "--edges",
-        "normal,build,dev",
-        "--prefix",
-        "none",
-        "--format",
-        "{p}",
-    ]);
+    cargo.current_dir(&repo.root).args(["tree", "--locked", "--workspace", "--target", "all"]);
+    cargo.args(["--edges", "normal,build,dev", "--prefix", "none", "--format", "{p}"]);
     let name_and_version = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().take(2).collect();
         words.join(" ")
@@ -361,21 +281,12 @@ impl<'a> Graph<'a> {
             let node = nodes.get(id).context("each package is in the graph")?;
             open.extend(node.deps.iter().map(|dependency| &dependency.pkg));
             let runs = node.deps.iter().filter(|dependency| {
-                dependency
-                    .dep_kinds
-                    .iter()
-                    .any(|info| info.kind == DependencyKind::Normal)
+                dependency.dep_kinds.iter().any(|info| info.kind == DependencyKind::Normal)
             });
             needs.insert(id, runs.map(|dependency| &dependency.pkg).collect());
         }
-        let packages = metadata
-            .packages
-            .iter()
-            .filter(|package| seen.contains(&package.id));
-        Ok(Self {
-            packages: packages.map(|package| (&package.id, package)).collect(),
-            needs,
-        })
+        let packages = metadata.packages.iter().filter(|package| seen.contains(&package.id));
+        Ok(Self { packages: packages.map(|package| (&package.id, package)).collect(), needs })
     }
 
     /// The names of all packages that this one needs to run, each with the way there.

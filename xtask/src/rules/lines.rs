@@ -52,9 +52,7 @@ pub fn pages(files: &[File]) -> Result<Vec<Problem>> {
     let name = Regex::new(r"[A-Za-z0-9_./-]*[A-Za-z0-9_-]\.md\b")?;
     let exists = |page: &str| {
         let page = page.trim_start_matches("./").trim_start_matches("../");
-        files
-            .iter()
-            .any(|file| file.path == page || file.path.ends_with(&format!("/{page}")))
+        files.iter().any(|file| file.path == page || file.path.ends_with(&format!("/{page}")))
     };
     let mut problems = Vec::new();
     for file in files.iter().filter(|file| !generated(file)) {
@@ -81,16 +79,9 @@ fn generated(file: &File) -> bool {
 
 fn length(file: &File, rules: &FileRules) -> Option<Problem> {
     let is_list = rules.lists.contains(&file.path);
-    let max = if is_list {
-        rules.list_lines_max
-    } else {
-        rules.lines_max
-    };
+    let max = if is_list { rules.list_lines_max } else { rules.lines_max };
     let lines = file.text.lines().count();
-    let counts = rules
-        .code
-        .iter()
-        .any(|extension| extension == file.extension());
+    let counts = rules.code.iter().any(|extension| extension == file.extension());
     (counts && lines > max).then(|| Problem {
         path: file.path.clone(),
         line: max + 1,
@@ -111,20 +102,14 @@ fn comments(file: &File, rules: &FileRules) -> Vec<Problem> {
         .map(|(index, line)| Problem {
             path: file.path.clone(),
             line: index + 1,
-            what: format!(
-                "comment of {} columns, {max} are allowed",
-                line.chars().count()
-            ),
+            what: format!("comment of {} columns, {max} are allowed", line.chars().count()),
             fix: "wrap it".to_owned(),
         })
         .collect()
 }
 
 fn matches(file: &File, rule: &LineRule, regex: &Regex) -> Vec<Problem> {
-    let wanted = rule
-        .files
-        .iter()
-        .any(|wanted| wanted == "*" || wanted == file.extension());
+    let wanted = rule.files.iter().any(|wanted| wanted == "*" || wanted == file.extension());
     if !wanted {
         return Vec::new();
     }

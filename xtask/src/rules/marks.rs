@@ -37,32 +37,17 @@ pub fn check(files: &[File]) -> Result<Vec<Problem>> {
     }
     for (name, (file, line)) in marks.iter().filter(|(name, _)| !proofs.contains_key(*name)) {
         let fix = "write `// proves: NAME` above the test that fails when the guarantee is out";
-        problems.push(problem(
-            file,
-            line - 1,
-            format!("no test proves `{name}`"),
-            fix,
-        ));
+        problems.push(problem(file, line - 1, format!("no test proves `{name}`"), fix));
     }
     for (name, (file, line)) in proofs.iter().filter(|(name, _)| !marks.contains_key(*name)) {
         let fix = "write `// mark: NAME` where the code keeps the guarantee";
-        problems.push(problem(
-            file,
-            line - 1,
-            format!("no code is marked `{name}`"),
-            fix,
-        ));
+        problems.push(problem(file, line - 1, format!("no code is marked `{name}`"), fix));
     }
     Ok(problems)
 }
 
 fn problem(file: &File, index: usize, what: String, fix: &str) -> Problem {
-    Problem {
-        path: file.path.clone(),
-        line: index + 1,
-        what,
-        fix: fix.to_owned(),
-    }
+    Problem { path: file.path.clone(), line: index + 1, what, fix: fix.to_owned() }
 }
 
 /// Whether a test attribute follows with only comments between.
@@ -70,7 +55,5 @@ fn test_follows(file: &File, index: usize) -> bool {
     let below = file.text.lines().skip(index + 1).take(LINES_TO_TEST_MAX);
     let mut rest = below.skip_while(|line| line.trim().starts_with("//"));
     let next = rest.next().unwrap_or_default().trim();
-    ["#[test]", "#[tokio::test", "#![proptest", "proptest!"]
-        .iter()
-        .any(|t| next.starts_with(t))
+    ["#[test]", "#[tokio::test", "#![proptest", "proptest!"].iter().any(|t| next.starts_with(t))
 }

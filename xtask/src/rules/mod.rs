@@ -28,11 +28,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {}\n    fix: {}",
-            self.path, self.line, self.what, self.fix
-        )
+        write!(f, "{}:{}: {}\n    fix: {}", self.path, self.line, self.what, self.fix)
     }
 }
 

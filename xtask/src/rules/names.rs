@@ -42,10 +42,7 @@ pub fn check(files: &[File]) -> Result<Vec<Problem>> {
 fn names(files: &[File]) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     let (mut ids, mut hosts) = (BTreeSet::new(), BTreeSet::new());
     for file in files {
-        let name = file
-            .path
-            .strip_prefix("services/")
-            .and_then(|p| p.strip_suffix(".toml"));
+        let name = file.path.strip_prefix("services/").and_then(|p| p.strip_suffix(".toml"));
         let Some(id) = name else { continue };
         ids.insert(id.to_owned());
         let service: toml::Table =
@@ -58,9 +55,7 @@ fn names(files: &[File]) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
 fn collect_hosts(value: &toml::Value, hosts: &mut BTreeSet<String>) {
     match value {
         toml::Value::String(text) => {
-            let host = text
-                .strip_prefix("https://")
-                .and_then(|rest| rest.split('/').next());
+            let host = text.strip_prefix("https://").and_then(|rest| rest.split('/').next());
             let plain = |host: &&str| host.contains('.') && !host.contains(['{', '}', ' ', '*']);
             let host = host.filter(plain).filter(|host| !NOBODYS.contains(host));
             hosts.extend(host.map(str::to_owned));

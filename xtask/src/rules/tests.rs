@@ -13,17 +13,11 @@ fn check(sample: &str) {
     let repo = Repo::find().unwrap();
     let text = repo.read(&format!("xtask/samples/{sample}.txt")).unwrap();
     let (head, _) = text.split_once("--- ").unwrap();
-    let expected: Vec<&str> = head
-        .lines()
-        .filter_map(|l| l.strip_prefix("expect: "))
-        .collect();
+    let expected: Vec<&str> = head.lines().filter_map(|l| l.strip_prefix("expect: ")).collect();
     let files: Vec<File> = text[head.len()..]
         .split("--- ")
         .filter_map(|part| part.split_once('\n'))
-        .map(|(path, text)| File {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        })
+        .map(|(path, text)| File { path: path.to_owned(), text: text.to_owned() })
         .collect();
     let rules = Rules::read(&repo).unwrap();
     let mut found = lines::check(&files, &rules).unwrap();
@@ -31,10 +25,8 @@ fn check(sample: &str) {
     found.extend(names::check(&files).unwrap());
     found.extend(marks::check(&files).unwrap());
     found.sort();
-    let found: Vec<String> = found
-        .iter()
-        .map(|p| format!("{}:{}: {}", p.path, p.line, p.what))
-        .collect();
+    let found: Vec<String> =
+        found.iter().map(|p| format!("{}:{}: {}", p.path, p.line, p.what)).collect();
     assert_eq!(found, expected, "sample {sample}");
 }
 
@@ -57,16 +49,8 @@ fn marks_and_proofs_are_matched_both_ways() {
 fn long_files_are_found_and_lists_may_be_longer() {
     let repo = Repo::find().unwrap();
     let mut rules = Rules::read(&repo).unwrap();
-    let file = |path: &str, lines| File {
-        path: path.to_owned(),
-        text: "a\n".repeat(lines),
-    };
-    let files = [
-        file("a.rs", 600),
-        file("b.rs", 601),
-        file("c.rs", 800),
-        file("d.txt", 900),
-    ];
+    let file = |path: &str, lines| File { path: path.to_owned(), text: "a\n".repeat(lines) };
+    let files = [file("a.rs", 600), file("b.rs", 601), file("c.rs", 800), file("d.txt", 900)];
     rules.files.lists = vec!["c.rs".to_owned()];
     let found = lines::check(&files, &rules).unwrap();
     assert_eq!(found.len(), 1);
@@ -77,12 +61,7 @@ fn long_files_are_found_and_lists_may_be_longer() {
 fn a_line_that_must_stand_is_missed() {
     let repo = Repo::find().unwrap();
     let mut rules = Rules::read(&repo).unwrap();
-    let file = |text: &str| {
-        vec![File {
-            path: "a.rs".to_owned(),
-            text: text.to_owned(),
-        }]
-    };
+    let file = |text: &str| vec![File { path: "a.rs".to_owned(), text: text.to_owned() }];
     rules.must_say.truncate(1);
     rules.must_say[0].files = vec!["a.rs".to_owned()];
     let text = rules.must_say[0].text.clone();
@@ -102,11 +81,7 @@ fn licences_are_judged_as_expressions() {
         ("Apache-2.0", false),
         ("", false),
     ] {
-        assert_eq!(
-            licence_allowed(expression, &allowed).unwrap(),
-            expected,
-            "{expression}"
-        );
+        assert_eq!(licence_allowed(expression, &allowed).unwrap(), expected, "{expression}");
     }
 }
 
@@ -148,17 +123,10 @@ fn found_in(crates: &[(&str, &str)], clippy_of_low: &str) -> Vec<String> {
     );
     write("clippy.toml", "too-many-lines-threshold = 70\n");
     write("low/clippy.toml", clippy_of_low);
-    for (name, dependencies) in [
-        ("outsider", ""),
-        (
-            "between",
-            "[dependencies]\noutsider = { path = \"../outsider\" }",
-        ),
-    ] {
-        write(
-            &format!("outside/{name}/Cargo.toml"),
-            &manifest(name, dependencies),
-        );
+    for (name, dependencies) in
+        [("outsider", ""), ("between", "[dependencies]\noutsider = { path = \"../outsider\" }")]
+    {
+        write(&format!("outside/{name}/Cargo.toml"), &manifest(name, dependencies));
         write(&format!("outside/{name}/src/lib.rs"), "");
     }
     write(
@@ -170,15 +138,10 @@ fn found_in(crates: &[(&str, &str)], clippy_of_low: &str) -> Vec<String> {
         write(&format!("{name}/src/lib.rs"), "#![forbid(unsafe_code)]\n");
     }
     lock(folder.path());
-    let repo = Repo {
-        root: folder.path().canonicalize().unwrap(),
-    };
+    let repo = Repo { root: folder.path().canonicalize().unwrap() };
     let mut found = crates::check(&repo, &Rules::parse(TWO_CRATES).unwrap()).unwrap();
     found.sort();
-    found
-        .iter()
-        .map(|p| format!("{}:{}: {}", p.path, p.line, p.what))
-        .collect()
+    found.iter().map(|p| format!("{}:{}: {}", p.path, p.line, p.what)).collect()
 }
 
 fn manifest(name: &str, dependencies: &str) -> String {
@@ -187,9 +150,7 @@ fn manifest(name: &str, dependencies: &str) -> String {
 
 fn lock(folder: &Path) {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args(["generate-lockfile", "--offline"])
-        .current_dir(folder);
+    cargo.args(["generate-lockfile", "--offline"]).current_dir(folder);
     assert!(cargo.output().unwrap().status.success());
 }
 
@@ -204,10 +165,7 @@ fn arrows_downward_are_fine_and_others_are_found() {
 
     let low = ("low", "[dependencies]\nhigh = { path = \"../high\" }");
     let found = found_in(&[low, ("high", "")], GOOD_CLIPPY);
-    assert_eq!(
-        found,
-        ["low/Cargo.toml:5: arrow `low → high` isn't one of the house"]
-    );
+    assert_eq!(found, ["low/Cargo.toml:5: arrow `low → high` isn't one of the house"]);
 
     let low = ("low", "[dev-dependencies]\nhigh = { path = \"../high\" }");
     assert_eq!(found_in(&[low, ("high", "")], GOOD_CLIPPY), [] as [&str; 0]);
@@ -215,22 +173,13 @@ fn arrows_downward_are_fine_and_others_are_found() {
 
 #[test]
 fn what_a_crate_must_not_know_is_found_by_detours_too() {
-    let direct = (
-        "low",
-        "[dependencies]\noutsider = { path = \"../outside/outsider\" }",
-    );
+    let direct = ("low", "[dependencies]\noutsider = { path = \"../outside/outsider\" }");
     let found = found_in(&[direct, ("high", "")], GOOD_CLIPPY);
     assert_eq!(found, ["low/Cargo.toml:5: `low` must not know `outsider`"]);
 
-    let detour = (
-        "low",
-        "[dependencies]\nbetween = { path = \"../outside/between\" }",
-    );
+    let detour = ("low", "[dependencies]\nbetween = { path = \"../outside/between\" }");
     let found = found_in(&[detour, ("high", "")], GOOD_CLIPPY);
-    assert_eq!(
-        found,
-        ["low/Cargo.toml:5: `low` reaches `outsider` by between → outsider"]
-    );
+    assert_eq!(found, ["low/Cargo.toml:5: `low` reaches `outsider` by between → outsider"]);
 }
 
 #[test]
