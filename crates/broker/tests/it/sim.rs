@@ -12,6 +12,8 @@ mod faults;
 mod gate;
 mod host;
 mod logs;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod net;
 mod rng;
 mod run;
@@ -28,12 +30,13 @@ use run::{Story, run};
 /// As many as the gate has time for.
 const SEEDS: u64 = 150;
 
+fn told(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "a test is told by its environment what to run")]
+    std::env::var(name).ok()
+}
+
 fn asked(name: &str) -> Option<u64> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test is told by its environment how long to run"
-    )]
-    let text = std::env::var(name).ok()?;
+    let text = told(name)?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is no number")))
 }
 
@@ -81,4 +84,10 @@ fn the_same_seed_tells_the_same_story() {
         assert_eq!(differ, None, "seed {seed}");
         assert_eq!(one.trace.len(), two.trace.len(), "seed {seed}");
     }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn mutants() {
+    mutants::check(told("INDICIA_SIM_MUTANT").as_deref());
 }

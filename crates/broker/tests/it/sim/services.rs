@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indicia_catalog::Catalogue;
 
 /// How a played service treats refresh tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Keeps its refresh token, verified.
     Keeps,
