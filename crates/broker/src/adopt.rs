@@ -3,20 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use indicia_catalog::Flow;
 use indicia_oauth::{Timestamp, TokenSet};
 
 use crate::Broker;
 use crate::call::Bound;
-use crate::commit::{Plan, Stored, Writing, store_tokens};
+use crate::commit::open_tokens;
+use crate::committed::{Plan, Stored, Writing, store_tokens};
 use crate::error::Error;
 use crate::model::{
     Account, ConnectionId, ConnectionRow, Event, EventKind, GrantId, GrantRow, GrantState, Life,
-    Reason, ReasonCode, RotationOwner,
+    RotationOwner,
 };
 use crate::ports::{ConnectOutcome, ConnectionFilter};
 use crate::refresh::grant_event;
+use crate::standing::standing_reason;
 use crate::token_facts;
 use crate::vault::Field;
 use crate::view::ConnectionView;
@@ -39,8 +42,8 @@ pub(crate) struct Adoption {
     pub(crate) tokens: TokenSet,
     pub(crate) sent_at: Timestamp,
     pub(crate) in_journal: bool,
-    /// Number of the secret that worked.
-    pub(crate) secret_n: u32,
+    /// Number of the secret that worked, where that is known.
+    pub(crate) secret_n: Option<u32>,
 }
 
 impl Broker {
@@ -54,7 +57,12 @@ impl Broker {
         let id = adoption.connection.clone();
         for _ in 0..TRIES {
             if let Some((connection, grant)) = self.ports.store.connection(&id).await? {
-                self.check_same(&adoption, &grant, account.as_ref())?;
+                if self.is_adopted(&adoption, &grant).await? {
+                    return self.connection(id.as_str()).await;
+                }
+                if let Err(error) = self.check_same(&adoption, &grant, account.as_ref()) {
+                    return Err(self.not_adopted(adoption, account, error).await);
+                }
                 return self.renew(adoption, connection, grant, account).await;
             }
             if let Some(grant) = self.shared(&adoption, account.as_ref()).await? {
@@ -64,13 +72,23 @@ impl Broker {
             let connection = self.connection_row(&adoption, &grant.id);
             let event = grant_event(&grant, EventKind::Connected, grant.created_at);
             let event = Event { connection: Some(id.clone()), ..event };
-            match self.ports.store.connect(connection, grant, vec![event]).await? {
-                ConnectOutcome::Done => return self.connection(id.as_str()).await,
-                // Somebody made it meanwhile: renew that one.
-                ConnectOutcome::IdTaken => {}
+            match self.ports.store.connect(connection, grant, vec![event]).await {
+                Ok(ConnectOutcome::Done) => return self.connection(id.as_str()).await,
+                // Somebody made it meanwhile, or we did and did not hear of it: look again.
+                Ok(ConnectOutcome::IdTaken) => {}
+                Err(error) if adoption.in_journal && !error.maybe_done => return Err(error.into()),
+                Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
         Err(Error::Internal(format!("connection {id} keeps changing")))
+    }
+
+    /// Whether this very token set was stored before, and may have been refreshed since: a callback
+    /// and `recover` may both bring it.
+    async fn is_adopted(&self, adoption: &Adoption, grant: &GrantRow) -> Result<bool, Error> {
+        let access = self.vault.fingerprint(adoption.tokens.access_token.expose());
+        let grants = self.ports.store.grants_by_fingerprint(&access).await?;
+        Ok(grants.iter().any(|known| known.id == grant.id))
     }
 
     /// A reconnect goes to the same client, and to the same account unless told.
@@ -97,8 +115,37 @@ impl Broker {
                     hint: "log in with the first account, or choose another --id".into(),
                 })
             }
+            (Some(old), None) if !adoption.other_account => Err(Error::Unavailable {
+                code: "account_unknown",
+                detail: format!(
+                    "{} didn't tell whose account was logged in, and connection {id} is for account \
+                     {}; the connection is as it was",
+                    adoption.bound.service.name,
+                    named(old)
+                ),
+                retry_after: None,
+                hint: "when the service answers: `indicia recover`, or connect again".into(),
+            }),
             _ => Ok(()),
         }
+    }
+
+    /// Another account's grant isn't wanted: it is taken back, not left to lie about.
+    async fn not_adopted(
+        &self,
+        adoption: Adoption,
+        account: Option<Account>,
+        error: Error,
+    ) -> Error {
+        if error.code() == "other_account" {
+            let now = self.ports.clock.now();
+            let unwanted = self.first_version(&adoption, account, 1);
+            let Adoption { bound, tokens, .. } = adoption;
+            if let Err(error) = self.revoke_late(&unwanted, &bound, tokens, now).await {
+                tracing::warn!(%error, "an unwanted grant could not be queued for revocation");
+            }
+        }
+        error
     }
 
     /// Renews a connection in place: its grant's next version, or a new grant where the one before
@@ -120,7 +167,8 @@ impl Broker {
         self.cache.evict(row.id.as_str());
         if grant.state.life == Life::Revoked || other {
             let new = self.first_version(&adoption, account, grant.version + 1);
-            let event = grant_event(&new, EventKind::Reconnected, now);
+            let before = GrantRow { version: grant.version, ..new.clone() };
+            let event = grant_event(&before, EventKind::Reconnected, now);
             let event = Event { connection: Some(row.id.clone()), ..event };
             let row = ConnectionRow { grant: new.id.clone(), ..row };
             let id = row.id.clone();
@@ -169,37 +217,50 @@ impl Broker {
         let Adoption { bound, asked, tokens, sent_at, in_journal, secret_n, .. } = adoption;
         let copy = tokens.to_bytes();
         for _ in 0..TRIES {
-            let tokens = TokenSet::from_bytes(&copy).ok_or_else(|| unreadable(&grant.id))?;
-            let rule = bound.refresh_rule();
-            let id = grant.id.clone();
-            let flow = grant.flow;
-            let plan = Plan {
-                state: fresh_state(&bound, &asked, &tokens, account.as_ref(), secret_n, now),
-                next_at: Box::new(move |f| token_facts::next_at(None, f, &rule, flow, id.as_str())),
-                inputs: connection_inputs(&bound),
-                account: account.clone(),
-                asked: Some(asked.clone()),
+            let mut tokens = TokenSet::from_bytes(&copy).ok_or_else(|| unreadable(&grant.id))?;
+            if tokens.refresh_token.is_none() && continues(&grant, account.as_ref()) {
+                // Some services give a refresh token with the first consent only.
+                if let Ok(old) = open_tokens(&self.vault, &grant) {
+                    tokens = token_facts::merge(old, tokens);
+                }
+            }
+            let plan = plan(&bound, &grant, &asked, &tokens, account.clone(), secret_n, now);
+            let events = [grant_event(&grant, kind, now)];
+            let writing = Writing {
+                grant: &grant,
+                lease_no: None,
+                sent_at,
+                before: None,
+                version: self.above_journal(&grant).await,
+                in_journal,
             };
-            let event = grant_event(&grant, kind, now);
-            let writing = Writing { grant: &grant, lease_no: None, sent_at };
-            match store_tokens(self, writing, tokens, plan, in_journal, vec![event]).await {
+            match store_tokens(self, writing, tokens, &plan, &events).await {
                 Stored::Committed(committed) => {
                     self.cache.evict_older(&grant.id, committed.row().version);
                     return Ok(());
                 }
                 Stored::Superseded(row) => grant = *row,
-                Stored::Behind(_, error) | Stored::Failed(error) => return Err(error.into()),
-                Stored::Gone(tokens) => {
-                    self.revoke_late(&grant, &bound, *tokens, now).await?;
-                    return Err(Error::Conflict {
-                        code: "revoked",
-                        detail: "the connection was revoked meanwhile".into(),
-                        hint: "connect again".into(),
-                    });
+                Stored::Failed(_, error) if !in_journal => {
+                    tracing::warn!(%error, "a new grant can't be stored yet");
+                    tokio::time::sleep(PAUSE).await;
                 }
+                Stored::Behind(_, error) | Stored::Failed(_, error) => return Err(error.into()),
+                Stored::Revoked(tokens) => {
+                    self.revoke_late(&grant, &bound, *tokens, now).await?;
+                    return Err(revoked_meanwhile());
+                }
+                Stored::Forgotten => return Err(revoked_meanwhile()),
             }
         }
         Err(Error::Internal(format!("grant {} keeps changing", grant.id)))
+    }
+
+    /// The next version, above all that the journal knows of this grant: a store that was restored
+    /// must not take old answers for new ones.
+    async fn above_journal(&self, grant: &GrantRow) -> u64 {
+        let entries = self.ports.journal.entries(Some(grant.id.as_str())).await;
+        let newest = entries.unwrap_or_default().iter().map(|e| e.version + 1).max();
+        newest.unwrap_or(0).max(grant.version) + 1
     }
 
     /// A grant that the service shares with this token set.
@@ -345,45 +406,55 @@ fn connection_inputs(bound: &Bound) -> BTreeMap<String, String> {
     inputs
 }
 
-/// Alive, with what the first look tells: an account that could not be learnt, scopes that are
-/// missing, a refresh token that should have come.
+/// Whether a reconnect goes on with what the grant had: same account, and not refused meanwhile.
+fn continues(grant: &GrantRow, account: Option<&Account>) -> bool {
+    let same = match (&grant.account, account) {
+        (Some(old), Some(new)) => old.id == new.id,
+        _ => false,
+    };
+    same && grant.state.life == Life::Alive && !grant.facts.rejected
+}
+
+fn revoked_meanwhile() -> Error {
+    Error::Conflict {
+        code: "revoked",
+        detail: "the connection was revoked or removed meanwhile".into(),
+        hint: "connect again".into(),
+    }
+}
+
+fn plan(
+    bound: &Bound,
+    grant: &GrantRow,
+    asked: &[String],
+    tokens: &TokenSet,
+    account: Option<Account>,
+    secret_n: Option<u32>,
+    now: Timestamp,
+) -> Plan {
+    let rule = bound.refresh_rule();
+    let (id, flow) = (grant.id.clone(), grant.flow);
+    Plan {
+        state: fresh_state(bound, asked, tokens, account.as_ref(), secret_n, now),
+        next_at: Box::new(move |f| token_facts::next_at(None, f, &rule, flow, id.as_str())),
+        inputs: connection_inputs(bound),
+        account,
+        asked: Some(asked.to_vec()),
+    }
+}
+
+/// Alive, with what a token set doesn't cure.
 fn fresh_state(
     bound: &Bound,
     asked: &[String],
     tokens: &TokenSet,
     account: Option<&Account>,
-    secret_n: u32,
+    secret_n: Option<u32>,
     now: Timestamp,
 ) -> GrantState {
-    let reason = |code, detail: String, next_step: &str| Reason {
-        code,
-        detail,
-        since: now,
-        next_step: next_step.to_owned(),
-        cause: None,
-    };
-    let missing = missing_scopes(bound, asked, tokens);
-    let reason = if !missing.is_empty() {
-        let detail = format!("the service granted less than was asked: no {}", missing.join(", "));
-        Some(reason(
-            ReasonCode::FewerScopes,
-            detail,
-            "connect again and allow all, or ask for less",
-        ))
-    } else if account.is_none() && bound.service.grant_per_account {
-        let detail = "the account could not be learnt: treated as if shared".to_owned();
-        Some(reason(ReasonCode::AccountUnknown, detail, "connect again when the service answers"))
-    } else {
-        None
-    };
-    GrantState { reason, secret_n: Some(secret_n), ..GrantState::alive() }
+    let reason = standing_reason(bound, asked, tokens.scopes.as_ref(), account, now);
+    GrantState { reason, secret_n, ..GrantState::alive() }
 }
 
-fn missing_scopes(bound: &Bound, asked: &[String], tokens: &TokenSet) -> Vec<String> {
-    let scopes = &bound.service.scopes;
-    let Some(granted) = tokens.scopes.as_ref().filter(|_| scopes.comparable) else {
-        return Vec::new();
-    };
-    let optional = |scope: &&String| scopes.optional.contains(scope);
-    asked.iter().filter(|s| !granted.contains(s) && !optional(s)).cloned().collect()
-}
+/// Pause before another try to store what is in memory only.
+const PAUSE: Duration = Duration::from_millis(500);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hash as _, Hasher as _};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use indicia_oauth::Timestamp;
@@ -22,6 +22,8 @@ pub(crate) struct Ready {
     pub(crate) next_at: Option<Timestamp>,
     /// A refresh ahead was started from here: once is enough, duties go on from there.
     pub(crate) nudged: AtomicBool,
+    /// [`Cache::now`] before it was read.
+    pub(crate) read_at: u64,
 }
 
 #[expect(clippy::disallowed_types, reason = "looked up, never iterated")]
@@ -32,8 +34,9 @@ type Shard =
 pub(crate) struct Cache {
     shards: Vec<Shard>,
     per_shard_max: usize,
-    /// Newest version known of each grant that was refreshed here: an older one isn't put back.
-    newest: RwLock<BTreeMap<GrantId, u64>>,
+    /// Of grants that changed: what is older isn't served, nor put back.
+    known: RwLock<BTreeMap<GrantId, Known>>,
+    tick: AtomicU64,
 }
 
 impl Cache {
@@ -41,7 +44,8 @@ impl Cache {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             per_shard_max: (entries_max / SHARDS).max(1),
-            newest: RwLock::default(),
+            known: RwLock::default(),
+            tick: AtomicU64::new(0),
         }
     }
 
@@ -57,11 +61,9 @@ impl Cache {
     }
 
     pub(crate) fn put(&self, id: &str, ready: Arc<Ready>) {
-        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-        if newest.get(&ready.grant).is_some_and(|v| *v > ready.view.version) {
+        if self.is_stale(&ready) {
             return;
         }
-        drop(newest);
         let mut shard = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
         if shard.len() >= self.per_shard_max && !shard.contains_key(id) {
             shard.clear();
@@ -83,17 +85,49 @@ impl Cache {
     /// A grant moved on to `version`: what is cached of it before is found stale when it is looked
     /// at, by [`Self::is_stale`].
     pub(crate) fn evict_older(&self, grant: &GrantId, version: u64) {
-        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-        if newest.len() >= self.per_shard_max * SHARDS {
-            newest.clear();
-        }
-        let known = newest.entry(grant.clone()).or_default();
-        *known = (*known).max(version);
+        self.learn(grant, |known| known.version = known.version.max(version));
     }
 
-    /// Whether a newer version of its grant is known here.
-    pub(crate) fn is_stale(&self, ready: &Ready) -> bool {
-        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
-        newest.get(&ready.grant).is_some_and(|v| *v > ready.view.version)
+    /// A grant was revoked or forgotten: nothing of it is served from here again.
+    pub(crate) fn bar(&self, grant: &GrantId) {
+        self.learn(grant, |known| known.version = u64::MAX);
     }
+
+    /// Something about a grant changed, its token set not: it is looked up anew.
+    pub(crate) fn touch(&self, grant: &GrantId) {
+        let now = self.tick.fetch_add(1, Ordering::Relaxed) + 1;
+        self.learn(grant, |known| known.changed_at = now);
+    }
+
+    fn learn(&self, grant: &GrantId, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= self.per_shard_max * SHARDS {
+            // What it barred may be cached no longer either.
+            known.clear();
+            self.clear();
+        }
+        change(known.entry(grant.clone()).or_default());
+    }
+
+    /// Now, in changes; to be read before what is to be cached.
+    pub(crate) fn now(&self) -> u64 {
+        self.tick.load(Ordering::Relaxed)
+    }
+
+    /// Whether something newer of its grant is known here.
+    pub(crate) fn is_stale(&self, ready: &Ready) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&ready.grant).is_some_and(|known| {
+            known.version > ready.view.version || known.changed_at > ready.read_at
+        })
+    }
+}
+
+/// What is known of a grant besides what is cached.
+#[derive(Default)]
+struct Known {
+    /// Newest version.
+    version: u64,
+    /// When it last changed otherwise.
+    changed_at: u64,
 }

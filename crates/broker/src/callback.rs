@@ -8,6 +8,8 @@ use indicia_oauth::authorization::{self, CallbackError, Expected};
 use indicia_oauth::grant::code as code_grant;
 use indicia_oauth::{Credentials, Timestamp};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use crate::Broker;
 use crate::adopt::Adoption;
@@ -27,8 +29,21 @@ impl Broker {
     /// State unknown, used or expired; another client's callback; the user's refusal; another
     /// account. No token request is made in these cases, and what was there stays as it is.
     pub async fn finish(self: &Arc<Self>, callback_url: &str) -> Result<ConnectionView, Error> {
-        let _open = self.flights.count();
-        let callback_url = callback_url.trim();
+        let broker = Arc::clone(self);
+        let url = Zeroizing::new(callback_url.trim().to_owned());
+        let (tell, told) = oneshot::channel();
+        // A task of its own: a caller who goes away must not take a code's answer with him.
+        self.ports.spawn.spawn(Box::pin(async move {
+            let open = broker.flights.count();
+            let view = broker.finish_now(&url).await;
+            drop(open);
+            // Nobody may be waiting any more.
+            let _ = tell.send(view);
+        }));
+        told.await.unwrap_or_else(|_| Err(Error::Internal("the attempt was stopped".into())))
+    }
+
+    async fn finish_now(self: &Arc<Self>, callback_url: &str) -> Result<ConnectionView, Error> {
         let (place, rest) = callback_url.split_once('?').unwrap_or((callback_url, ""));
         let query = rest.split('#').next().unwrap_or_default();
         let state = authorization::callback_state(query).map_err(callback_refused)?;
@@ -67,7 +82,9 @@ impl Broker {
         let now = self.ports.clock.now();
         match spend.send(self, request, bound.inputs.clone()).await {
             CodeFlown::Kept(kept) => match kept.outcome(&bound.service.dialect) {
-                Outcome::Granted(tokens) => self.adopt_code(*kept, bound, *tokens, secret.n).await,
+                Outcome::Granted(tokens) => {
+                    self.adopt_code(*kept, bound, *tokens, Some(secret.n)).await
+                }
                 outcome => Err(self.exchange_failed(&bound, &secret, outcome, now).await),
             },
             CodeFlown::NoAnswer(outcome) => {
@@ -127,13 +144,16 @@ impl Broker {
         kept: CodeKept,
         bound: Bound,
         tokens: indicia_oauth::TokenSet,
-        secret_n: u32,
+        secret_n: Option<u32>,
     ) -> Result<ConnectionView, Error> {
         let (flow, sent_at, in_journal) = kept.into_flow();
         let other_account =
             serde_json::from_str::<Frozen>(&flow.frozen).is_ok_and(|frozen| frozen.other_account);
         let now = self.ports.clock.now();
-        self.client_was_accepted(&bound.client, secret_n, now).await?;
+        if let Some(n) = secret_n {
+            // The grant is worth more than the note about the client.
+            self.client_was_accepted(&bound.client, n, now).await.ok();
+        }
         let adoption = Adoption {
             bound,
             connection: flow.connection.clone(),

@@ -129,6 +129,14 @@ impl Broker {
                 "give it with --secret-stdin, or at the prompt",
             ));
         }
+        // RFC 6749 §2.1: one or the other, or a leak would turn on what nobody looks at.
+        if kind == ClientKind::Public && new.secret.is_some() {
+            return Err(refused(
+                "secret",
+                "a public client has no client secret",
+                "leave the secret out, or add it as a confidential client",
+            ));
+        }
         if let Environment::Sandbox { address } = &new.environment
             && !Environment::is_loopback(address)
         {

@@ -2,7 +2,8 @@
 //!
 //! A refresh token is reachable only through [`Spend`], which exists only once the intent is stored
 //! and a journal slot is taken. An answer can be read only from [`Kept`], and a token handed out only
-//! from [`Committed`], which `Kept` or the store makes. All fields are private to this file; where
+//! from a [`Committed`](crate::committed::Committed), which `Kept` or the store makes. All fields are
+//! private to these two files; where
 //! the service verifiably keeps its refresh token (or nothing is spent) the proof [`Free`] takes the
 //! place of intent and slot.
 //!
@@ -18,13 +19,12 @@ use indicia_catalog::Keeps;
 use indicia_oauth::{Answer, Dialect, RefreshToken, Request, Timestamp, TokenSet};
 
 use crate::Broker;
+use crate::committed::{Plan, Stored, Writing, store_tokens};
 use crate::decide::Attempt;
 use crate::error::Error;
-use crate::model::{Account, Event, GrantId, GrantRow, GrantState, Intent, TokenFacts};
+use crate::model::{Event, GrantId, GrantRow, GrantState, Intent};
 use crate::outcome::{self, Outcome};
-use crate::ports::{
-    ClaimOutcome, CommitOutcome, JournalEntry, NewTokens, Sent, Settlement, SlotNo, StoreError,
-};
+use crate::ports::{ClaimOutcome, JournalEntry, Sent, Settlement, SlotNo, StoreError};
 use crate::token_facts;
 use crate::vault::{Field, Vault, VaultError};
 
@@ -37,11 +37,19 @@ const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// A request isn't written when less than this is left of the lease.
 const WRITE_MARGIN_MS: u64 = 2_000;
 
-/// Tries to store an answer before it is served from the journal.
-const STORE_TRIES: u32 = 3;
-
-/// Pause between them, doubled each time.
-const STORE_PAUSE: Duration = Duration::from_millis(50);
+/// How long an answer that neither store nor journal takes is held, and tried on: 2 min 38 s in all.
+const HOLD_PAUSES: [Duration; 10] = [
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(20),
+    Duration::from_secs(30),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+];
 
 /// The lease is ours, and the row was read after it became so.
 pub(crate) struct Claim {
@@ -246,9 +254,13 @@ impl Spend {
 
     /// Builds the request from the refresh token, looks at the deadline, sends once while renewing
     /// the lease, and keeps a 2xx answer before anybody reads it.
+    ///
+    /// `not_after`: in milliseconds of the boot clock; a send that is only forgiven until then isn't
+    /// written later.
     pub(crate) async fn send(
         self,
         broker: &Broker,
+        not_after: Option<u64>,
         build: impl FnOnce(Option<&RefreshToken>) -> Result<Request, String>,
     ) -> Flown {
         let request = match build(self.old.refresh_token.as_ref()) {
@@ -259,7 +271,7 @@ impl Spend {
             }
         };
         let sent_at = broker.ports.clock.now();
-        match self.fly(broker, request).await {
+        match self.fly(broker, request, not_after).await {
             Sent::Answer(answer) => Flown::Kept(Box::new(self.keep(broker, answer, sent_at).await)),
             Sent::NotSent(why) => {
                 give_back(broker, self.slot).await;
@@ -272,12 +284,15 @@ impl Spend {
         }
     }
 
-    async fn fly(&self, broker: &Broker, request: Request) -> Sent {
+    async fn fly(&self, broker: &Broker, request: Request, not_after: Option<u64>) -> Sent {
         let until = &self.claim.until_boot_ms;
         let clock = &broker.ports.clock;
         let look = broker.guards().deadline;
-        let may_write =
-            || !look || clock.boot_millis() + WRITE_MARGIN_MS < until.load(Ordering::SeqCst);
+        let may_write = || {
+            let now = clock.boot_millis();
+            let leased = !look || now + WRITE_MARGIN_MS < until.load(Ordering::SeqCst);
+            leased && not_after.is_none_or(|end| now < end)
+        };
         let send = pin!(broker.ports.transport.send(request, &may_write));
         let renew = pin!(self.claim.renew(broker));
         match select(send, renew).await {
@@ -299,7 +314,8 @@ impl Spend {
             }
             slot => give_back(broker, slot).await,
         }
-        Kept { claim, old, answer, sent_at, in_journal }
+        let version = claim.grant.version;
+        Kept { claim, old, answer, sent_at, version, in_journal }
     }
 }
 
@@ -341,21 +357,10 @@ pub(crate) struct Kept {
     old: TokenSet,
     answer: Answer,
     sent_at: Timestamp,
+    /// The version that was spent from: the claim's, or higher, where a journal knows of more than
+    /// the store does.
+    version: u64,
     in_journal: bool,
-}
-
-/// What storing a token set did.
-pub(crate) enum Stored {
-    /// It is in the store.
-    Committed(Box<Committed>),
-    /// It is in the journal; the store couldn't take it yet.
-    Behind(Box<Committed>, StoreError),
-    /// Somebody stored another token set meanwhile: this is how the grant stands.
-    Superseded(Box<GrantRow>),
-    /// The connection was revoked meanwhile: this must be taken back too.
-    Gone(Box<TokenSet>),
-    /// Neither store nor journal took it, so it isn't handed out.
-    Failed(StoreError),
 }
 
 impl Kept {
@@ -374,7 +379,8 @@ impl Kept {
         })();
         match opened {
             Ok((old, answer)) => {
-                Ok(Self { claim, old, answer, sent_at: entry.sent_at, in_journal: true })
+                let (sent_at, version) = (entry.sent_at, entry.version);
+                Ok(Self { claim, old, answer, sent_at, version, in_journal: true })
             }
             Err::<_, VaultError>(error) => Err((claim, error.into())),
         }
@@ -396,135 +402,55 @@ impl Kept {
 
     /// Stores the token set, fenced by the version that was spent from. `plan` says what else
     /// changes; the refresh token before is kept where no new one came.
+    ///
+    /// What neither store nor journal takes is held and tried on: it may be the only copy of a
+    /// refresh token that has replaced the one in the store.
     pub(crate) async fn commit(
         self,
         broker: &Broker,
         tokens: TokenSet,
-        plan: Plan,
+        plan: &Plan,
         events: Vec<Event>,
     ) -> Stored {
-        let Self { claim, old, sent_at, in_journal, .. } = self;
-        let tokens = token_facts::merge(old, tokens);
-        let writing = Writing { grant: &claim.grant, lease_no: Some(claim.lease_no), sent_at };
-        store_tokens(broker, writing, tokens, plan, in_journal, events).await
-    }
-}
-
-/// When a token set with these facts is due.
-type DueAt = dyn Fn(&TokenFacts) -> Option<Timestamp> + Send + Sync;
-
-/// What a commit changes besides the token set.
-pub(crate) struct Plan {
-    /// What the outcome leaves behind.
-    pub(crate) state: GrantState,
-    /// When it is due; computed from the facts.
-    pub(crate) next_at: Box<DueAt>,
-    /// Inputs from now on.
-    pub(crate) inputs: std::collections::BTreeMap<String, String>,
-    /// Account from now on.
-    pub(crate) account: Option<Account>,
-    /// Scopes asked for, where they change.
-    pub(crate) asked: Option<Vec<String>>,
-}
-
-/// Which row is written from.
-pub(crate) struct Writing<'a> {
-    pub(crate) grant: &'a GrantRow,
-    pub(crate) lease_no: Option<u64>,
-    pub(crate) sent_at: Timestamp,
-}
-
-/// Stores a token set as the next version of a grant that is there. The last step of every way to a
-/// token: refresh, recovery, reconnect.
-pub(crate) async fn store_tokens(
-    broker: &Broker,
-    writing: Writing<'_>,
-    tokens: TokenSet,
-    plan: Plan,
-    in_journal: bool,
-    events: Vec<Event>,
-) -> Stored {
-    let Writing { grant, lease_no, sent_at } = writing;
-    let facts = token_facts::facts(&broker.vault, Some(&grant.facts), &tokens, sent_at);
-    let mut from = grant.version;
-    let mut pause = STORE_PAUSE;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let field = Field::Tokens { grant: grant.id.as_str(), version: from + 1 };
-        let new = NewTokens {
-            tokens: broker.vault.seal(field, &tokens.to_bytes()),
-            facts: facts.clone(),
-            state: plan.state.clone(),
-            next_at: (plan.next_at)(&facts),
-            inputs: plan.inputs.clone(),
-            account: plan.account.clone(),
-            asked: plan.asked.clone(),
-        };
-        let kept = new.clone();
-        match broker.ports.store.commit(&grant.id, from, lease_no, new, events.clone()).await {
-            Ok(CommitOutcome::Done(row)) => return finish(broker, grant, *row, tokens).await,
-            // Our own commit, whose answer was lost on the way back.
-            Ok(CommitOutcome::Superseded(row)) if row.facts.access == facts.access => {
-                return finish(broker, grant, *row, tokens).await;
+        let Self { claim, old, sent_at, version, mut in_journal, answer } = self;
+        let grant = &claim.grant;
+        let mut tokens = token_facts::merge(old, tokens);
+        let spent = grant.intent.is_some() || in_journal;
+        for pause in HOLD_PAUSES {
+            let writing = Writing {
+                grant,
+                lease_no: Some(claim.lease_no),
+                sent_at,
+                before: Some(&grant.facts),
+                version: version + 1,
+                in_journal,
+            };
+            match store_tokens(broker, writing, tokens, plan, &events).await {
+                Stored::Failed(kept, error) if spent && !in_journal => {
+                    tracing::error!(grant = %grant.id, %error, "an answer is held in memory only");
+                    tokio::time::sleep(pause).await;
+                    in_journal = keep_late(broker, grant, &answer, sent_at).await;
+                    tokens = *kept;
+                }
+                stored => return stored,
             }
-            Ok(CommitOutcome::Superseded(row)) if !broker.guards().fence => from = row.version,
-            Ok(CommitOutcome::Superseded(row)) => return Stored::Superseded(row),
-            Ok(CommitOutcome::Gone) => return Stored::Gone(Box::new(tokens)),
-            Err(_) if tries < STORE_TRIES => {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            Err(error) if in_journal => {
-                let row = as_if_stored(grant, from + 1, kept);
-                return Stored::Behind(Box::new(Committed { row, tokens }), error);
-            }
-            Err(error) => return Stored::Failed(error),
         }
+        Stored::Failed(
+            Box::new(tokens),
+            StoreError::unavailable("store and journal can't be written"),
+        )
     }
 }
 
-async fn finish(broker: &Broker, from: &GrantRow, row: GrantRow, tokens: TokenSet) -> Stored {
-    let now = broker.ports.clock.now();
-    // A failure here only means that the entry is looked at once more.
-    let _ = broker.ports.journal.committed(from.id.as_str(), from.version, now).await;
-    Stored::Committed(Box::new(Committed { row, tokens }))
-}
-
-fn as_if_stored(grant: &GrantRow, version: u64, new: NewTokens) -> GrantRow {
-    GrantRow {
-        version,
-        tokens: new.tokens,
-        facts: new.facts,
-        state: new.state,
-        next_at: new.next_at,
-        inputs: new.inputs,
-        account: new.account,
-        lease: None,
-        intent: None,
-        ..grant.clone()
-    }
-}
-
-/// A token set that is durable: in the store, or in the journal on its way there. What is handed out
-/// comes from here alone.
-pub(crate) struct Committed {
-    row: GrantRow,
-    tokens: TokenSet,
-}
-
-impl Committed {
-    /// From what is stored already.
-    pub(crate) fn load(vault: &Vault, row: GrantRow) -> Result<Self, VaultError> {
-        let tokens = open_tokens(vault, &row)?;
-        Ok(Self { row, tokens })
-    }
-
-    pub(crate) fn row(&self) -> &GrantRow {
-        &self.row
-    }
-
-    pub(crate) fn tokens(&self) -> &TokenSet {
-        &self.tokens
+/// A second chance for an answer that the journal refused.
+async fn keep_late(broker: &Broker, grant: &GrantRow, answer: &Answer, sent_at: Timestamp) -> bool {
+    let journal = &broker.ports.journal;
+    match (journal.reserve().await, entry(broker, grant, answer, sent_at)) {
+        (Ok(slot), Some(entry)) => journal.keep(slot, entry).await.is_ok(),
+        (Ok(slot), None) => {
+            journal.give_back(slot).await;
+            false
+        }
+        (Err(_), _) => false,
     }
 }

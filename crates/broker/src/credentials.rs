@@ -45,7 +45,7 @@ impl Broker {
         };
         match outcome {
             Outcome::Granted(tokens) => {
-                self.client_was_accepted(&bound.client, secret.n, now).await?;
+                self.client_was_accepted(&bound.client, secret.n, now).await.ok();
                 let adoption = Adoption {
                     bound,
                     connection,
@@ -56,7 +56,7 @@ impl Broker {
                     tokens: without_refresh(*tokens),
                     sent_at: now,
                     in_journal: false,
-                    secret_n: secret.n,
+                    secret_n: Some(secret.n),
                 };
                 self.adopt(adoption).await
             }

@@ -23,8 +23,18 @@ pub const CONFIRM_PAUSE: Duration = Duration::from_secs(30);
 /// Pause after an outcome that only a person can change (our request or the service file is wrong).
 pub const WRONG_PAUSE: Duration = Duration::from_secs(15 * 60);
 
+/// Stands for "not before the API refuses it", where a token has no end of its own: a hundred years.
+const NO_END_PAUSE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+const LOST: &str =
+    "the answer to a refresh was lost; the service may have replaced the refresh token";
+const LOST_NEXT: &str = "nothing now: it is tried again when the token has ended; `indicia connect` on \
+                         the same id renews it at once";
+const UNREADABLE: &str = "the answer to a refresh is kept, but can't be understood";
+const WRONG_NEXT: &str = "`indicia doctor` and `indicia services show` look closer";
+
 /// Kept free at the end of a reuse grace for the way to the service.
-const GRACE_MARGIN: Duration = Duration::from_secs(1);
+pub(crate) const GRACE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Sends of one spend within a reuse grace.
 const GRACE_SENDS_MAX: u32 = 5;
@@ -117,11 +127,8 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn granted(&self) -> Decision {
-        let state = GrantState {
-            secret_n: Some(self.attempt.secret_n),
-            reason: self.lasting_reason(),
-            ..GrantState::alive()
-        };
+        // What a new token set doesn't cure is found anew when it is stored.
+        let state = GrantState { secret_n: Some(self.attempt.secret_n), ..GrantState::alive() };
         Decision {
             next: Next::Commit,
             state,
@@ -131,27 +138,19 @@ impl Case<'_> {
         }
     }
 
-    /// A reason that a new token set doesn't cure.
-    fn lasting_reason(&self) -> Option<Reason> {
-        self.grant.state.reason.clone().filter(|reason| {
-            matches!(reason.code, ReasonCode::AccountUnknown | ReasonCode::FewerScopes)
-        })
-    }
-
     /// Whether an earlier send of this spend is still open: then a later refusal to look at it
     /// resolves nothing.
     fn open_before(&self) -> bool {
-        self.grant.state.ambiguous_at.is_some()
+        self.grant.state.ambiguous_at.is_some() || self.attempt.sends > 1
     }
 
+    /// Not processed, says the service (or the network): later.
     fn later(&self, evidence: &Evidence, code: ReasonCode, what: &str) -> Decision {
-        let open = self.open_before();
-        let reason = if open {
-            self.grant.state.reason.clone()
-        } else {
-            Some(self.reason(code, what, evidence, "nothing: it is tried again by itself"))
-        };
-        self.wait(evidence.retry_after, reason, !open && !evidence.kept, Some(EventKind::Attention))
+        if self.open_before() {
+            return self.lost(evidence);
+        }
+        let reason = self.reason(code, what, evidence, "nothing: it is tried again by itself");
+        self.wait(evidence.retry_after, reason)
     }
 
     fn ambiguous(&self, evidence: &Evidence) -> Decision {
@@ -159,12 +158,10 @@ impl Case<'_> {
             let what = "no usable answer came";
             let next = "nothing: it is tried again by itself";
             let reason = self.reason(ReasonCode::ServiceUnavailable, what, evidence, next);
-            return self.wait(evidence.retry_after, Some(reason), true, Some(EventKind::Attention));
+            return self.wait(evidence.retry_after, reason);
         }
-        if self.forgiven() {
-            let mut decision = self.lost(evidence);
-            decision.next = Next::SendAgain;
-            return decision;
+        if self.forgiven() && !evidence.kept {
+            return Decision { next: Next::SendAgain, ..self.lost(evidence) };
         }
         self.lost(evidence)
     }
@@ -178,22 +175,27 @@ impl Case<'_> {
             })
     }
 
-    /// A spend whose answer is lost: nothing is sent before the token's end; then it is sent again
-    /// until the answer is definite. Had the service processed it, the grant was gone already.
+    /// A spend whose answer is lost (or kept, but not understood): nothing is sent before the token's
+    /// end; then it is sent again until the answer is definite. Had the service processed it, the
+    /// grant was gone already.
     fn lost(&self, evidence: &Evidence) -> Decision {
         let serving = schedule::good_for(&self.grant.facts, Duration::ZERO, self.now);
-        let end =
-            schedule::served_until(&self.grant.facts).filter(|end| serving && *end > self.now);
+        let end = schedule::served_until(&self.grant.facts);
         let failures = self.grant.state.failures.saturating_add(1);
         let pause = schedule::back_off(failures, evidence.retry_after, self.grant.id.as_str());
-        let retry_at = end.unwrap_or_else(|| self.now.plus(pause));
-        let reason = self.reason(
-            ReasonCode::AnswerLost,
-            "the answer to a refresh was lost; the service may have replaced the refresh token",
-            evidence,
-            "nothing now: it is tried again when the token has ended; `indicia connect` on the same \
-             id renews it at once",
-        );
+        let (retry_at, next_at) = match end {
+            Some(end) if serving && end > self.now => (end, Some(end)),
+            // Without an end, only the API's refusal can end the token: see `Store::reject`.
+            None if serving => (self.now.plus(NO_END_PAUSE), None),
+            Some(_) | None => (self.now.plus(pause), Some(self.now.plus(pause))),
+        };
+        let (code, what, next) = if evidence.kept {
+            (ReasonCode::UnreadableAnswer, UNREADABLE, "`indicia recover`, once the file is right")
+        } else {
+            (ReasonCode::AnswerLost, LOST, LOST_NEXT)
+        };
+        let reason = self.reason(code, what, evidence, next);
+        let news = self.grant.state.reason.as_ref().map(|r| r.code) != Some(code);
         Decision {
             next: Next::Settle,
             state: GrantState {
@@ -203,13 +205,19 @@ impl Case<'_> {
                 ambiguous_at: self.grant.state.ambiguous_at.or(Some(self.attempt.first_sent_at)),
                 ..self.grant.state.clone()
             },
-            next_at: Some(retry_at),
+            next_at,
             definite: false,
-            event: Some(EventKind::AnswerLost),
+            event: Some(EventKind::AnswerLost).filter(|_| news),
         }
     }
 
     fn grant_refused(&self, evidence: &Evidence) -> Decision {
+        if self.attempt.fingerprint.is_none() {
+            // Client credentials: there is no grant of anybody's to end.
+            let what = "the service refuses what the client asks for";
+            let reason = self.reason(ReasonCode::GrantRefused, what, evidence, WRONG_NEXT);
+            return self.wait(Some(WRONG_PAUSE), reason);
+        }
         let times = self.refused_before() + 1;
         let refused = self.attempt.fingerprint.map(|fingerprint| RefusedSpend {
             fingerprint,
@@ -289,61 +297,51 @@ impl Case<'_> {
     }
 
     fn client_refused(&self, evidence: &Evidence) -> Decision {
-        let open = self.open_before();
-        let reason = if open {
-            self.grant.state.reason.clone()
-        } else {
-            Some(self.reason(
-                ReasonCode::ClientRefused,
-                "the service refuses the client, not this grant",
-                evidence,
-                &format!("check the secret: `indicia clients secrets {} add`", self.grant.client),
-            ))
-        };
+        if self.open_before() {
+            return self.lost(evidence);
+        }
+        let next = format!("check the secret: `indicia clients secrets {} add`", self.grant.client);
+        let what = "the service refuses the client, not this grant";
+        let reason = self.reason(ReasonCode::ClientRefused, what, evidence, &next);
         Decision {
             next: Next::Settle,
-            state: GrantState { reason, ..self.grant.state.clone() },
+            state: GrantState { reason: Some(reason), ..self.grant.state.clone() },
             next_at: Some(self.now.plus(WRONG_PAUSE)),
-            definite: !open,
+            definite: true,
             event: None,
         }
     }
 
     fn misconfigured(&self, evidence: &Evidence) -> Decision {
-        let reason = self.reason(
-            ReasonCode::Misconfigured,
-            "our request or the service file is wrong",
-            evidence,
-            "`indicia doctor` and `indicia services show` look closer",
-        );
         // A 2xx may have rotated the refresh token: its answer is kept, the spend stays open.
-        let definite = !self.open_before() && !evidence.kept;
-        self.wait(Some(WRONG_PAUSE), Some(reason), definite, Some(EventKind::Attention))
+        let open = self.open_before() || (evidence.kept && self.rotation != Rotation::Keeps);
+        let what = "our request or the service file is wrong";
+        let reason = self.reason(ReasonCode::Misconfigured, what, evidence, WRONG_NEXT);
+        if open {
+            let lost = self.lost(evidence);
+            let state = GrantState { reason: Some(reason), ..lost.state };
+            return Decision { state, ..lost };
+        }
+        self.wait(Some(WRONG_PAUSE), reason)
     }
 
-    fn wait(
-        &self,
-        asked: Option<Duration>,
-        reason: Option<Reason>,
-        definite: bool,
-        event: Option<EventKind>,
-    ) -> Decision {
+    /// A definite outcome that says nothing about the grant: tried again after a pause.
+    fn wait(&self, asked: Option<Duration>, reason: Reason) -> Decision {
         let failures = self.grant.state.failures.saturating_add(1);
         let pause = schedule::back_off(failures, asked, self.grant.id.as_str());
         let retry_at = self.now.plus(pause);
-        let first =
-            self.grant.state.reason.as_ref().map(|r| r.code) != reason.as_ref().map(|r| r.code);
+        let news = self.grant.state.reason.as_ref().map(|r| r.code) != Some(reason.code);
         Decision {
             next: Next::Settle,
             state: GrantState {
-                reason,
+                reason: Some(reason),
                 failures,
                 retry_at: Some(retry_at),
                 ..self.grant.state.clone()
             },
             next_at: Some(retry_at),
-            definite,
-            event: event.filter(|_| first),
+            definite: true,
+            event: Some(EventKind::Attention).filter(|_| news),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use crate::Broker;
-use crate::commit::Committed;
+use crate::committed::Committed;
 use crate::error::Error;
 use crate::model::{GrantId, GrantRow};
 use crate::refresh::{self, Force};
@@ -40,6 +40,8 @@ type Ending = watch::Receiver<Option<End>>;
 pub(crate) struct Flights {
     map: Mutex<BTreeMap<GrantId, Ending>>,
     open: watch::Sender<usize>,
+    /// Token sets that the journal has and the store hasn't yet.
+    behind: Mutex<BTreeMap<GrantId, Arc<Committed>>>,
 }
 
 impl Flights {
@@ -54,6 +56,30 @@ impl Flights {
     pub(crate) fn count(&self) -> Open<'_> {
         self.open.send_modify(|n| *n += 1);
         Open(self)
+    }
+
+    /// What the journal has and the store hasn't yet, if it is newer than `version`.
+    pub(crate) fn ahead_of(&self, grant: &GrantId, version: u64) -> Option<Arc<Committed>> {
+        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        behind.get(grant).filter(|kept| kept.row().version > version).cloned()
+    }
+
+    /// Notes whether the store has what is served; true when it has caught up.
+    fn note(&self, grant: &GrantId, end: &End) -> bool {
+        let End::Committed(committed, behind) = end else { return false };
+        let mut map = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        match behind {
+            Behind::Yes => {
+                map.insert(grant.clone(), Arc::clone(committed));
+                false
+            }
+            Behind::No => map.remove(grant).is_some(),
+        }
+    }
+
+    /// The store has caught up with a grant.
+    pub(crate) fn caught_up(&self, grant: &GrantId) {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).remove(grant);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<GrantId, Ending>> {
@@ -97,17 +123,33 @@ impl Broker {
         let broker = Arc::clone(self);
         let grant = grant.clone();
         self.ports.spawn.spawn(Box::pin(async move {
+            let landed = Landed { flights: &broker.flights, grant: &grant };
             let open = broker.flights.count();
             let end = refresh::fly(&broker, &grant, seen, force).await;
+            if broker.flights.note(&grant, &end) {
+                broker.cache.touch(&grant);
+            }
             if let End::Committed(committed, _) = &end {
                 broker.cache.evict_older(&grant, committed.row().version);
             }
-            broker.flights.lock().remove(&grant);
+            drop(landed);
             drop(open);
             // Nobody may be waiting any more.
             let _ = tell.send(Some(end));
         }));
         ending
+    }
+}
+
+/// Takes the flight out of the map however it ends: one that panicked must not bar its grant.
+struct Landed<'a> {
+    flights: &'a Flights,
+    grant: &'a GrantId,
+}
+
+impl Drop for Landed<'_> {
+    fn drop(&mut self) {
+        self.flights.lock().remove(self.grant);
     }
 }
 

@@ -68,6 +68,6 @@ pub(crate) fn busy() -> Error {
     }
 }
 
-fn gone(id: &GrantId) -> Error {
+pub(crate) fn gone(id: &GrantId) -> Error {
     Error::NotFound { what: "grant", id: id.to_string(), nearest: Vec::new() }
 }

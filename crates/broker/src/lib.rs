@@ -23,6 +23,7 @@ mod client_gate;
 pub mod clients;
 mod commit;
 mod commit_code;
+mod committed;
 pub mod connect;
 mod credentials;
 pub mod decide;
@@ -47,6 +48,7 @@ pub mod revoke;
 mod revoke_call;
 pub mod schedule;
 mod serve;
+mod standing;
 mod token_facts;
 pub mod vault;
 pub mod view;
@@ -113,6 +115,8 @@ pub struct Broker {
     pub(crate) cache: cache::Cache,
     pub(crate) flights: flight::Flights,
     pub(crate) watch: watch::Watch,
+    /// Whether this process has read the whole journal once.
+    pub(crate) journal_read: std::sync::atomic::AtomicBool,
 }
 
 impl Broker {
@@ -136,7 +140,17 @@ impl Broker {
         let cache = cache::Cache::new(settings.cache_entries_max);
         let flights = flight::Flights::default();
         let watch = watch::Watch::default();
-        Ok(Arc::new(Self { ports, vault, catalogue, settings, cache, flights, watch }))
+        let journal_read = std::sync::atomic::AtomicBool::new(false);
+        Ok(Arc::new(Self {
+            ports,
+            vault,
+            catalogue,
+            settings,
+            cache,
+            flights,
+            watch,
+            journal_read,
+        }))
     }
 
     /// The services that there are.

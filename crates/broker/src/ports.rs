@@ -28,6 +28,13 @@ pub struct StoreError {
     pub maybe_done: bool,
 }
 
+impl StoreError {
+    /// Not now; nothing took effect.
+    pub fn unavailable(detail: &str) -> Self {
+        Self { kind: StoreErrorKind::Unavailable, detail: detail.to_owned(), maybe_done: false }
+    }
+}
+
 /// Kinds of store failure that a caller treats differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreErrorKind {
@@ -75,7 +82,10 @@ pub struct ClaimedRow {
 /// A token set to commit.
 #[derive(Clone, Debug)]
 pub struct NewTokens {
-    /// Sealed for version `from_version + 1`.
+    /// The version that it becomes: the one it started from and one more, or higher where a journal
+    /// knows of more than the store does.
+    pub version: u64,
+    /// Sealed for that version.
     pub tokens: Sealed,
     /// What may be known of it.
     pub facts: TokenFacts,
@@ -94,12 +104,14 @@ pub struct NewTokens {
 /// What a commit did.
 #[derive(Clone, Debug)]
 pub enum CommitOutcome {
-    /// Stored as `from_version + 1`.
+    /// Stored as the version that it was to become.
     Done(Box<GrantRow>),
     /// The grant had moved on: nothing was written; this is how it stands.
     Superseded(Box<GrantRow>),
-    /// The grant was revoked or is gone: nothing was written.
-    Gone,
+    /// The grant was revoked: nothing was written.
+    Revoked,
+    /// No such grant: nothing was written.
+    Missing,
 }
 
 /// What making a connection did.
@@ -196,6 +208,9 @@ pub trait Store: Send + Sync {
     /// Removes a flow: its grant is stored, or it ended long ago.
     async fn remove_flow(&self, state_hash: &str) -> Result<(), StoreError>;
 
+    /// Removes flows that could not be finished any more at `expired_before`; how many.
+    async fn purge_flows(&self, expired_before: Timestamp) -> Result<u64, StoreError>;
+
     /// Makes a connection with a grant of its own (version 1). An error when the client isn't there,
     /// or a grant of this id is: nothing written.
     async fn connect(
@@ -281,7 +296,7 @@ pub trait Store: Send + Sync {
     /// the grant was revoked.
     async fn begin(&self, grant: &GrantId, intent: Intent) -> Result<bool, StoreError>;
 
-    /// Stores a token set as `from_version + 1`, whoever holds the lease: the version is the fence.
+    /// Stores a token set as its version, if the grant is still at `from_version`, whoever holds the lease: the version is the fence.
     /// Clears the intent; ends the lease if it is `lease_no`'s.
     async fn commit(
         &self,
@@ -306,7 +321,14 @@ pub trait Store: Send + Sync {
     ) -> Result<bool, StoreError>;
 
     /// Marks the access token of this version as refused by the API; `false` when the version moved.
-    async fn reject(&self, grant: &GrantId, version: u64) -> Result<bool, StoreError>;
+    /// It counts as ended, so what waits for its end (an open ambiguity) is due `now`.
+    async fn reject(
+        &self,
+        grant: &GrantId,
+        version: u64,
+        now: Timestamp,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError>;
 
     /// Ends the lease if it is `lease_no`'s.
     async fn release(&self, grant: &GrantId, lease_no: u64) -> Result<(), StoreError>;
@@ -362,6 +384,8 @@ pub struct Settlement {
     pub next_at: Option<Timestamp>,
     /// Remove the intent.
     pub clear_intent: bool,
+    /// The API takes the access token after all: it counts as refused no longer.
+    pub clear_rejected: bool,
 }
 
 /// What became of a request.

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicia_catalog::{Flow, GrantType, RefreshRule};
-use indicia_oauth::{Timestamp, TokenEndpoint};
+use indicia_catalog::{ClientKind, Flow, GrantType, RefreshRule};
+use indicia_oauth::{Expiry, Timestamp, TokenEndpoint};
 
 use crate::Broker;
-use crate::call::Bound;
+use crate::call::{Bound, refuses_token};
 use crate::client_gate::{ChosenSecret, Gate};
 use crate::commit::{self, Claim, Taken};
-use crate::decide::Attempt;
+use crate::decide::{self, Attempt};
 use crate::error::Error;
 use crate::flight::{Behind, End};
 use crate::model::{
@@ -19,7 +19,7 @@ use crate::model::{
     RotationOwner,
 };
 use crate::outcome::Outcome;
-use crate::ports::Settlement;
+use crate::ports::{JournalEntry, Sent, Settlement};
 use crate::refresh::{Concluded, Force, Step, conclude, grant_event, judge};
 use crate::schedule;
 
@@ -31,6 +31,13 @@ pub(crate) struct Fuel {
     pub(crate) secret: ChosenSecret,
     /// Scopes, for client credentials.
     pub(crate) asked: Vec<String>,
+}
+
+impl Fuel {
+    /// Whether an answer to this proves that the service takes the client: not one from the journal.
+    pub(crate) fn proves_client(&self) -> bool {
+        self.secret.secret.is_some() || self.bound.client.kind == ClientKind::Public
+    }
 }
 
 pub(crate) enum Prepared {
@@ -52,22 +59,62 @@ pub(crate) async fn prepare(
             }
             Ok(Prepared::Ready(claim, fuel))
         }
-        Ok(Look::Kept(fuel)) => recover_or(broker, claim, fuel).await.map(|p| match p {
-            Prepared::Ready(claim, _) => Prepared::Not(claim),
-            other => other,
-        }),
+        Ok(Look::Kept(fuel)) => match recover_or(broker, claim, fuel).await? {
+            Prepared::Ready(claim, _) => Ok(Prepared::Not(claim)),
+            other => Ok(other),
+        },
         Ok(Look::Lost(fuel)) => match recover_or(broker, claim, fuel).await? {
             Prepared::Ready(claim, fuel) => lost(broker, claim, *fuel).await.map(Prepared::Stored),
             other => Ok(other),
         },
-        Ok(Look::Not) => Ok(Prepared::Not(claim)),
+        Ok(Look::Not) => {
+            let row = not_due(broker, claim).await;
+            Ok(Prepared::Stored(Step::End(End::Row(Arc::new(row)))))
+        }
         Ok(Look::NoWay) => no_way(broker, claim).await.map(Prepared::Stored),
         Err(error) => {
-            claim.release(broker).await;
+            postpone(broker, claim, &error).await;
             Err(error)
         }
     }
 }
+
+/// Nothing will change by itself: it isn't due until something else moves it.
+async fn not_due(broker: &Broker, claim: Box<Claim>) -> GrantRow {
+    if claim.grant().next_at.is_none() {
+        return claim.release(broker).await;
+    }
+    let row = GrantRow { next_at: None, ..claim.grant().clone() };
+    let change = Settlement {
+        state: row.state.clone(),
+        next_at: None,
+        clear_intent: false,
+        clear_rejected: false,
+    };
+    // A failure only means that it is looked at once more.
+    let _ = claim.settle(broker, change, Vec::new()).await;
+    row
+}
+
+/// What is in the way isn't the grant's: it is looked at again later, so that others get their turn.
+async fn postpone(broker: &Broker, claim: Box<Claim>, error: &Error) {
+    let now = broker.ports.clock.now();
+    let pause = match error {
+        Error::Unavailable { retry_after: Some(pause), .. } => *pause,
+        _ => IN_THE_WAY_PAUSE,
+    };
+    let row = claim.grant();
+    let change = Settlement {
+        state: row.state.clone(),
+        next_at: row.next_at.map(|at| at.max(now.plus(pause))),
+        clear_intent: false,
+        clear_rejected: false,
+    };
+    let _ = claim.settle(broker, change, Vec::new()).await;
+}
+
+/// Pause after something that only a person can mend: a service file that is gone, a damaged secret.
+const IN_THE_WAY_PAUSE: Duration = Duration::from_secs(300);
 
 fn open_spend(grant: &GrantRow) -> bool {
     grant.intent.as_ref().is_some_and(|i| i.version == grant.version)
@@ -93,18 +140,21 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
     if grant.state.life == Life::Revoked || grant.rotation_owner == RotationOwner::Other {
         return Ok(Look::Not);
     }
-    if grant.flow != Flow::ClientCredentials && grant.facts.refresh.is_none() {
-        let good = schedule::good_for(&grant.facts, Duration::ZERO, now);
-        return Ok(if good || grant.state.life == Life::Dead { Look::Not } else { Look::NoWay });
-    }
     let client = broker.client_row(&grant.client).await?;
     let bound = broker.bind(client, &grant.inputs)?;
     let kind = match grant.flow {
         Flow::ClientCredentials => GrantType::ClientCredentials,
         _ => GrantType::RefreshToken,
     };
-    let endpoint = bound.token_endpoint(kind)?;
     let rule = bound.refresh_rule();
+    let sendable = grant.facts.refresh.is_some() && rule.supported;
+    if grant.flow != Flow::ClientCredentials && !sendable {
+        let good = schedule::good_for(&grant.facts, Duration::ZERO, now);
+        let waits = schedule::still_waits(&grant.state, now) && force == Force::No;
+        let over = grant.state.life == Life::Dead && force == Force::No;
+        return Ok(if good || waits || over { Look::Not } else { Look::NoWay });
+    }
+    let endpoint = bound.token_endpoint(kind)?;
     if waits(grant, &rule, force, now) {
         let secret = ChosenSecret { n: 0, secret: None };
         let asked = Vec::new();
@@ -124,10 +174,10 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
     }
 }
 
-/// Whether the row says "not yet". Force ends a back-off, but not the wait for a lost answer: that
-/// one is the table's.
+/// Whether the row says "not yet". Force ends a back-off, but not the wait for a lost answer (that one
+/// is the table's) nor the pause before a refusal is confirmed.
 fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp) -> bool {
-    let not_yet = grant.state.retry_at.is_some_and(|at| now < at);
+    let not_yet = schedule::still_waits(&grant.state, now);
     if grant.state.ambiguous_at.is_some() {
         return not_yet;
     }
@@ -137,11 +187,14 @@ fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp) -> 
             .intent
             .as_ref()
             .zip(rule.reuse_grace)
-            .is_some_and(|(i, grace)| now.since(i.at) + Duration::from_secs(1) < grace);
+            .is_some_and(|(i, grace)| now.since(i.at) + decide::GRACE_MARGIN < grace);
         let need = schedule::effective_min_valid(&grant.facts, None);
         return !forgiven && schedule::good_for(&grant.facts, need, now);
     }
-    not_yet && force == Force::No
+    let unconfirmed =
+        grant.state.reason.as_ref().is_some_and(|r| r.code == ReasonCode::RefusalUnconfirmed);
+    let minted = schedule::minted_lately(&grant.facts, rule, now);
+    (not_yet && (force == Force::No || unconfirmed)) || (minted && force == Force::No)
 }
 
 /// Whether this very credential was refused by this endpoint for this secret.
@@ -182,39 +235,51 @@ fn closed(bound: &Bound, refused: &ClientRefused, now: Timestamp) -> Error {
     }
 }
 
-/// An answer that was kept and never stored is better than any request.
+/// An answer that was kept and never stored is better than any request: the latest first, of this
+/// spend, or of a later one where the store forgot what the journal knows.
 async fn recover_or(
     broker: &Arc<Broker>,
-    claim: Box<Claim>,
-    fuel: Box<Fuel>,
+    mut claim: Box<Claim>,
+    mut fuel: Box<Fuel>,
 ) -> Result<Prepared, Error> {
     let entries = broker.ports.journal.entries(Some(claim.grant().id.as_str())).await;
-    let version = claim.grant().version;
-    let entry = entries.ok().and_then(|all| all.into_iter().find(|e| e.version == version));
-    let Some(entry) = entry else {
-        return Ok(Prepared::Ready(claim, fuel));
-    };
-    match commit::Kept::from_journal(broker, claim, &entry) {
-        Ok(kept) => match kept.outcome(&fuel.bound.service.dialect) {
-            Outcome::Granted(tokens) => {
-                let attempt = Attempt {
-                    first_sent_at: entry.sent_at,
-                    sends: 1,
-                    secret_n: fuel.secret.n,
-                    endpoint: fuel.endpoint.url.clone(),
-                    fingerprint: Some(entry.fingerprint),
-                };
-                let granted = Outcome::Granted(tokens);
-                let step = conclude(broker, kept, *fuel, attempt, granted).await?;
-                Ok(match step {
-                    Concluded::Step(step) => Prepared::Stored(step),
-                    Concluded::Again(claim, fuel) => Prepared::Ready(claim, fuel),
-                })
+    let mut entries = entries.unwrap_or_default();
+    entries.retain(|entry| is_better(entry, claim.grant()));
+    entries.sort_by_key(|entry| (entry.version, entry.sent_at));
+    for entry in entries.into_iter().rev() {
+        let kept = match commit::Kept::from_journal(broker, claim, &entry) {
+            Ok(kept) => kept,
+            Err((back, _)) => {
+                claim = back;
+                continue;
             }
-            _ => Ok(Prepared::Ready(kept.into_claim(), fuel)),
-        },
-        Err((claim, _)) => Ok(Prepared::Ready(claim, fuel)),
+        };
+        let outcome = kept.outcome(&fuel.bound.service.dialect);
+        if !matches!(outcome, Outcome::Granted(_)) {
+            claim = kept.into_claim();
+            continue;
+        }
+        let attempt = Attempt {
+            first_sent_at: entry.sent_at,
+            sends: 1,
+            secret_n: kept.grant().state.secret_n.unwrap_or(fuel.secret.n),
+            endpoint: fuel.endpoint.url.clone(),
+            fingerprint: Some(entry.fingerprint),
+        };
+        fuel.secret.secret = None;
+        return Ok(match conclude(broker, kept, *fuel, attempt, outcome).await? {
+            Concluded::Step(step) => Prepared::Stored(step),
+            Concluded::Again(claim, fuel) => Prepared::Ready(claim, fuel),
+        });
     }
+    Ok(Prepared::Ready(claim, fuel))
+}
+
+/// Whether a kept answer may be a better truth than the row: it was given for what the row holds, or
+/// came after everything that the row knows.
+fn is_better(entry: &JournalEntry, grant: &GrantRow) -> bool {
+    let same = entry.version == grant.version && Some(entry.fingerprint) == grant.facts.refresh;
+    same || (entry.version > grant.version && entry.sent_at > grant.facts.obtained_at)
 }
 
 /// Writes down that an answer was lost with the process that waited for it. Sends nothing.
@@ -239,10 +304,34 @@ async fn lost(broker: &Arc<Broker>, claim: Box<Claim>, fuel: Fuel) -> Result<Ste
     }
 }
 
-/// No refresh token, and the access token has ended or was refused: only the owner can renew it.
+/// No refresh token, and the access token has ended or was refused. A refusal is doubted first: one
+/// hiccup of an API must not end a grant that only its owner can renew.
 async fn no_way(broker: &Arc<Broker>, claim: Box<Claim>) -> Result<Step, Error> {
     let now = broker.ports.clock.now();
     let grant = claim.grant().clone();
+    let ended = matches!(grant.facts.expiry, Expiry::At(end) if end <= now);
+    let probed = if ended { Probed::Refused } else { probe(broker, &grant).await };
+    let (state, events, clear_rejected, next_at) = match probed {
+        Probed::Taken => (grant.state.clone(), Vec::new(), true, grant.next_at),
+        Probed::Unknown => {
+            let failures = grant.state.failures.saturating_add(1);
+            let at = now.plus(schedule::back_off(failures, None, grant.id.as_str()));
+            let state = GrantState { failures, retry_at: Some(at), ..grant.state.clone() };
+            (state, Vec::new(), false, Some(at))
+        }
+        Probed::Refused => {
+            let event = grant_event(&grant, EventKind::GrantDied, now);
+            (no_refresh_token(&grant, now), vec![event], false, None)
+        }
+    };
+    let change = Settlement { state: state.clone(), next_at, clear_intent: true, clear_rejected };
+    claim.settle(broker, change, events).await?;
+    let mut facts = grant.facts.clone();
+    facts.rejected &= !clear_rejected;
+    Ok(Step::End(End::Row(Arc::new(GrantRow { state, facts, next_at, ..grant }))))
+}
+
+fn no_refresh_token(grant: &GrantRow, now: Timestamp) -> GrantState {
     let reason = Reason {
         code: ReasonCode::NoRefreshToken,
         detail: "the access token has ended or was refused, and there is no refresh token".into(),
@@ -250,11 +339,27 @@ async fn no_way(broker: &Arc<Broker>, claim: Box<Claim>) -> Result<Step, Error> 
         next_step: format!("connect again: `indicia connect {} --id ID`", grant.client),
         cause: None,
     };
-    let state = GrantState { life: Life::Dead, reason: Some(reason), ..grant.state.clone() };
-    let event = grant_event(&grant, EventKind::GrantDied, now);
-    let change = Settlement { state: state.clone(), next_at: None, clear_intent: true };
-    claim.settle(broker, change, vec![event]).await?;
-    Ok(Step::End(End::Row(Arc::new(GrantRow { state, ..grant }))))
+    GrantState { life: Life::Dead, reason: Some(reason), ..grant.state.clone() }
+}
+
+/// What the service's probe says of an access token.
+enum Probed {
+    Taken,
+    Refused,
+    Unknown,
+}
+
+async fn probe(broker: &Broker, grant: &GrantRow) -> Probed {
+    let Ok(client) = broker.client_row(&grant.client).await else { return Probed::Unknown };
+    let Ok(bound) = broker.bind(client, &grant.inputs) else { return Probed::Unknown };
+    let Ok(Some(call)) = bound.service.probe(bound.cx()) else { return Probed::Refused };
+    let Ok(tokens) = commit::open_tokens(&broker.vault, grant) else { return Probed::Unknown };
+    let request = broker.api_request(&bound, &call, tokens.access_token.expose());
+    match broker.ports.transport.send(request, &|| true).await {
+        Sent::Answer(answer) if answer.is_success() => Probed::Taken,
+        Sent::Answer(answer) if refuses_token(&bound.service, &answer) => Probed::Refused,
+        Sent::Answer(_) | Sent::NotSent(_) | Sent::MaybeSent(_) => Probed::Unknown,
+    }
 }
 
 /// What reading a kept answer again gave.
@@ -274,14 +379,12 @@ pub(crate) async fn recover_kept(broker: &Arc<Broker>, id: &GrantId) -> Result<K
         Taken::Claim(claim) => claim,
         Taken::Busy { .. } | Taken::Missing => return Ok(Kept::Nothing),
     };
-    let client = broker.client_row(&claim.grant().client).await?;
-    let bound = broker.bind(client, &claim.grant().inputs)?;
-    let fuel = Fuel {
-        endpoint: bound.token_endpoint(GrantType::RefreshToken)?,
-        rule: bound.refresh_rule(),
-        secret: ChosenSecret { n: claim.grant().state.secret_n.unwrap_or(0), secret: None },
-        asked: Vec::new(),
-        bound,
+    let fuel = match fuel_without_secret(broker, claim.grant()).await {
+        Ok(fuel) => fuel,
+        Err(error) => {
+            claim.release(broker).await;
+            return Err(error);
+        }
     };
     match recover_or(broker, claim, Box::new(fuel)).await? {
         Prepared::Stored(Step::End(End::Committed(_, Behind::No))) => Ok(Kept::Stored),
@@ -294,4 +397,16 @@ pub(crate) async fn recover_kept(broker: &Arc<Broker>, id: &GrantId) -> Result<K
             Ok(if open { Kept::Unreadable(why) } else { Kept::Nothing })
         }
     }
+}
+
+async fn fuel_without_secret(broker: &Broker, grant: &GrantRow) -> Result<Fuel, Error> {
+    let client = broker.client_row(&grant.client).await?;
+    let bound = broker.bind(client, &grant.inputs)?;
+    Ok(Fuel {
+        endpoint: bound.token_endpoint(GrantType::RefreshToken)?,
+        rule: bound.refresh_rule(),
+        secret: ChosenSecret { n: grant.state.secret_n.unwrap_or(0), secret: None },
+        asked: Vec::new(),
+        bound,
+    })
 }

@@ -9,11 +9,13 @@ use indicia_oauth::{Expiry, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::Broker;
-use crate::commit::Committed;
+use crate::committed::Committed;
 use crate::error::Error;
 use crate::flight::{Behind, End};
-use crate::model::{ClientRow, ConnectionId, ConnectionRow, GrantRow, Life, RotationOwner};
-use crate::refresh::{Force, WAIT_MAX};
+use crate::model::{
+    ClientRow, ConnectionId, ConnectionRow, EventKind, GrantRow, Life, RotationOwner,
+};
+use crate::refresh::{Force, WAIT_MAX, grant_event};
 use crate::schedule;
 use crate::view::{TokenView, Warning};
 
@@ -62,12 +64,15 @@ impl Broker {
         if let Some(view) = self.try_cached(id, min_valid) {
             return Ok(view);
         }
-        let (connection, grant) = match self.load(id).await {
-            Ok(found) => found,
-            Err(error @ Error::Store { .. }) => return self.serve_without_store(id, error),
-            Err(error) => return Err(error),
+        let served = match self.load(id).await {
+            Ok((connection, grant)) => self.serve_row(&connection, grant, min_valid).await,
+            Err(error) => Err(error),
         };
-        self.serve_row(&connection, grant, min_valid).await
+        match served {
+            // Whichever look at the store failed: what is cached and good is served all the same.
+            Err(error @ Error::Store { .. }) => self.serve_without_store(id, error),
+            served => served,
+        }
     }
 
     /// The API refused a token: if it is the current one, it counts as ended and is refreshed; if it
@@ -88,10 +93,15 @@ impl Broker {
         if hex::encode(digest) != sha256_hex.to_ascii_lowercase() {
             return self.serve_row(&connection, grant, None).await;
         }
-        self.ports.store.reject(&grant.id, grant.version).await?;
-        self.cache.evict(id);
-        let mut grant = grant;
-        grant.facts.rejected = true;
+        let now = self.ports.clock.now();
+        let mut event = grant_event(&grant, EventKind::Attention, now);
+        event.facts.insert("rejected".into(), "by the API".into());
+        let moved = !self.ports.store.reject(&grant.id, grant.version, now, vec![event]).await?;
+        self.cache.touch(&grant.id);
+        let grant = match moved {
+            true => self.load(id).await?.1,
+            false => self.ports.store.grant(&grant.id).await?.unwrap_or(grant),
+        };
         self.serve_row(&connection, grant, None).await
     }
 
@@ -119,7 +129,10 @@ impl Broker {
     fn serve_without_store(&self, id: &str, error: Error) -> Result<Arc<TokenView>, Error> {
         let now = self.ports.clock.now();
         match self.cache.get(id) {
-            Some(ready) if schedule::good_for(&ready.facts, Duration::from_millis(1), now) => {
+            Some(ready)
+                if !self.cache.is_stale(&ready)
+                    && schedule::good_for(&ready.facts, Duration::from_millis(1), now) =>
+            {
                 let detail = format!("the store can't be read: {error}");
                 Ok(Arc::new(with_warning(&ready.view, "store_unavailable", detail)))
             }
@@ -133,6 +146,13 @@ impl Broker {
         grant: GrantRow,
         min_valid: Option<Duration>,
     ) -> Result<Arc<TokenView>, Error> {
+        if let Some(ahead) = self.flights.ahead_of(&grant.id, grant.version)
+            && grant.state.life != Life::Revoked
+            && serves(ahead.row(), self.ports.clock.now())
+        {
+            let client = self.client_row(&grant.client).await?;
+            return self.hand_out_committed(connection, &ahead, client, Behind::Yes).await;
+        }
         let now = self.ports.clock.now();
         let need = schedule::effective_min_valid(&grant.facts, min_valid);
         let client = self.client_row(&grant.client).await?;
@@ -143,13 +163,17 @@ impl Broker {
             return self.hand_out(connection, grant, client).await;
         }
         if !may_refresh(&grant, &client, now) {
-            return self.serve_as_it_is(connection, grant, client).await;
+            let view = self.serve_as_it_is(connection, grant, client).await?;
+            return Ok(Arc::new(short(&view, min_valid)));
         }
         let flight = self.fly(&grant.id, grant.version, Force::No);
         let wait = wait_for(&grant, now);
         match tokio::time::timeout(wait, flight).await {
             Ok(end) => self.serve_end(connection, end, Some(grant)).await,
-            Err(_) => self.serve_as_it_is(connection, grant, client).await,
+            Err(_) => {
+                let view = self.serve_as_it_is(connection, grant, client).await?;
+                Ok(Arc::new(short(&view, min_valid)))
+            }
         }
     }
 
@@ -219,9 +243,7 @@ impl Broker {
         let bound = self.bind(client, &committed.row().inputs)?;
         let ready = self.ready(&connection.id, committed, &bound, behind);
         let view = Arc::clone(&ready.view);
-        if behind == Behind::No {
-            self.cache.put(connection.id.as_str(), Arc::new(ready));
-        }
+        self.cache.put(connection.id.as_str(), Arc::new(ready));
         Ok(view)
     }
 }
@@ -248,7 +270,7 @@ fn may_refresh(grant: &GrantRow, client: &ClientRow, now: Timestamp) -> bool {
         Life::Alive => {
             // An open spend that nobody has noted as lost yet: its answer may be kept.
             let unresolved = grant.intent.is_some() && grant.state.ambiguous_at.is_none();
-            unresolved || grant.state.retry_at.is_none_or(|at| at <= now)
+            unresolved || !schedule::still_waits(&grant.state, now)
         }
     }
 }
@@ -261,6 +283,17 @@ fn wait_for(grant: &GrantRow, now: Timestamp) -> Duration {
             end.minus(WAIT_MARGIN).since(now).min(WAIT_MAX)
         }
         _ => WAIT_MAX,
+    }
+}
+
+/// The token at hand, said to be shorter than was wished.
+fn short(view: &TokenView, wish: Option<Duration>) -> TokenView {
+    match wish {
+        Some(wish) => {
+            let detail = format!("it is not valid for {} s more, as was asked", wish.as_secs());
+            with_warning(view, "shorter_than_asked", detail)
+        }
+        None => view.copy(),
     }
 }
 

@@ -1,23 +1,28 @@
 //! Kept answers whose commit never came: read again, by the dialect as it is now, and stored.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+
+use indicia_oauth::Answer;
 
 use crate::Broker;
 use crate::commit_code::CodeKept;
 use crate::error::Error;
-use crate::model::{GrantId, Life};
-use crate::outcome::Outcome;
+use crate::model::{FlowRow, GrantId, GrantRow, Life};
+use crate::outcome::{self, Outcome};
 use crate::ports::{ConnectionFilter, JournalEntry};
 use crate::prepare;
+use crate::vault::{Field, VaultError};
 
 /// Pauses between tries to store what is only in the journal yet.
-const LATER: [std::time::Duration; 6] = [
-    std::time::Duration::from_millis(250),
-    std::time::Duration::from_secs(1),
-    std::time::Duration::from_secs(5),
-    std::time::Duration::from_secs(15),
-    std::time::Duration::from_secs(60),
-    std::time::Duration::from_secs(300),
+const LATER: [Duration; 6] = [
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+    Duration::from_secs(300),
 ];
 
 /// What `recover` did.
@@ -35,27 +40,37 @@ impl Broker {
     /// Reads all kept answers again, and stores those that are better than what is stored.
     ///
     /// # Errors
-    /// The store's and the journal's.
+    /// The journal's; the store's where nothing can be looked at. What is wrong with one entry is in
+    /// the report.
     pub async fn recover(self: &Arc<Self>) -> Result<RecoverReport, Error> {
+        self.recover_older_than(Duration::ZERO).await
+    }
+
+    /// As [`Self::recover`], but leaves alone exchanges that began less than `age` ago: whoever began
+    /// them may still be at work.
+    pub(crate) async fn recover_older_than(
+        self: &Arc<Self>,
+        age: Duration,
+    ) -> Result<RecoverReport, Error> {
         let entries = self.ports.journal.entries(None).await.map_err(|e| Error::Store {
             code: "journal_unreadable",
             detail: format!("the journal can't be read: {e}"),
             hint: "`indicia doctor` looks closer".into(),
         })?;
         let mut report = RecoverReport::default();
-        for entry in entries {
-            let grant = match GrantId::new(&entry.of) {
-                Ok(id) => self.ports.store.grant(&id).await?,
-                Err(_) => None,
+        let mut seen = BTreeSet::new();
+        for entry in entries.into_iter().rev() {
+            let what = entry.of.clone();
+            let done = match GrantId::new(&entry.of) {
+                Ok(id) => match self.ports.store.grant(&id).await? {
+                    Some(grant) if !seen.insert(grant.id.clone()) => Ok(()),
+                    Some(grant) => self.recover_grant(&grant, &entry, &mut report).await,
+                    None => self.recover_flow(&entry, age, &mut report).await,
+                },
+                Err(_) => Ok(()),
             };
-            match grant {
-                Some(grant) => {
-                    let waits = entry.version >= grant.version && grant.state.life != Life::Revoked;
-                    if waits {
-                        self.recover_grant(&grant.id, &mut report).await?;
-                    }
-                }
-                None => self.recover_flow(&entry, &mut report).await?,
+            if let Err(error) = done {
+                report.unreadable.push((what, error.to_string()));
             }
         }
         for id in self.ports.store.open_intents(1_000).await? {
@@ -70,13 +85,21 @@ impl Broker {
         Ok(rows.into_iter().map(|(c, _)| c.id.to_string()).collect())
     }
 
+    /// `entry` is the newest of its grant.
     async fn recover_grant(
         self: &Arc<Self>,
-        grant: &GrantId,
+        grant: &GrantRow,
+        entry: &JournalEntry,
         report: &mut RecoverReport,
     ) -> Result<(), Error> {
-        let names = self.names(grant).await?;
-        match prepare::recover_kept(self, grant).await? {
+        if entry.version < grant.version {
+            return Ok(());
+        }
+        if grant.state.life == Life::Revoked {
+            return self.revoke_kept(grant, entry).await;
+        }
+        let names = self.names(&grant.id).await?;
+        match prepare::recover_kept(self, &grant.id).await? {
             prepare::Kept::Stored => {
                 for name in &names {
                     self.cache.evict(name);
@@ -91,39 +114,63 @@ impl Broker {
         Ok(())
     }
 
+    /// An answer that was kept for a grant that was revoked meanwhile: its tokens are taken back too.
+    async fn revoke_kept(&self, grant: &GrantRow, entry: &JournalEntry) -> Result<(), Error> {
+        let field = Field::Answer { of: &entry.of, version: entry.version };
+        let bytes = self.vault.unseal(field, &entry.answer)?;
+        let answer = Answer::from_bytes(&bytes).ok_or(VaultError::Damaged)?;
+        let client = self.client_row(&grant.client).await?;
+        let bound = self.bind(client, &grant.inputs)?;
+        let now = self.ports.clock.now();
+        if let Outcome::Granted(tokens) =
+            outcome::classify(&answer, &bound.service.dialect, entry.sent_at)
+        {
+            self.revoke_late(grant, &bound, *tokens, now).await?;
+        }
+        let _ = self.ports.journal.committed(&entry.of, entry.version, now).await;
+        Ok(())
+    }
+
     /// An exchange whose answer was kept, and whose connection was never made.
     async fn recover_flow(
         self: &Arc<Self>,
         entry: &JournalEntry,
+        age: Duration,
         report: &mut RecoverReport,
     ) -> Result<(), Error> {
-        let Some(flow) = self.ports.store.flow(&entry.of).await? else {
+        let Some(flow) = self.ports.store.flow(&entry.of).await? else { return Ok(()) };
+        let now = self.ports.clock.now();
+        if now < entry.sent_at.plus(age) {
             return Ok(());
-        };
+        }
         let name = flow.connection.to_string();
-        let kept = match CodeKept::from_journal(self, flow, entry) {
-            Ok(kept) => kept,
-            Err(error) => {
-                report.unreadable.push((name, error.to_string()));
-                return Ok(());
-            }
-        };
+        if self.has_newer(&flow, entry).await? {
+            let _ = self.ports.journal.committed(&entry.of, entry.version, now).await;
+            self.ports.store.remove_flow(&entry.of).await?;
+            return Ok(());
+        }
+        let kept = CodeKept::from_journal(self, flow, entry)?;
         let client = self.client_row(&kept.flow().client).await?;
         let bound = self.bind(client, &kept.flow().inputs)?;
         match kept.outcome(&bound.service.dialect) {
             Outcome::Granted(tokens) => {
-                let n = bound
-                    .client
-                    .secrets
-                    .iter()
-                    .find(|s| s.state == crate::model::SecretState::Current);
-                let n = n.map_or(0, |s| s.n);
-                let view = self.adopt_code(kept, bound, *tokens, n).await?;
+                let view = self.adopt_code(kept, bound, *tokens, None).await?;
                 report.recovered.push(view.id);
             }
             other => report.unreadable.push((name, other.name().to_owned())),
         }
         Ok(())
+    }
+
+    /// Whether the connection was made, renewed or revoked after that exchange: then its answer is no
+    /// better truth any more.
+    async fn has_newer(&self, flow: &FlowRow, entry: &JournalEntry) -> Result<bool, Error> {
+        let found = self.ports.store.connection(&flow.connection).await?;
+        Ok(found.is_some_and(|(connection, grant)| {
+            let revoked = grant.state.life == Life::Revoked
+                && grant.state.reason.as_ref().is_some_and(|r| r.since >= entry.sent_at);
+            revoked || connection.updated_at > entry.sent_at
+        }))
     }
 
     /// The store is behind: goes on trying until it has the answer, or this process ends (the next
@@ -134,8 +181,10 @@ impl Broker {
         self.ports.spawn.spawn(Box::pin(async move {
             for pause in LATER {
                 tokio::time::sleep(pause).await;
-                if matches!(prepare::recover_kept(&broker, &grant).await, Ok(prepare::Kept::Stored))
-                {
+                let kept = prepare::recover_kept(&broker, &grant).await;
+                if matches!(kept, Ok(prepare::Kept::Stored)) {
+                    broker.flights.caught_up(&grant);
+                    broker.cache.touch(&grant);
                     return;
                 }
             }

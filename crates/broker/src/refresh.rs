@@ -12,15 +12,18 @@ use indicia_oauth::grant::{client_credentials, refresh as refresh_grant};
 use indicia_oauth::{Credentials, TokenSet};
 
 use crate::Broker;
-use crate::commit::{self, Claim, Committed, Flown, Free, Plan, Stored};
+use crate::commit::{self, Claim, Flown, Free};
+use crate::committed::{Committed, Plan, Stored};
 use crate::decide::{self, Attempt, Decision, Next};
 use crate::error::Error;
 use crate::flight::{Behind, End};
-use crate::lease::{Lease, busy, lease};
+use crate::lease::{Lease, busy, gone, lease};
 use crate::model::{Event, EventKind, GrantId, GrantRow, GrantState, Life};
 use crate::outcome::Outcome;
 use crate::ports::Settlement;
 use crate::prepare::{Fuel, Prepared, prepare};
+use crate::schedule;
+use crate::standing::standing_reason;
 use crate::token_facts;
 use crate::view::TokenView;
 
@@ -54,7 +57,7 @@ impl Broker {
     ) -> Result<Arc<TokenView>, Error> {
         let (connection, grant) = self.load(id).await?;
         let end = self.fly(&grant.id, grant.version, force).await;
-        self.serve_end(&connection, end, None).await
+        self.serve_end(&connection, end, Some(grant)).await
     }
 }
 
@@ -119,7 +122,8 @@ async fn round(
 async fn spend(broker: &Arc<Broker>, mut claim: Box<Claim>, mut fuel: Fuel) -> Result<Step, Error> {
     let mut pause = AGAIN_PAUSE;
     loop {
-        let free = free(claim.grant(), &fuel.rule);
+        let grant = claim.grant().clone();
+        let free = free(&grant, &fuel.rule);
         let spend = match claim.begin(broker, free).await {
             Ok(spend) => spend,
             Err((claim, error)) => {
@@ -129,7 +133,8 @@ async fn spend(broker: &Arc<Broker>, mut claim: Box<Claim>, mut fuel: Fuel) -> R
         };
         let attempt = spend.attempt(&fuel.endpoint.url, fuel.secret.n);
         let flow = fuel.bound.client.id.clone();
-        let flown = spend.send(broker, |token| build(&fuel, token)).await;
+        let not_after = forgiven_until(broker, &attempt, &grant, &fuel.rule);
+        let flown = spend.send(broker, not_after, |token| build(&fuel, token)).await;
         let concluded = match flown {
             Flown::Kept(kept) => {
                 let outcome = kept.outcome(&fuel.bound.service.dialect);
@@ -155,6 +160,25 @@ async fn spend(broker: &Arc<Broker>, mut claim: Box<Claim>, mut fuel: Fuel) -> R
         tokio::time::sleep(pause).await;
         pause *= 2;
     }
+}
+
+/// While the access token is good, a second send is right only as long as the service forgives it: the
+/// end of that, on the boot clock, for the last look before the write.
+fn forgiven_until(
+    broker: &Broker,
+    attempt: &Attempt,
+    grant: &GrantRow,
+    rule: &RefreshRule,
+) -> Option<u64> {
+    let now = broker.ports.clock.now();
+    let need = schedule::effective_min_valid(&grant.facts, None);
+    if attempt.sends < 2 || !schedule::good_for(&grant.facts, need, now) {
+        return None;
+    }
+    let spent = now.since(attempt.first_sent_at) + decide::GRACE_MARGIN;
+    let left = rule.reuse_grace.unwrap_or_default().saturating_sub(spent);
+    let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    Some(broker.ports.clock.boot_millis().saturating_add(left))
 }
 
 fn free(grant: &GrantRow, rule: &RefreshRule) -> Option<Free> {
@@ -241,7 +265,12 @@ async fn act(
         let input = fuel.bound.secret_input();
         another_secret = broker
             .client_was_refused(&fuel.bound.client, input, attempt.secret_n, evidence, now)
-            .await?;
+            .await
+            // The verdict on this spend is worth more than the note about the client.
+            .unwrap_or(false);
+    }
+    if matches!(outcome, Outcome::GrantRefused(_)) && fuel.proves_client() {
+        broker.client_was_accepted(&fuel.bound.client, attempt.secret_n, now).await.ok();
     }
     let grant = claim.grant().clone();
     let events = decision.event.map(|kind| {
@@ -253,6 +282,7 @@ async fn act(
         state: decision.state.clone(),
         next_at: decision.next_at,
         clear_intent: decision.definite,
+        clear_rejected: false,
     };
     let settled = claim.settle(broker, change, events.into_iter().collect()).await;
     if another_secret {
@@ -283,13 +313,17 @@ async fn store(
 ) -> Result<Step, Error> {
     let now = broker.ports.clock.now();
     let grant = kept.grant().clone();
-    let plan = plan(&grant, fuel, decision.state);
+    let granted = tokens.scopes.as_ref().or(grant.facts.granted.as_ref());
+    let account = grant.account.as_ref();
+    let reason = standing_reason(&fuel.bound, &grant.asked, granted, account, now);
+    let plan = plan(&grant, fuel, GrantState { reason, ..decision.state });
     let event = grant_event(&grant, EventKind::Refreshed, now);
     let seen = grant.version;
-    let stored = kept.commit(broker, tokens, plan, vec![event]).await;
-    let end = match stored {
+    let end = match kept.commit(broker, tokens, &plan, vec![event]).await {
         Stored::Committed(committed) => {
-            broker.client_was_accepted(&fuel.bound.client, attempt.secret_n, now).await.ok();
+            if fuel.proves_client() {
+                broker.client_was_accepted(&fuel.bound.client, attempt.secret_n, now).await.ok();
+            }
             End::Committed(Arc::from(committed), Behind::No)
         }
         Stored::Behind(committed, error) => {
@@ -298,11 +332,13 @@ async fn store(
             End::Committed(Arc::from(committed), Behind::Yes)
         }
         Stored::Superseded(row) => row_end(broker, row, seen),
-        Stored::Gone(tokens) => {
+        Stored::Revoked(tokens) => {
             broker.revoke_late(&grant, &fuel.bound, *tokens, now).await?;
+            let _ = broker.ports.journal.committed(grant.id.as_str(), seen, now).await;
             End::Row(Arc::new(broker.ports.store.grant(&grant.id).await?.unwrap_or(grant)))
         }
-        Stored::Failed(error) => End::Failed(error.into()),
+        Stored::Forgotten => End::Failed(gone(&grant.id)),
+        Stored::Failed(_, error) => End::Failed(error.into()),
     };
     Ok(Step::End(end))
 }

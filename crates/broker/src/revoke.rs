@@ -125,10 +125,39 @@ impl Broker {
         self.ports.store.revoke(&ids, revoked_state(now), row.clone(), events).await?;
         for (connection, grant) in &rows {
             self.cache.evict(connection.id.as_str());
-            self.cache.evict_older(&grant.id, u64::MAX);
+            self.cache.bar(&grant.id);
         }
-        let row = self.call_service(row).await?;
-        Ok(receipt(&row))
+        self.revoke_moved(&rows, now).await;
+        // Local use has ended; what the calls meet is in the queue.
+        match self.call_service(row.clone()).await {
+            Ok(row) => Ok(receipt(&row)),
+            Err(error) => {
+                tracing::warn!(%error, "a revocation can't be tried now");
+                Ok(receipt(&row))
+            }
+        }
+    }
+
+    /// A refresh may have stored a new token set between the look and the mark: it is taken back too.
+    async fn revoke_moved(&self, rows: &[(ConnectionRow, GrantRow)], now: Timestamp) {
+        for (_, seen) in rows {
+            let moved = match self.ports.store.grant(&seen.id).await {
+                Ok(Some(row)) if row.version > seen.version => row,
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::warn!(grant = %seen.id, %error, "a revoked grant can't be read again");
+                    continue;
+                }
+            };
+            let late = async {
+                let tokens = open_tokens(&self.vault, &moved)?;
+                let bound = self.bind(self.client_row(&moved.client).await?, &moved.inputs)?;
+                self.revoke_late(&moved, &bound, tokens, now).await
+            };
+            if let Err(error) = late.await {
+                tracing::warn!(grant = %seen.id, %error, "a late token set can't be queued");
+            }
+        }
     }
 
     /// A revocation's receipt, as it stands.
@@ -242,7 +271,10 @@ impl Broker {
     /// that an account gave a client, those of that account too (all, where it isn't known).
     async fn harmed(&self, grant: &GrantRow) -> Result<Vec<(ConnectionRow, GrantRow)>, Error> {
         let client = self.client_row(&grant.client).await?;
-        let bound = self.bind(client, &grant.inputs)?;
+        let Ok(bound) = self.bind(client, &grant.inputs) else {
+            // Its service is in the catalogue no longer: local use can end all the same.
+            return self.sharing(grant).await;
+        };
         let wide = bound.service.grant_per_account
             || matches!(
                 bound.service.revocation(bound.cx()),
@@ -273,9 +305,14 @@ impl Broker {
         for (_, grant) in rows {
             if seen.insert(grant.id.clone()) {
                 let client = self.client_row(&grant.client).await?;
-                let bound = self.bind(client, &grant.inputs)?;
                 let tokens = open_tokens(&self.vault, grant).ok();
-                self.add_items(&mut row, grant, &bound, tokens.as_ref(), now);
+                match self.bind(client, &grant.inputs) {
+                    Ok(bound) => self.add_items(&mut row, grant, &bound, tokens.as_ref(), now),
+                    Err(error) => {
+                        let words = format!("{error}: end it in the service's settings");
+                        row.items.push(item(grant, "grant", CANNOT, Some(words)));
+                    }
+                }
             }
         }
         Ok(row)
@@ -304,39 +341,24 @@ impl Broker {
         tokens: Option<&TokenSet>,
         now: Timestamp,
     ) {
-        let item = |what: &str, state, next_step: Option<String>| RevocationItem {
-            grant: grant.id.clone(),
-            client: grant.client.clone(),
-            inputs: grant.inputs.clone(),
-            what: what.to_owned(),
-            call: None,
-            sealed: None,
-            probe: None,
-            answer: None,
-            at: None,
-            state,
-            next_step,
-            tries: 0,
-        };
-        let cannot = RevocationItemState::Cannot;
         let (endpoint, kinds) = match bound.service.revocation(bound.cx()) {
             Ok(RevocationRule::Call { endpoint, tokens: kinds, .. }) => (endpoint, kinds),
             Ok(RevocationRule::Cannot { by_hand }) => {
-                let mut it = item("grant", cannot, Some(by_hand));
+                let mut it = item(grant, "grant", CANNOT, Some(by_hand));
                 it.answer = Some("this service cannot revoke".into());
                 it.at = Some(now);
                 row.items.push(it);
                 return;
             }
             Err(error) => {
-                row.items.push(item("grant", cannot, Some(bound.filled(error).to_string())));
+                row.items.push(item(grant, "grant", CANNOT, Some(bound.filled(error).to_string())));
                 return;
             }
         };
         let Some(tokens) = tokens else {
             let words =
                 "the token set can't be opened: end it in the service's settings".to_owned();
-            row.items.push(item("grant", cannot, Some(words)));
+            row.items.push(item(grant, "grant", CANNOT, Some(words)));
             return;
         };
         for kind in kinds {
@@ -348,7 +370,7 @@ impl Broker {
                 TokenKind::AccessToken => ("access_token", tokens.access_token.expose()),
             };
             let n = u32::try_from(row.items.len()).unwrap_or(u32::MAX);
-            let mut it = item(what, RevocationItemState::Pending, None);
+            let mut it = item(grant, what, RevocationItemState::Pending, None);
             it.call = Some(format!("{} {}", endpoint.method.as_str(), shown(&endpoint.url)));
             it.sealed = Some(self.seal_item(&row.id, n, text));
             it.probe = Some(self.seal_item(&row.id, PROBE_ITEMS + n, tokens.access_token.expose()));
@@ -378,11 +400,42 @@ impl Broker {
         tokens: TokenSet,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mut row = self.empty_row(now);
+        let access = self.vault.fingerprint(tokens.access_token.expose());
+        // The same token set is queued once, however often it is found.
+        let id = access.to_hex()[..2 * ID_BYTES].to_owned();
+        if self.ports.store.revocation(&id).await?.is_some() {
+            return Ok(());
+        }
+        let mut row = RevocationRow { id, ..self.empty_row(now) };
         self.add_items(&mut row, grant, bound, Some(&tokens), now);
         let event = grant_event(grant, EventKind::Revoked, now);
         self.ports.store.revoke(&[], revoked_state(now), row, vec![event]).await?;
         Ok(())
+    }
+}
+
+const CANNOT: RevocationItemState = RevocationItemState::Cannot;
+
+fn item(
+    grant: &GrantRow,
+    what: &str,
+    state: RevocationItemState,
+    next_step: Option<String>,
+) -> RevocationItem {
+    RevocationItem {
+        grant: grant.id.clone(),
+        client: grant.client.clone(),
+        account: grant.account.as_ref().map(|a| a.id.clone()),
+        inputs: grant.inputs.clone(),
+        what: what.to_owned(),
+        call: None,
+        sealed: None,
+        probe: None,
+        answer: None,
+        at: None,
+        state,
+        next_step,
+        tries: 0,
     }
 }
 

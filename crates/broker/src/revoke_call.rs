@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use indicia_catalog::RevocationRule;
+use indicia_catalog::service::Kills;
 use indicia_oauth::revocation::{self, Revoked};
 use indicia_oauth::{Credentials, Timestamp};
 
 use crate::Broker;
+use crate::call::Bound;
 use crate::client_gate::Gate;
 use crate::error::Error;
 use crate::model::{Event, EventKind, RevocationItem, RevocationItemState, RevocationRow};
@@ -24,7 +26,9 @@ impl Broker {
             if row.items[n].state == RevocationItemState::Pending {
                 let number = u32::try_from(n).unwrap_or(u32::MAX);
                 let id = row.id.clone();
-                self.call_item(&id, number, &mut row.items[n], now).await?;
+                if let Err(error) = self.call_item(&id, number, &mut row.items[n], now).await {
+                    row.items[n].answer = Some(error.to_string());
+                }
             }
         }
         if row.proof.is_none() {
@@ -72,6 +76,13 @@ impl Broker {
             item.next_step = Some("this service can no longer revoke".into());
             return Ok(());
         };
+        if self.would_end_a_newer(item, &bound).await? {
+            item.state = RevocationItemState::Cannot;
+            item.answer =
+                Some("not sent: it would end a newer connection of the same account".into());
+            item.next_step = Some("revoke that connection too, if it should end".into());
+            return Ok(());
+        }
         let token = item.sealed.as_ref().and_then(|sealed| self.open_item(id, n, sealed));
         let Some(token) = token else {
             item.state = RevocationItemState::Cannot;
@@ -92,6 +103,10 @@ impl Broker {
             Ok(request) => {
                 let sent = self.ports.transport.send(request, &|| true).await;
                 note(item, sent);
+                if item.state == RevocationItemState::Revoked {
+                    // Good news about the client, of which a canary would wait for long.
+                    self.client_was_accepted(&bound.client, secret.n, now).await.ok();
+                }
             }
             Err(error) => {
                 item.state = RevocationItemState::Cannot;
@@ -99,6 +114,20 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// Whether the service's call would end a grant that lives: one that was made after this one was
+    /// taken back, for the same account.
+    async fn would_end_a_newer(&self, item: &RevocationItem, bound: &Bound) -> Result<bool, Error> {
+        let rule = bound.service.revocation(bound.cx());
+        let wide = bound.service.grant_per_account
+            || matches!(rule, Ok(RevocationRule::Call { kills: Kills::Account, .. }));
+        match item.account.as_ref().filter(|_| wide) {
+            Some(account) => {
+                Ok(self.ports.store.grant_of_account(&item.client, account).await?.is_some())
+            }
+            None => Ok(false),
+        }
     }
 
     /// Shows that a token is dead: the service's probe must refuse it.

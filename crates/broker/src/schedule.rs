@@ -6,7 +6,7 @@ use indicia_catalog::RefreshRule;
 use indicia_oauth::{Expiry, Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use crate::model::TokenFacts;
+use crate::model::{GrantState, TokenFacts};
 
 /// What a token must be good for, to be served without a wish of the caller's.
 pub const SERVE_MARGIN: Duration = Duration::from_secs(5);
@@ -16,6 +16,12 @@ const DUE_SHARE: u64 = 700;
 
 /// Jitter by grant, in thousandths of the life.
 const JITTER_SHARE: u64 = 100;
+
+/// No pause that is written down is longer: the longest that a service may ask for, and more.
+const PAUSE_MAX: Duration = Duration::from_secs(2 * 3600);
+
+/// A token that the API refuses is replaced at most this often.
+const REJECTED_PAUSE: Duration = Duration::from_secs(5);
 
 /// Share of an idle limit after which a refresh token is used to keep it alive, in thousandths.
 const IDLE_SHARE: u64 = 800;
@@ -92,7 +98,7 @@ pub fn good_for(facts: &TokenFacts, need: Duration, now: Timestamp) -> bool {
 }
 
 /// When a refresh is due: at 70 to 80 % of the access token's life, by grant; not before the service
-/// gives a new one; and before a refresh token dies of idleness. `None`: never by itself.
+/// gives a new one; and before a refresh token dies of idleness or age. `None`: never by itself.
 pub fn refresh_at(facts: &TokenFacts, rule: &RefreshRule, grant: &str) -> Option<Timestamp> {
     let by_life = match facts.expiry {
         Expiry::At(end) => {
@@ -108,10 +114,28 @@ pub fn refresh_at(facts: &TokenFacts, rule: &RefreshRule, grant: &str) -> Option
         .idle
         .filter(|_| facts.refresh.is_some())
         .map(|idle| facts.obtained_at.plus(fine_thousandths(idle, IDLE_SHARE)));
-    match (by_life, by_idleness) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
+    let by_age = facts
+        .refresh_expires_at
+        .zip(facts.refresh_since)
+        .map(|(end, since)| since.plus(fine_thousandths(end.since(since), IDLE_SHARE)));
+    [by_life, by_idleness, by_age].into_iter().flatten().min()
+}
+
+/// Whether a row's `retry_at` still holds. One that lies further ahead than any pause of ours was
+/// written under a clock that was wrong, unless it waits for a token's end.
+pub fn still_waits(state: &GrantState, now: Timestamp) -> bool {
+    let Some(at) = state.retry_at else { return false };
+    let believable = state.ambiguous_at.is_some() || at.since(now) <= PAUSE_MAX;
+    now < at && believable
+}
+
+/// Whether a token set was asked for so shortly before that another request would only mint: by the
+/// service's limit, or, where the API refuses fresh tokens, by ours.
+pub fn minted_lately(facts: &TokenFacts, rule: &RefreshRule, now: Timestamp) -> bool {
+    let by_rule = rule.mint_limit.map(|(count, window)| window / count.max(1));
+    let by_refusal = facts.rejected.then_some(REJECTED_PAUSE);
+    let pause = by_rule.max(by_refusal).unwrap_or_default();
+    now < facts.obtained_at.plus(pause) && facts.obtained_at <= now
 }
 
 /// The pause after `failures` failures in a row (from 1), with up to a tenth more by grant; never

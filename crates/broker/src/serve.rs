@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::Broker;
 use crate::cache::Ready;
 use crate::call::Bound;
-use crate::commit::Committed;
+use crate::committed::Committed;
 use crate::error::Error;
 use crate::flight::Behind;
 use crate::model::{ClientRow, ConnectionId, GrantRow, Life, Reason, ReasonCode};
@@ -103,6 +103,7 @@ impl Broker {
             facts: row.facts.clone(),
             next_at: row.next_at,
             nudged: AtomicBool::new(false),
+            read_at: self.cache.now(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What may be known of a token set without opening it, and how two token sets become one.
 
+use std::time::Duration;
+
 use indicia_catalog::{Flow, RefreshRule};
 use indicia_oauth::{Expiry, Timestamp, TokenSet};
 
@@ -60,12 +62,18 @@ pub(crate) fn next_at(
     flow: Flow,
     grant: &str,
 ) -> Option<Timestamp> {
+    // A life of nothing must not be asked for again and again.
+    let ended = matches!(facts.expiry, Expiry::At(end) if end <= facts.obtained_at);
+    let floor = facts.obtained_at.plus(if ended { ENDED_PAUSE } else { Duration::ZERO });
     let renewable = facts.refresh.is_some() || flow == Flow::ClientCredentials;
     if !renewable || before.is_some_and(|b| b.access == facts.access) {
         return match facts.expiry {
-            Expiry::At(end) => Some(end),
+            Expiry::At(end) => Some(end.max(floor)),
             Expiry::Never | Expiry::Unknown => None,
         };
     }
-    schedule::refresh_at(facts, rule, grant)
+    schedule::refresh_at(facts, rule, grant).map(|due| due.max(floor))
 }
+
+/// A token that had ended when it came is asked for again after this.
+const ENDED_PAUSE: Duration = Duration::from_secs(30);

@@ -55,8 +55,12 @@ impl Broker {
             if let Some(grant) = &event.grant {
                 let from = event.facts.get("version").and_then(|v| v.parse::<u64>().ok());
                 match event.kind {
-                    EventKind::Revoked => self.cache.evict_older(grant, u64::MAX),
-                    _ => self.cache.evict_older(grant, from.map_or(0, |v| v + 1)),
+                    EventKind::Revoked | EventKind::Forgotten => self.cache.bar(grant),
+                    // Told with the version that it moved on from.
+                    EventKind::Refreshed | EventKind::Recovered | EventKind::Reconnected => {
+                        self.cache.evict_older(grant, from.map_or(0, |v| v + 1));
+                    }
+                    _ => self.cache.touch(grant),
                 }
             } else if event.client.is_some() {
                 self.cache.clear();

@@ -1,10 +1,12 @@
 //! What must happen unasked. A duty takes no input: it looks at the world and does what is due, so
 //! that restart, second host and retry are one path.
 
+mod recover_open;
 mod refresh_due;
 mod revoke_pending;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use indicia_oauth::Timestamp;
 
@@ -27,16 +29,22 @@ pub struct DutyReport {
     pub next_at: Option<Timestamp>,
 }
 
+/// How long an attempt to connect is remembered after its end: as long as its answer may be kept.
+const FLOWS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 impl Broker {
-    /// Does what is due: pending revocations, kept answers, refreshes. Idempotent.
+    /// Does what is due: kept answers, refreshes, pending revocations. Idempotent. What is wrong with
+    /// one grant or revocation holds up no other.
     ///
     /// # Errors
     /// The store's. What a service answers is no error here.
     pub async fn run_due(self: &Arc<Self>) -> Result<DutyReport, Error> {
         let mut report = DutyReport::default();
-        revoke_pending::run(self, &mut report).await?;
-        report.recovered = self.recover().await?.recovered.len();
+        recover_open::run(self, &mut report).await?;
         refresh_due::run(self, &mut report).await?;
+        revoke_pending::run(self, &mut report).await?;
+        let now = self.ports.clock.now();
+        self.ports.store.purge_flows(now.minus(FLOWS_KEPT)).await?;
         Ok(report)
     }
 }

@@ -25,11 +25,15 @@ pub(super) async fn run(broker: &Arc<Broker>, report: &mut DutyReport) -> Result
     let due = broker.ports.store.due(now, ROUND_MAX).await?;
     for some in due.chunks(IN_FLIGHT_MAX) {
         let ends = join_all(some.iter().map(|id| one(broker, id))).await;
-        for end in ends {
-            match end? {
-                Some(End::Committed(..)) => report.refreshed += 1,
-                Some(End::Row(_) | End::Failed(_)) => report.failed += 1,
-                None => {}
+        for (id, end) in some.iter().zip(ends) {
+            match end {
+                Ok(Some(End::Committed(..))) => report.refreshed += 1,
+                Ok(Some(End::Row(_))) => report.failed += 1,
+                Ok(Some(End::Failed(error))) | Err(error) => {
+                    report.failed += 1;
+                    tracing::debug!(grant = %id, %error, "a refresh didn't come through");
+                }
+                Ok(None) => {}
             }
         }
     }

@@ -24,7 +24,7 @@ fn request() -> ConnectRequest {
     ConnectRequest {
         client: "own".into(),
         id: Some("own".into()),
-        capabilities: vec![Capability::ContactsRead],
+        capabilities: vec![Capability::CampaignsRead],
         ..ConnectRequest::default()
     }
 }

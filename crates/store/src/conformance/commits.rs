@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use indicia_broker::model::{EventKind, GrantRow, Life};
-use indicia_broker::ports::{CommitOutcome, Store};
+use indicia_broker::ports::{CommitOutcome, Settlement, Store};
 
 use super::Subject;
 use super::leases::claimed;
-use super::rows::{connect, event, grant, grant_id, intent, settlement, tokens};
+use super::rows::{at, connect, event, grant, grant_id, intent, settlement, tokens};
 
 async fn committed(store: &dyn Store, from: u64, lease_no: Option<u64>) -> GrantRow {
     let new = tokens("x", from + 1);
@@ -62,7 +62,7 @@ pub(super) async fn two_commits_from_one_version_give_one_winner(subject: Arc<dy
                     winners.push(row.tokens);
                 }
                 (_, CommitOutcome::Superseded(row)) => losers.push(row.tokens),
-                (_, CommitOutcome::Gone) => panic!("it isn't gone"),
+                (_, other) => panic!("it is there: {other:?}"),
             }
         }
         assert_eq!((winners.len(), losers.len()), (1, 15));
@@ -87,7 +87,7 @@ pub(super) async fn a_commit_from_an_old_version_is_superseded(subject: Arc<dyn 
     }
     assert_eq!(store.grant(&grant_id("x")).await.unwrap(), Some(row), "nothing was written");
     let lost = store.commit(&grant_id("nobody"), 1, None, tokens("x", 2), vec![]).await.unwrap();
-    assert!(matches!(lost, CommitOutcome::Gone));
+    assert!(matches!(lost, CommitOutcome::Missing));
 }
 
 pub(super) async fn a_commit_needs_no_lease(subject: Arc<dyn Subject>) {
@@ -126,15 +126,45 @@ pub(super) async fn a_rejected_token_is_marked_at_its_version_only(subject: Arc<
     connect(&*store, &["x"]).await;
     let id = grant_id("x");
     for (name, version) in [("x", 0), ("x", 2), ("nobody", 1)] {
-        assert!(!store.reject(&grant_id(name), version).await.unwrap());
+        assert!(!store.reject(&grant_id(name), version, at(70), vec![]).await.unwrap());
     }
     assert_eq!(store.grant(&id).await.unwrap(), Some(grant("x", "c")));
-    assert!(store.reject(&id, 1).await.unwrap());
+    assert!(store.reject(&id, 1, at(70), vec![]).await.unwrap());
     let mut expected = grant("x", "c");
     expected.facts.rejected = true;
     assert_eq!(store.grant(&id).await.unwrap(), Some(expected));
     let no = claimed(&*store, "x").await.lease_no;
     assert!(store.settle(&id, no, 1, settlement(true), vec![]).await.unwrap());
     assert!(store.grant(&id).await.unwrap().unwrap().facts.rejected, "a verdict leaves the mark");
+    let no = claimed(&*store, "x").await.lease_no;
+    let taken = Settlement { clear_rejected: true, ..settlement(true) };
+    assert!(store.settle(&id, no, 1, taken, vec![]).await.unwrap());
+    assert!(!store.grant(&id).await.unwrap().unwrap().facts.rejected, "the API takes it after all");
+    assert!(store.reject(&id, 1, at(70), vec![]).await.unwrap());
     assert!(!committed(&*store, 1, None).await.facts.rejected);
+}
+
+pub(super) async fn a_rejected_token_makes_an_open_ambiguity_due(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x"]).await;
+    let id = grant_id("x");
+    let no = claimed(&*store, "x").await.lease_no;
+    let mut lost = settlement(false);
+    lost.state.ambiguous_at = Some(at(20));
+    lost.state.retry_at = Some(at(9000));
+    lost.next_at = Some(at(9000));
+    assert!(store.settle(&id, no, 1, lost, vec![]).await.unwrap());
+    let told = vec![event(EventKind::Attention, "x")];
+    assert!(store.reject(&id, 1, at(70), told).await.unwrap());
+    let row = store.grant(&id).await.unwrap().unwrap();
+    assert_eq!((row.state.retry_at, row.next_at), (None, Some(at(70))));
+    assert_eq!(store.events(0, 99).await.unwrap().len(), 1);
+}
+
+pub(super) async fn a_commit_may_leave_versions_out(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x"]).await;
+    let row = store.commit(&grant_id("x"), 1, None, tokens("x", 7), vec![]).await.unwrap();
+    assert!(matches!(row, CommitOutcome::Done(row) if row.version == 7));
+    assert_eq!(committed(&*store, 7, None).await.version, 8);
 }

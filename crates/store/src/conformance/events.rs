@@ -7,8 +7,8 @@ use indicia_broker::model::EventKind;
 use super::Subject;
 use super::leases::claimed;
 use super::rows::{
-    client, client_id, connect, connection, connection_id, data_key, event, flow, grant, grant_id,
-    intent, journal_id, tokens,
+    at, client, client_id, connect, connection, connection_id, data_key, event, flow, grant,
+    grant_id, intent, journal_id, tokens,
 };
 use crate::chain;
 
@@ -86,7 +86,7 @@ pub(super) async fn every_change_moves_the_change_number(subject: Arc<dyn Subjec
     moved("intent").await;
     store.commit(&grant_id("x"), 1, Some(no), tokens("x", 2), vec![]).await.unwrap();
     moved("commit").await;
-    store.reject(&grant_id("x"), 2).await.unwrap();
+    store.reject(&grant_id("x"), 2, at(70), vec![]).await.unwrap();
     moved("rejection").await;
     store.forget(&connection_id("x"), vec![]).await.unwrap();
     moved("forgotten").await;

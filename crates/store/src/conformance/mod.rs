@@ -92,7 +92,9 @@ pub fn cases() -> Vec<Case> {
             a_commit_from_an_old_version_is_superseded,
             a_commit_needs_no_lease,
             a_commit_keeps_what_it_does_not_name,
-            a_rejected_token_is_marked_at_its_version_only;
+            a_rejected_token_is_marked_at_its_version_only,
+            a_rejected_token_makes_an_open_ambiguity_due,
+            a_commit_may_leave_versions_out;
         revocations:
             revoke_marks_and_queues_and_keeps_the_version,
             nothing_brings_a_revoked_grant_back,

@@ -51,7 +51,7 @@ pub(super) async fn nothing_brings_a_revoked_grant_back(subject: Arc<dyn Subject
     store.revoke(ids, state(Life::Revoked), queued, vec![]).await.unwrap();
     let told = || vec![event(EventKind::Refreshed, "x")];
     let late = store.commit(&id, 1, Some(no), tokens("x", 2), told()).await.unwrap();
-    assert!(matches!(late, CommitOutcome::Gone));
+    assert!(matches!(late, CommitOutcome::Revoked));
     assert!(!store.settle(&id, no, 1, settlement(true), told()).await.unwrap());
     let row: GrantRow = store.grant(&id).await.unwrap().unwrap();
     assert_eq!((row.state.life, row.version, row.next_at), (Life::Revoked, 1, None));

@@ -183,6 +183,7 @@ pub fn grant(id: &str, client: &str) -> GrantRow {
 /// The token set of a version to commit.
 pub fn tokens(grant: &str, version: u64) -> NewTokens {
     NewTokens {
+        version,
         tokens: sealed(&format!("{grant} tokens {version}")),
         facts: facts(grant, version),
         state: GrantState::alive(),
@@ -207,7 +208,12 @@ pub fn intent(grant: &str, version: u64, lease_no: u64) -> Intent {
 
 /// A settlement with a full state.
 pub fn settlement(clear_intent: bool) -> Settlement {
-    Settlement { state: state(Life::Alive), next_at: Some(at(500)), clear_intent }
+    Settlement {
+        state: state(Life::Alive),
+        next_at: Some(at(500)),
+        clear_intent,
+        clear_rejected: false,
+    }
 }
 
 /// A pending flow, ending 600 s after [`NOW`].
@@ -234,6 +240,7 @@ pub fn revocation(id: &str, grant: &str, next_at: Option<Timestamp>) -> Revocati
     let item = |what: &str, sealed: Option<Sealed>, state| RevocationItem {
         grant: grant_id(grant),
         client: client_id("c"),
+        account: Some(format!("account of {grant}")),
         inputs: one("dc", "us5"),
         what: what.to_owned(),
         call: Some("POST https://example.test/revoke".to_owned()),

@@ -121,17 +121,17 @@ impl State {
         events: Vec<Event>,
     ) -> Result<CommitOutcome, StoreError> {
         let Some(held) = self.grants.get(&record.grant) else {
-            return Ok(CommitOutcome::Gone);
+            return Ok(CommitOutcome::Missing);
         };
         if held.row.state.life == Life::Revoked {
-            return Ok(CommitOutcome::Gone);
+            return Ok(CommitOutcome::Revoked);
         }
         if held.row.version != record.from_version {
             return Ok(CommitOutcome::Superseded(Box::new(held.row.clone())));
         }
         self.changed(events)?;
         let Some(held) = self.grants.get_mut(&record.grant) else {
-            return Ok(CommitOutcome::Gone);
+            return Ok(CommitOutcome::Missing);
         };
         held.take_tokens(record.to_version, new);
         held.end_lease(lease_no);
@@ -173,19 +173,31 @@ impl State {
         }
         held.row.state = change.state;
         held.row.next_at = change.next_at;
+        if change.clear_rejected {
+            held.row.facts.rejected = false;
+        }
         Ok(true)
     }
 
-    pub(super) fn reject(&mut self, grant: &GrantId, version: u64) -> bool {
-        let Some(held) = self.grants.get_mut(grant) else {
-            return false;
-        };
-        if held.row.version != version {
-            return false;
+    pub(super) fn reject(
+        &mut self,
+        grant: &GrantId,
+        version: u64,
+        now: Timestamp,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        if self.grants.get(grant).is_none_or(|held| held.row.version != version) {
+            return Ok(false);
         }
-        held.row.facts.rejected = true;
-        self.change_number += 1;
-        true
+        self.changed(events)?;
+        if let Some(held) = self.grants.get_mut(grant) {
+            held.row.facts.rejected = true;
+            if held.row.state.ambiguous_at.is_some() {
+                held.row.state.retry_at = None;
+                held.row.next_at = Some(now);
+            }
+        }
+        Ok(true)
     }
 
     pub(super) fn release(&mut self, grant: &GrantId, lease_no: u64) {

@@ -148,6 +148,10 @@ impl Store for Handle {
         Ok(())
     }
 
+    async fn purge_flows(&self, expired_before: Timestamp) -> Result<u64, StoreError> {
+        Ok(self.with(|state| state.purge_flows(expired_before)))
+    }
+
     async fn connect(
         &self,
         connection: ConnectionRow,
@@ -252,7 +256,7 @@ impl Store for Handle {
         let record = CommitRecord {
             grant: grant.clone(),
             from_version,
-            to_version: from_version + 1,
+            to_version: new.version,
             holder: self.holder.clone(),
             boot_ms: self.boot_ms(),
         };
@@ -270,8 +274,14 @@ impl Store for Handle {
         self.with(|state| state.settle(grant, lease_no, version, change, events))
     }
 
-    async fn reject(&self, grant: &GrantId, version: u64) -> Result<bool, StoreError> {
-        Ok(self.with(|state| state.reject(grant, version)))
+    async fn reject(
+        &self,
+        grant: &GrantId,
+        version: u64,
+        now: Timestamp,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        self.with(|state| state.reject(grant, version, now, events))
     }
 
     async fn release(&self, grant: &GrantId, lease_no: u64) -> Result<(), StoreError> {

@@ -263,6 +263,13 @@ impl State {
             .collect()
     }
 
+    pub(super) fn purge_flows(&mut self, expired_before: Timestamp) -> u64 {
+        let before = self.flows.len();
+        self.flows.retain(|_, flow| flow.expires_at >= expired_before);
+        self.change_number += 1;
+        (before - self.flows.len()) as u64
+    }
+
     pub(super) fn forget(
         &mut self,
         id: &ConnectionId,

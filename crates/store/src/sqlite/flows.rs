@@ -82,3 +82,8 @@ pub(super) fn remove_flow(conn: &Connection, state_hash: &str) -> Result<(), Fai
     conn.prepare_cached("DELETE FROM flows WHERE state_hash = ?")?.execute([state_hash])?;
     Ok(())
 }
+
+pub(super) fn purge_flows(conn: &Connection, expired_before: Timestamp) -> Result<u64, Failure> {
+    let mut delete = conn.prepare_cached("DELETE FROM flows WHERE expires_at < ?")?;
+    Ok(delete.execute([expired_before.as_millis()])? as u64)
+}

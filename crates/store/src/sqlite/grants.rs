@@ -196,7 +196,7 @@ pub(super) fn take_tokens(
 ) -> Result<(), Failure> {
     let row = &mut held.row;
     let refresh_before = row.facts.refresh;
-    row.version += 1;
+    row.version = new.version;
     row.tokens = new.tokens;
     row.facts = new.facts;
     row.state = new.state;

@@ -129,10 +129,10 @@ pub(super) fn commit(
     events: &[Event],
 ) -> Result<CommitOutcome, Failure> {
     let Some(mut held) = grant(conn, id)? else {
-        return Ok(CommitOutcome::Gone);
+        return Ok(CommitOutcome::Missing);
     };
     if held.row.state.life == Life::Revoked {
-        return Ok(CommitOutcome::Gone);
+        return Ok(CommitOutcome::Revoked);
     }
     if held.row.version != from_version {
         return Ok(CommitOutcome::Superseded(Box::new(held.row)));
@@ -168,19 +168,43 @@ pub(super) fn settle(
     conn.prepare_cached("UPDATE grants SET next_at = ? WHERE no = ?")?
         .execute(params![next_at, hot.no])?;
     set_state(conn, hot.no, &change.state)?;
+    if change.clear_rejected {
+        set_rejected(conn, id, false)?;
+    }
     append(conn, events)?;
     Ok(true)
 }
 
-pub(super) fn reject(conn: &Connection, id: &GrantId, version: u64) -> Result<bool, Failure> {
+pub(super) fn reject(
+    conn: &Connection,
+    id: &GrantId,
+    version: u64,
+    now: Timestamp,
+    events: &[Event],
+) -> Result<bool, Failure> {
     let Some(held) = grant(conn, id)?.filter(|held| held.row.version == version) else {
         return Ok(false);
     };
+    set_rejected(conn, id, true)?;
+    if held.row.state.ambiguous_at.is_some() {
+        let mut state = held.row.state;
+        state.retry_at = None;
+        set_state(conn, held.no, &state)?;
+        conn.prepare_cached("UPDATE grants SET next_at = ? WHERE no = ?")?
+            .execute(params![now.as_millis(), held.no])?;
+    }
+    append(conn, events)?;
+    Ok(true)
+}
+
+/// Marks the access token as refused by the API, or as taken again.
+fn set_rejected(conn: &Connection, id: &GrantId, rejected: bool) -> Result<(), Failure> {
+    let Some(held) = grant(conn, id)? else { return Ok(()) };
     let mut facts = held.row.facts;
-    facts.rejected = true;
+    facts.rejected = rejected;
     conn.prepare_cached("UPDATE token_sets SET facts = ? WHERE no = ?")?
         .execute(params![serde_json::to_string(&facts)?, held.no])?;
-    Ok(true)
+    Ok(())
 }
 
 pub(super) fn release(conn: &Connection, id: &GrantId, lease_no: u64) -> Result<(), Failure> {

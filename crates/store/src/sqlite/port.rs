@@ -97,6 +97,10 @@ impl Store for Sqlite {
         self.write(move |conn| flows::remove_flow(conn, &state_hash)).await
     }
 
+    async fn purge_flows(&self, expired_before: Timestamp) -> Result<u64, StoreError> {
+        self.write(move |conn| flows::purge_flows(conn, expired_before)).await
+    }
+
     async fn connect(
         &self,
         connection: ConnectionRow,
@@ -226,9 +230,15 @@ impl Store for Sqlite {
             .await
     }
 
-    async fn reject(&self, grant: &GrantId, version: u64) -> Result<bool, StoreError> {
+    async fn reject(
+        &self,
+        grant: &GrantId,
+        version: u64,
+        now: Timestamp,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
         let grant = grant.clone();
-        self.write(move |conn| leases::reject(conn, &grant, version)).await
+        self.write(move |conn| leases::reject(conn, &grant, version, now, &events)).await
     }
 
     async fn release(&self, grant: &GrantId, lease_no: u64) -> Result<(), StoreError> {

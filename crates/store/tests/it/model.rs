@@ -137,7 +137,7 @@ async fn act(store: &dyn Store, step: Step, aim: &Aim) -> String {
             }
             debug(store.settle(id, aim.lease_no, aim.version, change, told).await)
         }
-        18 => debug(store.reject(id, aim.version).await),
+        18 => debug(store.reject(id, aim.version, at(u64::from(c)), told).await),
         19 => debug(store.release(id, aim.lease_no).await),
         20 => {
             let next_at = (!a.is_multiple_of(3)).then(|| at(u64::from(c)));
