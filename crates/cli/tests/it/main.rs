@@ -1,14 +1,20 @@
-//! The command line as its users have it: real processes, their output and their exit status, beside
-//! a real `indicia sandbox`.
+//! The command line as its users have it: real processes, their output and their exit status,
+//! beside a real `indicia sandbox`.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod browser;
 mod canary;
 mod demo;
 mod http;
 mod life;
 mod listen;
 mod offline;
+mod peers;
+mod peers_django;
+mod peers_lost;
+mod peers_oidc;
+mod peers_proxy;
 mod services_try;
 mod stage;
