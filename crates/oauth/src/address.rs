@@ -47,14 +47,10 @@ pub(crate) fn joint(url: &str) -> &'static str {
 
 fn parse(text: &str) -> Option<Url> {
     // The parser would drop or encode these silently: what is shown would not be what is called.
-    let plain = text
-        .bytes()
-        .all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'"'));
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'"'));
     let url = Url::parse(text).ok().filter(|_| plain)?;
     // It also reads `https:host` and `https:///host` as if both slashes were there.
-    let rest = text
-        .split_once("://")
-        .filter(|(scheme, _)| *scheme == url.scheme());
+    let rest = text.split_once("://").filter(|(scheme, _)| *scheme == url.scheme());
     let named = rest.is_some_and(|(_, rest)| !rest.is_empty() && !rest.starts_with('/'));
     (named && url.username().is_empty() && url.password().is_none()).then_some(url)
 }

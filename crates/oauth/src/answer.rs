@@ -20,10 +20,7 @@ pub struct Answer {
 impl Answer {
     /// First value of a header; `name` in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     /// Whether the status is 2xx.
@@ -33,11 +30,7 @@ impl Answer {
 
     /// Bytes to seal: format, status, whether it is complete, headers, body.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(n, v)| n.len() + v.len() + 8)
-            .sum();
+        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len() + 8).sum();
         // Room is taken once, so that no half-written copy of a token is left behind.
         let mut out = Zeroizing::new(Vec::with_capacity(12 + headers + self.body.len()));
         out.extend([FORMAT, u8::from(self.complete)]);
@@ -66,12 +59,7 @@ impl Answer {
             headers.push((rest.text()?, rest.text()?));
         }
         let body = Zeroizing::new(rest.counted()?.to_vec());
-        rest.0.is_empty().then_some(Self {
-            status,
-            headers,
-            body,
-            complete: complete == 1,
-        })
+        rest.0.is_empty().then_some(Self { status, headers, body, complete: complete == 1 })
     }
 }
 

@@ -61,10 +61,7 @@ pub fn url(request: &AuthorizationRequest<'_>) -> Result<String, BuildError> {
     if !address::is_endpoint(request.endpoint) {
         return Err(BuildError::Endpoint(request.endpoint.to_owned()));
     }
-    if let Some(uri) = request
-        .redirect_uri
-        .filter(|uri| !address::is_redirect_uri(uri))
-    {
+    if let Some(uri) = request.redirect_uri.filter(|uri| !address::is_redirect_uri(uri)) {
         return Err(BuildError::RedirectUri(uri.to_owned()));
     }
     for (name, value) in [("client_id", request.client_id), ("state", request.state)] {
@@ -81,10 +78,7 @@ pub fn url(request: &AuthorizationRequest<'_>) -> Result<String, BuildError> {
         ("state", request.state),
     ];
     if let Some(challenge) = request.challenge {
-        pairs.extend([
-            ("code_challenge", challenge),
-            ("code_challenge_method", pkce::METHOD),
-        ]);
+        pairs.extend([("code_challenge", challenge), ("code_challenge_method", pkce::METHOD)]);
     }
     for (name, value) in request.params {
         let bound = matches!(name.as_str(), "redirect_uri" | "scope");
@@ -172,10 +166,7 @@ pub const PARAMS_MAX: usize = 100;
 /// that came twice.
 pub fn callback_state(query: &str) -> Result<String, CallbackError> {
     let params = read(query)?;
-    params
-        .one("state")?
-        .map(|state| state.to_string())
-        .ok_or(CallbackError::State)
+    params.one("state")?.map(|state| state.to_string()).ok_or(CallbackError::State)
 }
 
 /// Checks a callback's raw query (without `?`) against what was expected.
@@ -195,14 +186,9 @@ pub fn check(query: &str, expected: &Expected<'_>) -> Result<ValidCallback, Call
     }
     let code = code.ok_or(CallbackError::Empty)?;
     if !code.bytes().all(|b| matches!(b, b' '..=b'~')) {
-        return Err(CallbackError::Malformed(
-            "the code has characters that no code may have",
-        ));
+        return Err(CallbackError::Malformed("the code has characters that no code may have"));
     }
-    Ok(ValidCallback {
-        code: Code::new(code),
-        extra: params.extra(),
-    })
+    Ok(ValidCallback { code: Code::new(code), extra: params.extra() })
 }
 
 /// Exact, in constant time. An empty state was read as left out, so a broken record with an empty
@@ -221,22 +207,11 @@ fn check_issuer(iss: Option<&str>, expected: &Expected<'_>) -> Result<(), Callba
         Some(iss) => expected.issuer == Some(iss),
         None => !expected.issuer_always,
     };
-    if fine {
-        Ok(())
-    } else {
-        Err(CallbackError::Issuer)
-    }
+    if fine { Ok(()) } else { Err(CallbackError::Issuer) }
 }
 
 /// Parameters that the protocol defines for a callback; one that came twice is refused.
-const KNOWN: [&str; 6] = [
-    "code",
-    "state",
-    "iss",
-    "error",
-    "error_description",
-    "error_uri",
-];
+const KNOWN: [&str; 6] = ["code", "state", "iss", "error", "error_description", "error_uri"];
 
 struct Params(Vec<(Zeroizing<String>, Zeroizing<String>)>);
 
@@ -261,10 +236,7 @@ impl Params {
 
     /// The unknown ones. What came twice is dropped: nobody could say which of them is meant.
     fn extra(&self) -> Vec<(String, String)> {
-        let unknown = self
-            .0
-            .iter()
-            .filter(|(name, _)| !KNOWN.contains(&name.as_str()));
+        let unknown = self.0.iter().filter(|(name, _)| !KNOWN.contains(&name.as_str()));
         unknown
             .filter(|(name, _)| self.0.iter().filter(|(n, _)| n == name).count() == 1)
             .map(|(name, value)| (name.to_string(), value.to_string()))

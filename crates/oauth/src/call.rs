@@ -56,16 +56,10 @@ pub(crate) fn build(
         ClientAuth::Basic(_) | ClientAuth::Omit => {}
         ClientAuth::None => params.push(("client_id", credentials.client_id)),
         ClientAuth::Body => {
-            params.extend([
-                ("client_id", credentials.client_id),
-                ("client_secret", secret),
-            ]);
+            params.extend([("client_id", credentials.client_id), ("client_secret", secret)]);
         }
         ClientAuth::Query => {
-            query.extend([
-                ("client_id", credentials.client_id),
-                ("client_secret", secret),
-            ]);
+            query.extend([("client_id", credentials.client_id), ("client_secret", secret)]);
         }
     }
     for (name, value) in &endpoint.params {
@@ -84,22 +78,14 @@ pub(crate) fn build(
     if endpoint.codec == BodyCodec::Query {
         query.splice(0..0, params);
     }
-    Ok(Request {
-        method: endpoint.method,
-        url: with_query(&endpoint.url, &query),
-        headers,
-        body,
-    })
+    Ok(Request { method: endpoint.method, url: with_query(&endpoint.url, &query), headers, body })
 }
 
 /// The first name that would appear twice, the endpoint's own query counted in.
 pub(crate) fn repeated<'a>(url: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    let mut seen: BTreeSet<String> = form::decode_pairs(address::query(url))
-        .map(|(name, _)| name.to_string())
-        .collect();
-    names
-        .map(str::to_owned)
-        .find(|name| !seen.insert(name.clone()))
+    let mut seen: BTreeSet<String> =
+        form::decode_pairs(address::query(url)).map(|(name, _)| name.to_string()).collect();
+    names.map(str::to_owned).find(|name| !seen.insert(name.clone()))
 }
 
 /// The URL with parameters appended; its own query stays as it is (RFC 6749 §3.1).
@@ -137,10 +123,7 @@ fn headers(
     }
     // Without `Accept`, some services answer in form encoding. Identity: a token answer is small,
     // and a body that we don't decode can't be a decompression bomb.
-    for (name, value) in [
-        ("accept", "application/json"),
-        ("accept-encoding", "identity"),
-    ] {
+    for (name, value) in [("accept", "application/json"), ("accept-encoding", "identity")] {
         if !headers.iter().any(|(n, _)| n == name) {
             headers.push((name.to_owned(), Zeroizing::new(value.to_owned())));
         }
@@ -184,10 +167,7 @@ fn write_body(
         BodyCodec::Json => ("application/json", json_object(params)),
     };
     if !headers.iter().any(|(n, _)| n == "content-type") {
-        headers.push((
-            "content-type".to_owned(),
-            Zeroizing::new(media_type.to_owned()),
-        ));
+        headers.push(("content-type".to_owned(), Zeroizing::new(media_type.to_owned())));
     }
     body
 }
@@ -195,11 +175,7 @@ fn write_body(
 /// A JSON object of strings, in the order of `params`.
 fn json_object(params: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
     // A JSON escape is at most six bytes for one: room for the longest, taken once.
-    let room = params
-        .iter()
-        .map(|(n, v)| 6 * (n.len() + v.len()) + 6)
-        .sum::<usize>()
-        + 2;
+    let room = params.iter().map(|(n, v)| 6 * (n.len() + v.len()) + 6).sum::<usize>() + 2;
     let mut out = Zeroizing::new(Vec::with_capacity(room));
     out.push(b'{');
     for (index, (name, value)) in params.iter().enumerate() {

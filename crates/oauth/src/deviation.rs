@@ -24,8 +24,11 @@ pub const BYTE_ORDER_MARK: &str = "DV-12 a byte-order mark before the JSON";
 /// The body was shorter than announced, but the JSON in it is whole.
 pub const CUT_BUT_WHOLE: &str = "DV-13 the body was cut, but the JSON in it is whole";
 
+/// A time by a clock that is well ahead of ours.
+pub const CLOCK_AHEAD: &str = "DV-33 the service's clock is ahead, its times are shortened";
+
 /// All of them: what [`crate::TokenSet::from_bytes`] knows again.
-pub(crate) const ALL: [&str; 11] = [
+pub(crate) const ALL: [&str; 12] = [
     LIFE_SPELLING,
     LIFE_UNREADABLE,
     LIFE_CAPPED,
@@ -37,4 +40,5 @@ pub(crate) const ALL: [&str; 11] = [
     CONTENT_TYPE,
     BYTE_ORDER_MARK,
     CUT_BUT_WHOLE,
+    CLOCK_AHEAD,
 ];

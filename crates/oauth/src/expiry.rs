@@ -87,8 +87,9 @@ fn decimal(text: &str, shift: usize) -> Option<i64> {
         return None;
     }
     let kept = fraction.bytes().chain(std::iter::repeat(b'0')).take(shift);
-    Some(whole.bytes().chain(kept).fold(0_i64, |sum, digit| {
-        sum.saturating_mul(10)
-            .saturating_add(i64::from(digit - b'0'))
-    }))
+    Some(
+        whole.bytes().chain(kept).fold(0_i64, |sum, digit| {
+            sum.saturating_mul(10).saturating_add(i64::from(digit - b'0'))
+        }),
+    )
 }

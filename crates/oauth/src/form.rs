@@ -18,10 +18,7 @@ pub(crate) fn encode(text: &str) -> Zeroizing<String> {
 
 /// `name=value&…`, encoded. Room is taken once, so that no copy of a secret is left behind.
 pub(crate) fn encode_pairs(pairs: &[(&str, &str)]) -> Zeroizing<String> {
-    let room = pairs
-        .iter()
-        .map(|(n, v)| encoded_bytes(n) + encoded_bytes(v) + 2)
-        .sum();
+    let room = pairs.iter().map(|(n, v)| encoded_bytes(n) + encoded_bytes(v) + 2).sum();
     let mut out = Zeroizing::new(String::with_capacity(room));
     for (name, value) in pairs {
         if !out.is_empty() {
@@ -52,7 +49,5 @@ fn decode(text: &str) -> Zeroizing<String> {
 }
 
 fn encoded_bytes(text: &str) -> usize {
-    form_urlencoded::byte_serialize(text.as_bytes())
-        .map(str::len)
-        .sum()
+    form_urlencoded::byte_serialize(text.as_bytes()).map(str::len).sum()
 }

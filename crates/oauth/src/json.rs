@@ -61,11 +61,7 @@ impl Json {
 fn one<'a>(members: &'a [(String, Json)], name: &str) -> Result<Option<&'a Json>, CameTwice> {
     let mut found = members.iter().filter(|(n, _)| n == name);
     let first = found.next().map(|(_, value)| value);
-    if found.next().is_some() {
-        Err(CameTwice)
-    } else {
-        Ok(first)
-    }
+    if found.next().is_some() { Err(CameTwice) } else { Ok(first) }
 }
 
 impl<'de> Deserialize<'de> for Json {
@@ -102,11 +98,7 @@ impl<'de> Visitor<'de> for AnyValue {
     fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
         let text = value.to_string();
         // So that `3600.0` is seen to have had a fraction.
-        Ok(Json::Number(if text.contains('.') {
-            text
-        } else {
-            text + ".0"
-        }))
+        Ok(Json::Number(if text.contains('.') { text } else { text + ".0" }))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {

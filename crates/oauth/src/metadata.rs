@@ -64,9 +64,7 @@ pub fn addresses(issuer: &str, loopback_http: bool) -> Result<Vec<String>, Metad
     }
     let issuer = issuer.strip_suffix('/').unwrap_or(issuer);
     let host_at = issuer.find("://").map_or(0, |at| at + 3);
-    let path_at = issuer[host_at..]
-        .find('/')
-        .map_or(issuer.len(), |at| host_at + at);
+    let path_at = issuer[host_at..].find('/').map_or(issuer.len(), |at| host_at + at);
     let (origin, path) = issuer.split_at(path_at);
     let mut addresses = vec![
         format!("{origin}{OAUTH_SUFFIX}{path}"),
@@ -90,10 +88,7 @@ pub fn read(answer: &Answer, issuer: &str, loopback_http: bool) -> Result<Metada
     if !matches!(json, Json::Object(_)) {
         return Err(MetadataError::Document("it is not a JSON object"));
     }
-    let document = Document {
-        json,
-        loopback_http,
-    };
+    let document = Document { json, loopback_http };
     let named = document.text("issuer")?.unwrap_or_default();
     if named != issuer {
         return Err(MetadataError::OtherIssuer(text::clean(named)));
@@ -151,9 +146,7 @@ impl Document {
         match self.member(name)? {
             None => Ok(None),
             Some(Json::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(MetadataError::Document(
-                "a member that must be a text is none",
-            )),
+            Some(_) => Err(MetadataError::Document("a member that must be a text is none")),
         }
     }
 

@@ -39,18 +39,11 @@ pub struct Request {
 impl Request {
     /// First value of a header; `name` in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     /// What may be shown of the address: scheme, host, port and path; never the query.
     pub fn shown_url(&self) -> String {
-        self.url
-            .split(['?', '#'])
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        self.url.split(['?', '#']).next().unwrap_or_default().to_owned()
     }
 }

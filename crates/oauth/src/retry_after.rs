@@ -19,9 +19,7 @@ impl Answer {
     /// when it doesn't say, or nothing that can be read. `sent_at` stands in for a missing `Date`.
     pub fn retry_after(&self, sent_at: Option<Timestamp>) -> Option<Duration> {
         let value = self.header("retry-after")?.trim();
-        seconds(value)
-            .or_else(|| self.until(value, sent_at))
-            .map(clamp)
+        seconds(value).or_else(|| self.until(value, sent_at)).map(clamp)
     }
 
     fn until(&self, date: &str, sent_at: Option<Timestamp>) -> Option<Duration> {
@@ -58,9 +56,6 @@ fn seconds(text: &str) -> Option<Duration> {
 
 fn http_date(text: &str) -> Option<Timestamp> {
     let date = httpdate::parse_http_date(text.trim()).ok()?;
-    let millis = date
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .ok()?
-        .as_millis();
+    let millis = date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis();
     Some(Timestamp::from_millis(i64::try_from(millis).ok()?))
 }

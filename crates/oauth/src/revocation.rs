@@ -33,10 +33,7 @@ pub fn request(
     token: &str,
     hint: Option<&str>,
 ) -> Result<Request, BuildError> {
-    let own = [
-        (token_param, token),
-        ("token_type_hint", hint.unwrap_or_default()),
-    ];
+    let own = [(token_param, token), ("token_type_hint", hint.unwrap_or_default())];
     call::build(endpoint, credentials, &own)
 }
 
@@ -46,9 +43,7 @@ pub fn read(answer: &Answer) -> Revoked {
         return Revoked::Done;
     }
     let json = Json::parse(&answer.body);
-    let code = json
-        .as_ref()
-        .and_then(|json| json.at("error").ok().flatten()?.scalar());
+    let code = json.as_ref().and_then(|json| json.at("error").ok().flatten()?.scalar());
     match (answer.status, code) {
         (408 | 425 | 429 | 500..=599, _) => Revoked::Later(answer.retry_after(None)),
         (_, Some("temporarily_unavailable" | "slow_down" | "server_error")) => {

@@ -51,9 +51,7 @@ fn push_blotted(out: &mut String, word: &str) {
 fn looks_like_token(run: &str) -> bool {
     let digits = run.bytes().filter(u8::is_ascii_digit).count();
     let humps = run.as_bytes().windows(2);
-    let humps = humps
-        .filter(|w| w[0].is_ascii_lowercase() && w[1].is_ascii_uppercase())
-        .count();
+    let humps = humps.filter(|w| w[0].is_ascii_lowercase() && w[1].is_ascii_uppercase()).count();
     let random_word = |word: &str| {
         word.len() >= 32 || (word.len() >= 16 && word.bytes().any(|b| b.is_ascii_digit()))
     };

@@ -85,20 +85,15 @@ pub fn read(answer: &Answer, dialect: &Dialect, sent_at: Timestamp) -> Reading {
         return Reading::Refused(refused::by_row(answer, &body, dialect, index, sent_at));
     }
     let flaw = match (refused::judge(answer, &body, dialect), &mut body) {
-        (Some(verdict), _) => Flaw {
-            verdict,
-            evidence: String::new(),
-        },
+        (Some(verdict), _) => Flaw { verdict, evidence: String::new() },
         (None, Body::Json(json, deviations)) => {
-            match granted::read(json, dialect, sent_at, std::mem::take(deviations)) {
+            let asked = granted::Asked { sent_at, date: answer.date() };
+            match granted::read(json, dialect, asked, std::mem::take(deviations)) {
                 Ok(set) => return Reading::Granted(Box::new(set)),
                 Err(flaw) => flaw,
             }
         }
-        (None, _) => Flaw {
-            verdict: Verdict::Ambiguous,
-            evidence: String::new(),
-        },
+        (None, _) => Flaw { verdict: Verdict::Ambiguous, evidence: String::new() },
     };
     Reading::Refused(refused::by_rules(answer, &body, flaw, sent_at))
 }
@@ -118,20 +113,14 @@ struct Flaw {
 fn matching_row(answer: &Answer, body: &Body, dialect: &Dialect) -> Option<usize> {
     // A row can't grant: a token comes from the one reader of tokens.
     let can_match = |row: &ErrorRow| row.verdict != Verdict::Granted;
-    dialect
-        .errors
-        .iter()
-        .position(|row| can_match(row) && row_matches(row, answer, body))
+    dialect.errors.iter().position(|row| can_match(row) && row_matches(row, answer, body))
 }
 
 fn row_matches(row: &ErrorRow, answer: &Answer, body: &Body) -> bool {
     let json = body.json();
     (row.statuses.is_empty() || row.statuses.contains(&answer.status))
         && !(row.not_json && json.is_some())
-        && row
-            .fields
-            .iter()
-            .all(|field| json.is_some_and(|json| field_matches(field, json)))
+        && row.fields.iter().all(|field| json.is_some_and(|json| field_matches(field, json)))
 }
 
 fn field_matches(field: &FieldMatch, json: &Json) -> bool {

@@ -14,16 +14,10 @@ pub fn request(
     scope_separator: &str,
 ) -> Result<Request, BuildError> {
     let proves = !matches!(endpoint.auth, ClientAuth::None | ClientAuth::Omit)
-        && credentials
-            .secret
-            .is_some_and(|secret| !secret.expose().is_empty());
+        && credentials.secret.is_some_and(|secret| !secret.expose().is_empty());
     if !proves {
         return Err(BuildError::NoSecret);
     }
     let scope = scopes.join(scope_separator);
-    call::build(
-        endpoint,
-        credentials,
-        &[("grant_type", "client_credentials"), ("scope", &scope)],
-    )
+    call::build(endpoint, credentials, &[("grant_type", "client_credentials"), ("scope", &scope)])
 }

@@ -13,9 +13,6 @@ pub fn request(
     credentials: &Credentials<'_>,
     refresh_token: &RefreshToken,
 ) -> Result<Request, BuildError> {
-    let own = [
-        ("grant_type", "refresh_token"),
-        ("refresh_token", refresh_token.expose()),
-    ];
+    let own = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
     call::build(endpoint, credentials, &own)
 }

@@ -25,10 +25,7 @@ pub(super) enum Body {
 
 impl Body {
     pub(super) fn of(answer: &Answer, dialect: &Dialect) -> Self {
-        let coding = answer
-            .header("content-encoding")
-            .unwrap_or("identity")
-            .trim();
+        let coding = answer.header("content-encoding").unwrap_or("identity").trim();
         if !coding.is_empty() && !coding.eq_ignore_ascii_case("identity") {
             return Self::Coded;
         }
@@ -41,10 +38,7 @@ impl Body {
         if let Some(json) = Json::parse(&answer.body) {
             return Self::Json(json, json_deviations(answer));
         }
-        match accepts_form(answer, dialect)
-            .then(|| form_object(answer))
-            .flatten()
-        {
+        match accepts_form(answer, dialect).then(|| form_object(answer)).flatten() {
             Some(json) => Self::Json(json, vec![deviation::FORM_ANSWER]),
             None => Self::Other,
         }
@@ -61,12 +55,7 @@ impl Body {
 /// The media type, without parameters, in lower case.
 pub(super) fn media_type(answer: &Answer) -> String {
     let value = answer.header("content-type").unwrap_or_default();
-    value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 fn json_deviations(answer: &Answer) -> Vec<&'static str> {
@@ -75,15 +64,9 @@ fn json_deviations(answer: &Answer) -> Vec<&'static str> {
     let met = [
         (!answer.complete, deviation::CUT_BUT_WHOLE),
         (!is_json, deviation::CONTENT_TYPE),
-        (
-            answer.body.starts_with(b"\xef\xbb\xbf"),
-            deviation::BYTE_ORDER_MARK,
-        ),
+        (answer.body.starts_with(b"\xef\xbb\xbf"), deviation::BYTE_ORDER_MARK),
     ];
-    met.into_iter()
-        .filter(|(met, _)| *met)
-        .map(|(_, deviation)| deviation)
-        .collect()
+    met.into_iter().filter(|(met, _)| *met).map(|(_, deviation)| deviation).collect()
 }
 
 /// A form doesn't show where it ends, so a cut one is never read: its last token might be half.

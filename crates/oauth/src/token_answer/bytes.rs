@@ -70,10 +70,7 @@ impl TokenSet {
         let measured = serde_json::to_writer(&mut measure, &written);
         out.reserve_exact(measure.0);
         let wrote = serde_json::to_writer(&mut *out, &written);
-        debug_assert!(
-            measured.is_ok() && wrote.is_ok(),
-            "plain data always serializes"
-        );
+        debug_assert!(measured.is_ok() && wrote.is_ok(), "plain data always serializes");
         out
     }
 
@@ -86,9 +83,7 @@ impl TokenSet {
         let known = |text: &String| deviation::ALL.into_iter().find(|known| known == text);
         Some(Self {
             access_token: AccessToken::new(kept.access_token.0.as_str()),
-            refresh_token: kept
-                .refresh_token
-                .map(|token| RefreshToken::new(token.0.as_str())),
+            refresh_token: kept.refresh_token.map(|token| RefreshToken::new(token.0.as_str())),
             token_type: kept.token_type,
             scopes: kept.scopes,
             expiry: kept.expiry,

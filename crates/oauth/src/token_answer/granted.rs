@@ -15,20 +15,40 @@ use crate::time::Timestamp;
 /// Bytes of a kept member that are stored at most; a longer one is left out.
 pub const EXTRA_BYTES_MAX: usize = 4096;
 
+/// The clocks that an answer's times are read by.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// Ours, when the request was sent.
+    pub(super) sent_at: Timestamp,
+    /// The service's, as its answer tells (RFC 9110 §6.6.1).
+    pub(super) date: Option<Timestamp>,
+}
+
+impl Asked {
+    /// How far the service's clock is ahead of ours: what a time of theirs is shortened by. One that is
+    /// behind would lengthen a life, so it isn't believed; nor is one that is absurdly ahead.
+    fn ahead(self) -> std::time::Duration {
+        let ahead = self.date.map(|date| date.since(self.sent_at)).unwrap_or_default();
+        if ahead <= SKEW_MAX { ahead } else { std::time::Duration::ZERO }
+    }
+}
+
+/// The largest difference between two clocks that is taken into account: a day.
+const SKEW_MAX: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// A difference that is worth telling.
+const SKEW_TOLD: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+
 pub(super) fn read(
     json: &Json,
     dialect: &Dialect,
-    sent_at: Timestamp,
+    asked: Asked,
     deviations: Vec<&'static str>,
 ) -> Result<TokenSet, Flaw> {
     if !matches!(json, Json::Object(_)) {
         return Err(ambiguous("the answer is no JSON object"));
     }
-    let mut reader = Reader {
-        json,
-        sent_at,
-        deviations,
-    };
+    let mut reader = Reader { json, asked, deviations };
     let access_token = reader.access_token(dialect)?;
     let token_type = reader.token_type(dialect)?;
     let refresh_token = reader.refresh_token(dialect)?;
@@ -62,16 +82,14 @@ pub(super) fn holds_token(json: &Json, dialect: &Dialect) -> bool {
 
 struct Reader<'a> {
     json: &'a Json,
-    sent_at: Timestamp,
+    asked: Asked,
     deviations: Vec<&'static str>,
 }
 
 impl<'a> Reader<'a> {
     /// The member at a path; one that came twice is never chosen from.
     fn member(&self, path: &str) -> Result<Option<&'a Json>, Flaw> {
-        self.json
-            .at(path)
-            .map_err(|_| ambiguous(&format!("{path} came twice")))
+        self.json.at(path).map_err(|_| ambiguous(&format!("{path} came twice")))
     }
 
     fn access_token(&self, dialect: &Dialect) -> Result<AccessToken, Flaw> {
@@ -114,11 +132,7 @@ impl<'a> Reader<'a> {
             self.deviations.push(deviation::NO_TOKEN_TYPE);
             return Ok("Bearer".to_owned());
         }
-        Err(unusable_type(if spelt.is_empty() {
-            "there is none"
-        } else {
-            spelt
-        }))
+        Err(unusable_type(if spelt.is_empty() { "there is none" } else { spelt }))
     }
 
     /// An odd scope is never a reason to lose a token.
@@ -131,17 +145,11 @@ impl<'a> Reader<'a> {
         };
         let mut scopes: Vec<String> = Vec::new();
         let texts: Vec<&str> = match value {
-            Json::Text(text) => text
-                .split(|c| dialect.scope_separators.contains(c))
-                .collect(),
+            Json::Text(text) => text.split(|c| dialect.scope_separators.contains(c)).collect(),
             Json::Array(items) => items.iter().filter_map(Json::scalar).collect(),
             _ => Vec::new(),
         };
-        for scope in texts
-            .into_iter()
-            .map(str::trim)
-            .filter(|scope| !scope.is_empty())
-        {
+        for scope in texts.into_iter().map(str::trim).filter(|scope| !scope.is_empty()) {
             if !scopes.iter().any(|known| known == scope) {
                 scopes.push(scope.to_owned());
             }
@@ -160,7 +168,7 @@ impl<'a> Reader<'a> {
                 NoExpiry::Never => Expiry::Never,
                 NoExpiry::Unknown => Expiry::Unknown,
                 NoExpiry::Seconds(life) => {
-                    Expiry::At(self.sent_at.plus(std::time::Duration::from_secs(life)))
+                    Expiry::At(self.asked.sent_at.plus(std::time::Duration::from_secs(life)))
                 }
             },
         })
@@ -192,8 +200,8 @@ impl<'a> Reader<'a> {
             if is_text && *kind != ExpiryKind::Rfc3339 {
                 self.deviations.push(deviation::LIFE_SPELLING);
             }
-            match spelling.and_then(|spelling| kind.read(spelling, self.sent_at)) {
-                Some(Life::Until(end)) => return Ok(Told::Until(end)),
+            match spelling.and_then(|spelling| kind.read(spelling, self.asked.sent_at)) {
+                Some(Life::Until(end)) => return Ok(Told::Until(self.by_our_clock(end, *kind))),
                 Some(Life::Capped(end)) => {
                     self.deviations.push(deviation::LIFE_CAPPED);
                     return Ok(Told::Until(end));
@@ -206,6 +214,20 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(told)
+    }
+
+    /// A time of the service's, by our clock: never later than it said.
+    fn by_our_clock(&mut self, end: Timestamp, kind: ExpiryKind) -> Timestamp {
+        let ahead = self.asked.ahead();
+        match kind {
+            ExpiryKind::Seconds | ExpiryKind::Millis => end,
+            ExpiryKind::UnixSeconds | ExpiryKind::UnixMillis | ExpiryKind::Rfc3339 => {
+                if ahead >= SKEW_TOLD {
+                    self.deviations.push(deviation::CLOCK_AHEAD);
+                }
+                end.minus(ahead)
+            }
+        }
     }
 
     fn extra(&self, dialect: &Dialect) -> Result<BTreeMap<String, String>, Flaw> {
@@ -239,16 +261,10 @@ fn is_nothing(text: &str) -> bool {
 }
 
 fn ambiguous(why: &str) -> Flaw {
-    Flaw {
-        verdict: Verdict::Ambiguous,
-        evidence: why.to_owned(),
-    }
+    Flaw { verdict: Verdict::Ambiguous, evidence: why.to_owned() }
 }
 
 fn unusable_type(why: &str) -> Flaw {
     let evidence = format!("a token type that can't be used: {}", text::clean(why));
-    Flaw {
-        verdict: Verdict::Misconfigured,
-        evidence,
-    }
+    Flaw { verdict: Verdict::Misconfigured, evidence }
 }

@@ -31,10 +31,7 @@ pub(super) fn judge(answer: &Answer, body: &Body, dialect: &Dialect) -> Option<V
         _ => {}
     }
     let error = body.json().map_or(ErrorMember::None, error_member);
-    if body
-        .json()
-        .is_some_and(|json| granted::holds_token(json, dialect))
-    {
+    if body.json().is_some_and(|json| granted::holds_token(json, dialect)) {
         // An error and a token at once, or a token under an error's status: who knows?
         let plain = answer.is_success() && matches!(error, ErrorMember::None);
         return (!plain).then_some(Verdict::Ambiguous);
@@ -55,37 +52,22 @@ pub(super) fn by_row(
     sent_at: Timestamp,
 ) -> Refusal {
     let row = &dialect.errors[index];
-    let mut refusal = by_rules(
-        answer,
-        body,
-        Flaw {
-            verdict: row.verdict,
-            evidence: String::new(),
-        },
-        sent_at,
-    );
+    let mut refusal =
+        by_rules(answer, body, Flaw { verdict: row.verdict, evidence: String::new() }, sent_at);
     refusal.row = Some(index);
     if refusal.code.is_none() {
         let field = row.fields.first().map(|field| field.field.as_str());
         refusal.code = field.and_then(|field| shown(body, field));
     }
-    let default = row
-        .retry_after_secs
-        .map(|secs| retry_after::clamp(Duration::from_secs(secs)));
+    let default = row.retry_after_secs.map(|secs| retry_after::clamp(Duration::from_secs(secs)));
     refusal.retry_after = refusal.retry_after.or(default);
     refusal
 }
 
 /// A refusal with what may be shown of the answer.
 pub(super) fn by_rules(answer: &Answer, body: &Body, flaw: Flaw, sent_at: Timestamp) -> Refusal {
-    let evidence = if flaw.evidence.is_empty() {
-        evidence(answer, body)
-    } else {
-        flaw.evidence
-    };
-    let location = answer
-        .header("location")
-        .filter(|_| (300..400).contains(&answer.status));
+    let evidence = if flaw.evidence.is_empty() { evidence(answer, body) } else { flaw.evidence };
+    let location = answer.header("location").filter(|_| (300..400).contains(&answer.status));
     Refusal {
         verdict: flaw.verdict,
         status: answer.status,
@@ -93,9 +75,7 @@ pub(super) fn by_rules(answer: &Answer, body: &Body, flaw: Flaw, sent_at: Timest
         description: shown(body, "error_description"),
         row: None,
         retry_after: answer.retry_after(Some(sent_at)),
-        location_host: location
-            .and_then(address::host)
-            .map(|host| text::clean(&host)),
+        location_host: location.and_then(address::host).map(|host| text::clean(&host)),
         evidence,
     }
 }
@@ -152,11 +132,7 @@ fn by_status(status: u16, error: &ErrorMember<'_>) -> Verdict {
 
 /// A member's text, cleaned.
 fn shown(body: &Body, path: &str) -> Option<String> {
-    body.json()?
-        .at(path)
-        .ok()??
-        .scalar()
-        .and_then(text::clean_some)
+    body.json()?.at(path).ok()??.scalar().and_then(text::clean_some)
 }
 
 fn evidence(answer: &Answer, body: &Body) -> String {
@@ -165,24 +141,14 @@ fn evidence(answer: &Answer, body: &Body) -> String {
         Body::Empty => "an empty body".to_owned(),
         Body::Coded => {
             let coding = answer.header("content-encoding").unwrap_or_default();
-            format!(
-                "a body in a coding that was not asked for: {}",
-                text::clean(coding)
-            )
+            format!("a body in a coding that was not asked for: {}", text::clean(coding))
         }
         Body::Other => {
             let media_type = text::clean(&body::media_type(answer));
             let cut = if answer.complete { "" } else { ", cut" };
             let start = safe_start(answer).unwrap_or_default();
-            let type_shown = if media_type.is_empty() {
-                "no media type"
-            } else {
-                &media_type
-            };
-            format!(
-                "{type_shown}{cut}{}{start}",
-                if start.is_empty() { "" } else { ": " }
-            )
+            let type_shown = if media_type.is_empty() { "no media type" } else { &media_type };
+            format!("{type_shown}{cut}{}{start}", if start.is_empty() { "" } else { ": " })
         }
     }
 }
@@ -191,16 +157,11 @@ fn evidence(answer: &Answer, body: &Body) -> String {
 /// answer.
 fn safe_start(answer: &Answer) -> Option<String> {
     let start = &answer.body[..answer.body.len().min(EVIDENCE_BYTES_MAX)];
-    let prose = String::from_utf8_lossy(start)
-        .trim_start_matches('\u{feff}')
-        .trim()
-        .to_owned();
+    let prose = String::from_utf8_lossy(start).trim_start_matches('\u{feff}').trim().to_owned();
     let lower = prose.to_lowercase();
     let is_page = prose.starts_with('<');
     let is_data = prose.starts_with(['{', '[', '"']) || (prose.contains('=') && !is_page);
-    let speaks = ["token", "secret", "password"]
-        .iter()
-        .any(|word| lower.contains(word));
+    let speaks = ["token", "secret", "password"].iter().any(|word| lower.contains(word));
     if is_data || speaks || (answer.is_success() && !is_page) {
         return None;
     }

@@ -60,60 +60,33 @@ implements_not!(ValidCallback: Clone);
 fn the_list_of_secret_types_is_whole() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut held: Vec<String> = Vec::new();
-    for file in [
-        "secret",
-        "request",
-        "answer",
-        "client_auth",
-        "authorization",
-        "token_answer",
-    ] {
+    for file in ["secret", "request", "answer", "client_auth", "authorization", "token_answer"] {
         let text = fs::read_to_string(source.join(file).with_extension("rs")).expect("a source");
         held.extend(public_types_with_secrets(&text));
         let made_by_macro = text.split("secret! {").skip(1).filter_map(|made| {
-            made.lines()
-                .map(str::trim)
-                .find(|line| !line.is_empty() && !line.starts_with("///"))
+            made.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("///"))
         });
         held.extend(made_by_macro.map(str::to_owned));
     }
     let listed = |name: &String| LISTED.iter().any(|listed| listed.ends_with(name.as_str()));
     let missing: Vec<_> = held.iter().filter(|name| !listed(name)).collect();
-    assert!(
-        held.len() >= LISTED.len() - 1,
-        "the search finds too little: {held:?}"
-    );
-    assert!(
-        missing.is_empty(),
-        "hold secrets, but aren't listed: {missing:?}"
-    );
+    assert!(held.len() >= LISTED.len() - 1, "the search finds too little: {held:?}");
+    assert!(missing.is_empty(), "hold secrets, but aren't listed: {missing:?}");
 }
 
 /// Names of public types whose fields name a secret's type.
 fn public_types_with_secrets(source: &str) -> Vec<String> {
     let declared = source.split("\npub ").skip(1);
     let types = declared.filter(|d| d.starts_with("struct ") || d.starts_with("enum "));
-    let secret = [
-        "Zeroizing<",
-        "AccessToken",
-        "RefreshToken",
-        "ClientSecret",
-        "Code,",
-        "TokenSet>",
-    ];
+    let secret =
+        ["Zeroizing<", "AccessToken", "RefreshToken", "ClientSecret", "Code,", "TokenSet>"];
     types
         .filter_map(|declaration| {
             let body = declaration.split("\n}").next()?;
             let name = body.split([' ', '<', '{']).nth(1)?;
-            let fields = body
-                .lines()
-                .skip(1)
-                .filter(|line| !line.trim().starts_with("//"));
+            let fields = body.lines().skip(1).filter(|line| !line.trim().starts_with("//"));
             let fields: String = fields.collect();
-            secret
-                .iter()
-                .any(|word| fields.contains(word))
-                .then(|| name.to_owned())
+            secret.iter().any(|word| fields.contains(word)).then(|| name.to_owned())
         })
         .collect()
 }

@@ -54,10 +54,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     let members = prop::collection::vec((name, value()), 0..8);
     let json =
         (members, any::<prop::sample::Index>(), 0..10_u8).prop_map(|(members, cut, dice)| {
-            let members: Vec<_> = members
-                .iter()
-                .map(|(n, v)| format!("\"{n}\":{v}"))
-                .collect();
+            let members: Vec<_> = members.iter().map(|(n, v)| format!("\"{n}\":{v}")).collect();
             let mut bytes = format!("{{{}}}", members.join(",")).into_bytes();
             if dice == 0 {
                 bytes.truncate(cut.index(bytes.len()));

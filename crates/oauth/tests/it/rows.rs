@@ -53,54 +53,28 @@ fn ar_10_there_is_no_password_grant() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for file in sources(&source) {
         let text = fs::read_to_string(&file).expect("a source");
-        assert!(
-            !text.contains("(\"grant_type\", \"password\")"),
-            "{}",
-            file.display()
-        );
-        assert!(
-            !text.contains("\"token\")]") || !text.contains("response_type"),
-            "implicit"
-        );
+        assert!(!text.contains("(\"grant_type\", \"password\")"), "{}", file.display());
+        assert!(!text.contains("\"token\")]") || !text.contains("response_type"), "implicit");
     }
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder)
-        .expect("a folder")
-        .map(|entry| entry.expect("entry").path());
-    entries
-        .flat_map(|path| {
-            if path.is_dir() {
-                sources(&path)
-            } else {
-                vec![path]
-            }
-        })
-        .collect()
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("entry").path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
 #[test]
 fn rh_13_rh_14_size_limits_hold() {
-    let expected = Expected {
-        state: "xyz",
-        issuer: None,
-        issuer_always: false,
-    };
+    let expected = Expected { state: "xyz", issuer: None, issuer_always: false };
     let too_long = format!("state=xyz&code={}", "a".repeat(QUERY_BYTES_MAX));
     assert_eq!(
         authorization::check(&too_long, &expected).err(),
         Some(CallbackError::Malformed("it is too long"))
     );
     let prose = "no entry ".repeat(5_000);
-    let query = format!(
-        "state=xyz&error=x&error_description={}",
-        prose.replace(' ', "+")
-    );
-    let Err(CallbackError::Refused {
-        description: Some(shown),
-        ..
-    }) = authorization::check(&query, &expected)
+    let query = format!("state=xyz&error=x&error_description={}", prose.replace(' ', "+"));
+    let Err(CallbackError::Refused { description: Some(shown), .. }) =
+        authorization::check(&query, &expected)
     else {
         panic!("not refused")
     };
@@ -109,14 +83,8 @@ fn rh_13_rh_14_size_limits_hold() {
 
 #[test]
 fn rh_1_callback_state_finds_the_flow() {
-    assert_eq!(
-        authorization::callback_state("code=a&state=x%2Dy"),
-        Ok("x-y".to_owned())
-    );
-    assert_eq!(
-        authorization::callback_state("code=a"),
-        Err(CallbackError::State)
-    );
+    assert_eq!(authorization::callback_state("code=a&state=x%2Dy"), Ok("x-y".to_owned()));
+    assert_eq!(authorization::callback_state("code=a"), Err(CallbackError::State));
     assert_eq!(
         authorization::callback_state("state=a&state=a"),
         Err(CallbackError::Twice("state".to_owned()))
@@ -126,11 +94,7 @@ fn rh_1_callback_state_finds_the_flow() {
 #[test]
 fn rh_21_long_codes_and_tokens_come_through_whole() {
     let code = "c".repeat(8 * 1024);
-    let expected = Expected {
-        state: "xyz",
-        issuer: None,
-        issuer_always: false,
-    };
+    let expected = Expected { state: "xyz", issuer: None, issuer_always: false };
     let callback = authorization::check(&format!("state=xyz&code={code}"), &expected);
     assert!(callback.is_ok_and(|callback| callback.into_code().matches(&code)));
 
@@ -139,10 +103,7 @@ fn rh_21_long_codes_and_tokens_come_through_whole() {
         r#"{{"access_token":"{access}","refresh_token":"{refresh}","token_type":"Bearer"}}"#
     )));
     assert!(set.access_token.matches(&access));
-    assert!(
-        set.refresh_token
-            .is_some_and(|token| token.matches(&refresh))
-    );
+    assert!(set.refresh_token.is_some_and(|token| token.matches(&refresh)));
 }
 
 /// Code × status × media type: the code decides, whatever the rest says (RFC 6749 §5.2).
@@ -166,14 +127,8 @@ fn tr_11_a_well_formed_code_decides() {
                 let body = format!(r#"{{"error":"{code}"}}"#);
                 let headers = [("content-type", media_type)];
                 let refusal = refused(&answer_of(status, &headers, body.as_bytes()));
-                assert_eq!(
-                    refusal.verdict, verdict,
-                    "{code} with {status} as {media_type:?}"
-                );
-                assert_eq!(
-                    (refusal.code.as_deref(), refusal.status),
-                    (Some(code), status)
-                );
+                assert_eq!(refusal.verdict, verdict, "{code} with {status} as {media_type:?}");
+                assert_eq!((refusal.code.as_deref(), refusal.status), (Some(code), status));
             }
         }
         // These speak of the way to the endpoint, or of pace.
@@ -202,13 +157,9 @@ fn dv_33_the_services_clock_can_be_read() {
 #[test]
 fn dv_16_a_huge_body_is_not_read() {
     let filler = "x".repeat(256 * 1024);
-    let huge = ok(&format!(
-        r#"{{"access_token":"a","token_type":"Bearer","x":"{filler}"}}"#
-    ));
+    let huge = ok(&format!(r#"{{"access_token":"a","token_type":"Bearer","x":"{filler}"}}"#));
     assert_eq!(refused(&huge).verdict, Verdict::Ambiguous);
-    let document = ok(&format!(
-        r#"{{"issuer":"https://server.example.com","x":"{filler}"}}"#
-    ));
+    let document = ok(&format!(r#"{{"issuer":"https://server.example.com","x":"{filler}"}}"#));
     assert!(metadata::read(&document, "https://server.example.com", false).is_err());
 }
 
@@ -220,20 +171,13 @@ fn pk_2_st_7_verifiers_are_long_plain_and_distinct() {
         77, 105, 214, 191, 240, 91, 88, 5, 88, 83, 132, 141, 121,
     ];
     let verifier = pkce::verifier(&octets);
-    assert_eq!(
-        verifier.expose(),
-        "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-    );
-    assert_eq!(
-        pkce::challenge(&verifier),
-        "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-    );
+    assert_eq!(verifier.expose(), "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+    assert_eq!(pkce::challenge(&verifier), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
     let mut start = [0; pkce::RANDOM_BYTES];
     start[..5].copy_from_slice(&[3, 236, 255, 224, 193]);
     assert!(pkce::verifier(&start).expose().starts_with("A-z_4M"));
-    let others: BTreeSet<_> = (0..=255)
-        .map(|b| pkce::verifier(&[b; pkce::RANDOM_BYTES]).expose().to_owned())
-        .collect();
+    let others: BTreeSet<_> =
+        (0..=255).map(|b| pkce::verifier(&[b; pkce::RANDOM_BYTES]).expose().to_owned()).collect();
     assert_eq!(others.len(), 256);
     assert!(others.iter().all(|other| (43..=128).contains(&other.len())));
 }
@@ -242,13 +186,7 @@ fn pk_2_st_7_verifiers_are_long_plain_and_distinct() {
 fn tr_3_secrets_stay_out_of_the_address() {
     for codec in ["form", "json"] {
         for auth in ["basic", "basic_raw", "body", "none", "omit"] {
-            for grant in [
-                "code",
-                "refresh",
-                "client_credentials",
-                "revocation",
-                "introspection",
-            ] {
+            for grant in ["code", "refresh", "client_credentials", "revocation", "introspection"] {
                 let given = serde_json::json!({
                     "grant": grant, "secret": "canary1", "code": "canary2", "token": "canary3",
                     "verifier": "canary4", "endpoint": {"codec": codec, "auth": auth},
@@ -276,11 +214,7 @@ fn ca_1_one_method_at_a_time() {
             request.url.contains("canary1"),
         ];
         let used = ways.iter().filter(|way| **way).count();
-        assert_eq!(
-            used,
-            usize::from(!matches!(auth, "none" | "omit")),
-            "{auth}"
-        );
+        assert_eq!(used, usize::from(!matches!(auth, "none" | "omit")), "{auth}");
     }
 }
 
@@ -289,10 +223,7 @@ fn rh_3_a_code_is_consumed_by_its_request() {
     // `Code` isn't `Clone` (proven beside), and the exchange takes it by value: a second call with
     // the same one doesn't compile, nor would this if it were only borrowed.
     let code: Code = Code::new("abc");
-    let credentials = Credentials {
-        client_id: "id",
-        secret: None,
-    };
+    let credentials = Credentials { client_id: "id", secret: None };
     let endpoint = endpoint(&serde_json::Value::Null);
     let request = grant::code::request(&endpoint, &credentials, code, None, None);
     assert!(request.is_ok_and(|request| request.body.ends_with(b"code=abc&client_id=id")));
@@ -309,10 +240,7 @@ fn rv_8_the_default_way_is_a_post_with_nothing_in_the_address() {
 #[test]
 fn rv_5_a_date_without_a_clock_says_nothing() {
     let date = [("retry-after", "Tue, 15 Nov 1994 08:12:31 GMT")];
-    assert_eq!(
-        revocation::read(&answer_of(503, &date, b"")),
-        revocation::Revoked::Later(None)
-    );
+    assert_eq!(revocation::read(&answer_of(503, &date, b"")), revocation::Revoked::Later(None));
     let both = [date[0], ("date", "Tue, 15 Nov 1994 08:12:00 GMT")];
     assert_eq!(
         revocation::read(&answer_of(503, &both, b"")),
@@ -322,21 +250,15 @@ fn rv_5_a_date_without_a_clock_says_nothing() {
 
 #[test]
 fn tr_3_an_echoed_secret_is_not_shown() {
-    let secrets = [
-        "tGzv3JOkF0XG5Qx2TlKWIA",
-        "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
-    ];
+    let secrets =
+        ["tGzv3JOkF0XG5Qx2TlKWIA", "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"];
     for secret in secrets {
         let body = format!(
             r#"{{"error":"{secret}","error_description":"refresh_token={secret}, sorry"}}"#
         );
         let json = refused(&answer_of(400, &[], body.as_bytes()));
         let page = format!("<p>unknown: {secret}</p>");
-        let html = refused(&answer_of(
-            500,
-            &[("content-type", "text/html")],
-            page.as_bytes(),
-        ));
+        let html = refused(&answer_of(500, &[("content-type", "text/html")], page.as_bytes()));
         for refusal in [json, html] {
             assert!(!format!("{refusal:?}").contains(secret), "{refusal:?}");
         }
@@ -345,10 +267,7 @@ fn tr_3_an_echoed_secret_is_not_shown() {
 
 #[test]
 fn tr_3_a_token_cut_by_the_limit_is_not_shown() {
-    let (secret, tokens) = (
-        "tGzv3JOkF0XG5Qx2TlKWIA",
-        "tGzv3JOkF0XG5Qx2TlKWIA ".repeat(34),
-    );
+    let (secret, tokens) = ("tGzv3JOkF0XG5Qx2TlKWIA", "tGzv3JOkF0XG5Qx2TlKWIA ".repeat(34));
     for spaces in 0..40 {
         let prose = format!("{tokens}{}{secret}", " ".repeat(spaces));
         let body = format!(r#"{{"error":"x","error_description":"{prose}"}}"#);
@@ -360,25 +279,14 @@ fn tr_3_a_token_cut_by_the_limit_is_not_shown() {
 #[test]
 fn dv_10_evidence_is_short() {
     let page = format!("<html>{}</html>", "down for works ".repeat(10_000));
-    let refusal = refused(&answer_of(
-        503,
-        &[("content-type", "text/html")],
-        page.as_bytes(),
-    ));
-    assert!(
-        refusal.evidence.chars().count() <= 250,
-        "{}",
-        refusal.evidence
-    );
+    let refusal = refused(&answer_of(503, &[("content-type", "text/html")], page.as_bytes()));
+    assert!(refusal.evidence.chars().count() <= 250, "{}", refusal.evidence);
     assert!(refusal.evidence.starts_with("text/html: down for works"));
 }
 
 #[test]
 fn token_sets_come_back_from_their_bytes() {
-    let dialect = Dialect {
-        keep: vec!["dc".into()],
-        ..Dialect::default()
-    };
+    let dialect = Dialect { keep: vec!["dc".into()], ..Dialect::default() };
     let body = r#"{"access_token":"a\"\\b","refresh_token":"r","token_type":"bearer",
         "expires_in":"60","scope":["x","y"],"dc":"eu","refresh_token_expires_in":9}"#;
     let Reading::Granted(set) = token_answer::read(&ok(body), &dialect, SENT_AT) else {
@@ -387,10 +295,7 @@ fn token_sets_come_back_from_their_bytes() {
     let bytes = set.to_bytes();
     let again = TokenSet::from_bytes(&bytes).expect("what was written");
     assert_eq!(again.access_token.expose(), r#"a"\b"#);
-    assert_eq!(
-        again.refresh_token.as_ref().map(RefreshToken::expose),
-        Some("r")
-    );
+    assert_eq!(again.refresh_token.as_ref().map(RefreshToken::expose), Some("r"));
     assert_eq!(again.token_type, "bearer");
     assert_eq!(again.scopes, set.scopes);
     assert_eq!(again.expiry, set.expiry);
@@ -409,10 +314,7 @@ fn bytes_of_a_token_set_are_strict() {
     let set = granted(&ok(r#"{"access_token":"abc","token_type":"Bearer"}"#));
     let text = String::from_utf8(set.to_bytes().to_vec()).expect("JSON");
     for (from, to) in [(r#""format":1"#, r#""format":2"#), ("abc", ""), ("}", "")] {
-        assert!(
-            TokenSet::from_bytes(text.replace(from, to).as_bytes()).is_none(),
-            "{from}"
-        );
+        assert!(TokenSet::from_bytes(text.replace(from, to).as_bytes()).is_none(), "{from}");
     }
     assert!(TokenSet::from_bytes(text.as_bytes()).is_some());
 }

@@ -19,10 +19,7 @@ pub fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
 
 pub fn texts(value: &Value) -> Vec<String> {
     let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    items
-        .iter()
-        .map(|item| item.as_str().expect("a text").to_owned())
-        .collect()
+    items.iter().map(|item| item.as_str().expect("a text").to_owned()).collect()
 }
 
 pub fn pairs(value: &Value) -> Vec<(String, String)> {
@@ -44,20 +41,13 @@ pub fn pairs(value: &Value) -> Vec<(String, String)> {
 
 /// A successful answer with this body.
 pub fn ok(body: &str) -> Answer {
-    answer_of(
-        200,
-        &[("content-type", "application/json")],
-        body.as_bytes(),
-    )
+    answer_of(200, &[("content-type", "application/json")], body.as_bytes())
 }
 
 pub fn answer_of(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     Answer {
         status,
-        headers: headers
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-            .collect(),
+        headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
         body: Zeroizing::new(body.to_vec()),
         complete: true,
     }
@@ -75,11 +65,7 @@ pub fn answer(given: &Value) -> Answer {
     };
     Answer {
         status: u16::try_from(given["status"].as_u64().unwrap_or(200)).expect("a status"),
-        headers: if given["headers"].is_null() {
-            json.into()
-        } else {
-            pairs(&given["headers"])
-        },
+        headers: if given["headers"].is_null() { json.into() } else { pairs(&given["headers"]) },
         body: Zeroizing::new(body),
         complete: given["complete"].as_bool().unwrap_or(true),
     }
@@ -88,10 +74,7 @@ pub fn answer(given: &Value) -> Answer {
 fn unhex(hex: &str) -> Vec<u8> {
     let digits: Vec<char> = hex.chars().collect();
     let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16);
-    digits
-        .chunks(2)
-        .map(|pair| byte(pair).expect("hex"))
-        .collect()
+    digits.chunks(2).map(|pair| byte(pair).expect("hex")).collect()
 }
 
 /// RFC 6749 to the letter, but for what is given.
@@ -99,10 +82,7 @@ pub fn dialect(given: &Value) -> Dialect {
     let mut dialect = Dialect::default();
     let lives = |value: &Value| {
         let kind = |kind: String| serde_json::from_value(Value::String(kind)).expect("a kind");
-        pairs(value)
-            .into_iter()
-            .map(|(name, spelt)| (name, kind(spelt)))
-            .collect()
+        pairs(value).into_iter().map(|(name, spelt)| (name, kind(spelt))).collect()
     };
     for (name, value) in given.as_object().into_iter().flatten() {
         match name.as_str() {
@@ -126,12 +106,7 @@ pub fn dialect(given: &Value) -> Dialect {
             "accept_form" => dialect.accept_form = value == true,
             "keep" => dialect.keep = texts(value),
             "errors" => {
-                dialect.errors = value
-                    .as_array()
-                    .expect("rows")
-                    .iter()
-                    .map(error_row)
-                    .collect();
+                dialect.errors = value.as_array().expect("rows").iter().map(error_row).collect();
             }
             other => panic!("a dialect has no {other}"),
         }
@@ -140,10 +115,7 @@ pub fn dialect(given: &Value) -> Dialect {
 }
 
 fn error_row(given: &Value) -> ErrorRow {
-    let statuses = given["statuses"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let statuses = given["statuses"].as_array().map(Vec::as_slice).unwrap_or_default();
     let field = |field: &Value| FieldMatch {
         field: text(field, "field").expect("a field").to_owned(),
         matches: match (&field["any_of"], text(field, "contains")) {
@@ -158,12 +130,7 @@ fn error_row(given: &Value) -> ErrorRow {
             .map(|s| u16::try_from(s.as_u64().expect("a status")))
             .map(|s| s.expect("a status"))
             .collect(),
-        fields: given["fields"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(field)
-            .collect(),
+        fields: given["fields"].as_array().into_iter().flatten().map(field).collect(),
         not_json: given["not_json"] == true,
         verdict: serde_json::from_value(given["verdict"].clone()).expect("a verdict"),
         retry_after_secs: given["retry_after_secs"].as_u64(),
@@ -173,9 +140,7 @@ fn error_row(given: &Value) -> ErrorRow {
 
 pub fn endpoint(given: &Value) -> TokenEndpoint {
     TokenEndpoint {
-        url: text(given, "url")
-            .unwrap_or("https://server.example.com/token")
-            .to_owned(),
+        url: text(given, "url").unwrap_or("https://server.example.com/token").to_owned(),
         method: match text(given, "method") {
             Some("GET") => Method::Get,
             Some("DELETE") => Method::Delete,
@@ -204,23 +169,14 @@ pub fn request(given: &Value) -> Result<Request, BuildError> {
     let endpoint = endpoint(&given["endpoint"]);
     let secret = text(given, "secret").map(ClientSecret::new);
     let client_id = text(given, "client_id").unwrap_or("s6BhdRkqt3");
-    let credentials = Credentials {
-        client_id,
-        secret: secret.as_ref(),
-    };
+    let credentials = Credentials { client_id, secret: secret.as_ref() };
     let token = text(given, "token").unwrap_or("tGzv3JOkF0XG5Qx2TlKWIA");
     match text(given, "grant").expect("a grant") {
         "code" => {
             let code = Code::new(text(given, "code").unwrap_or("SplxlOBeZQQYbYS6WxSbIA"));
             let verifier = text(given, "verifier").map(Verifier::new);
             let redirect_uri = text(given, "redirect_uri");
-            grant::code::request(
-                &endpoint,
-                &credentials,
-                code,
-                redirect_uri,
-                verifier.as_ref(),
-            )
+            grant::code::request(&endpoint, &credentials, code, redirect_uri, verifier.as_ref())
         }
         "client_credentials" => {
             let scopes = texts(&given["scopes"]);

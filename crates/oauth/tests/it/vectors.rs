@@ -19,11 +19,7 @@ fn every_vector_gives_what_it_expects() {
     let mut failures = Vec::new();
     let mut cases = 0;
     for file in files(&root) {
-        let name = file
-            .strip_prefix(&root)
-            .expect("below the root")
-            .display()
-            .to_string();
+        let name = file.strip_prefix(&root).expect("below the root").display().to_string();
         let read = fs::read_to_string(&file).expect("a readable file");
         let content: Value = serde_json::from_str(&read).unwrap_or_else(|e| panic!("{name}: {e}"));
         let list = content.as_array().cloned().unwrap_or_else(|| vec![content]);
@@ -36,12 +32,7 @@ fn every_vector_gives_what_it_expects() {
         }
     }
     assert!(cases > 250, "only {cases} cases were found");
-    assert!(
-        failures.is_empty(),
-        "{} of {cases}:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} of {cases}:\n{}", failures.len(), failures.join("\n"));
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -73,11 +64,8 @@ fn run(verb: &str, given: &Value) -> Value {
     match verb {
         "build a request" => match request(given) {
             Ok(request) => {
-                let headers: BTreeMap<_, _> = request
-                    .headers
-                    .iter()
-                    .map(|(n, v)| (n.as_str(), v.as_str()))
-                    .collect();
+                let headers: BTreeMap<_, _> =
+                    request.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
                 assert_eq!(headers.len(), request.headers.len(), "a header came twice");
                 json!({
                     "method": request.method.as_str(),
