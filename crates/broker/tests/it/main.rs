@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod connect;
+mod decide;
 mod issuer;
 mod promise;
 mod refused;
 mod revoke;
 mod rig;
+mod schedule;
 mod sim;
 mod vault;
