@@ -15,6 +15,7 @@ mod logs;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod net;
+mod promises;
 mod rng;
 mod run;
 mod services;

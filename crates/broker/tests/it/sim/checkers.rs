@@ -216,7 +216,7 @@ impl Books {
     }
 
     /// Whether an answer of this grant was lost before it could be kept.
-    fn is_lost(&self, there: (usize, indicia_sandbox::GrantId)) -> bool {
+    pub fn is_lost(&self, there: (usize, indicia_sandbox::GrantId)) -> bool {
         let mut sent = self.sent.iter().filter(|s| self.tokens.get(&s.token) == Some(&there));
         sent.any(|s| s.lost || self.excused(s))
     }

@@ -157,7 +157,6 @@ impl Plan {
     }
 
     /// As few things as possible: for a fault that is to stand alone.
-    #[cfg(feature = "mutants")]
     pub fn bare(seed: u64, kind: Kind) -> Self {
         Self {
             hosts: 2,

@@ -48,7 +48,7 @@ impl Host {
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
         let times = if step == Step::Spend { 12 } else { 1 };
-        if world.stormy_chance(world.plan.faults.crash * times) {
+        if world.is_crash_due(call) || world.stormy_chance(world.plan.faults.crash * times) {
             world.tell(&format!("{} crashes at {call}", self.name()));
             world.crash(self.n);
             std::future::pending::<()>().await;
@@ -79,6 +79,24 @@ impl Host {
                 gate.set(Standing::Open);
             }
         });
+    }
+}
+
+impl World {
+    /// Counts down to the one crash that a test asks for.
+    fn is_crash_due(&self, call: &str) -> bool {
+        let mut at = self.crash_at.lock().unwrap();
+        match at.as_mut() {
+            Some((name, left)) if *name == call && *left > 0 => {
+                *left -= 1;
+                false
+            }
+            Some((name, _)) if *name == call => {
+                *at = None;
+                true
+            }
+            _ => false,
+        }
     }
 }
 

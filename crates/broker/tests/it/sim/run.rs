@@ -8,6 +8,7 @@ use tracing::subscriber::with_default;
 
 use super::faults::Plan;
 use super::logs::Leaks;
+use super::services::Kind;
 use super::weather;
 use super::world::{Conn, World};
 
@@ -59,7 +60,7 @@ async fn play(plan: Plan, aloud: bool) -> Story {
 }
 
 /// Every connection whose grant lives at its service comes to a valid token.
-async fn converge(world: &World) {
+pub async fn converge(world: &World) {
     for _ in 0..CALM_SECS_MAX / 5 {
         tokio::time::sleep(Duration::from_secs(5)).await;
         if !world.books().violations.is_empty() {
@@ -86,15 +87,17 @@ async fn converge(world: &World) {
 /// Served a token that its API takes; or its grant has ended, at the service or by our revocation.
 async fn is_well(world: &World, conn: &Conn) -> bool {
     let Some(row) = world.row(conn).await else { return false };
-    if row.state.life == Life::Revoked {
-        return true;
-    }
     let there = world.grant_there(&world.books().tokens, &row);
     let alive = there.is_none_or(|(place, grant)| {
         world.models[place].lock().unwrap().record().grant_alive(grant)
     });
     if !alive {
         return true;
+    }
+    if row.state.life == Life::Revoked {
+        // Taken back there too, where there is a call for it and we had what to show.
+        let by_hand = world.plan.kinds[conn.place] == Kind::Keeps;
+        return by_hand || there.is_some_and(|there| world.books().is_lost(there));
     }
     let Some(broker) = world.some_broker() else { return false };
     match broker.token(&conn.id, None).await {
@@ -143,6 +146,7 @@ fn end(world: &World) -> Story {
     counts.insert("lives of hosts", u64::from(world.lives()));
     let violations = books.violations.clone();
     drop(books);
+    world.shut();
     Story { seed: 0, violations, trace: world.take_trace(), counts }
 }
 

@@ -65,6 +65,8 @@ pub struct World {
     stormy: AtomicBool,
     settled: AtomicBool,
     store_down: AtomicBool,
+    /// The next call of this name is a host's last, and how many such pass before it.
+    pub crash_at: Mutex<Option<(&'static str, u32)>>,
     trace: Mutex<Vec<String>>,
     aloud: bool,
 }
@@ -106,6 +108,7 @@ impl World {
             stormy: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             store_down: AtomicBool::new(false),
+            crash_at: Mutex::default(),
             trace: Mutex::default(),
             plan,
             clock,
@@ -222,6 +225,19 @@ impl World {
             tokio::time::sleep(Duration::from_secs(secs)).await;
             world.start(n);
         });
+    }
+
+    /// Ends every life, and lets go of what holds the world.
+    pub fn shut(&self) {
+        for living in self.hosts.lock().unwrap().iter_mut().filter_map(Option::take) {
+            living.host.gate.set(Standing::Dead);
+        }
+    }
+
+    /// All engines that are up.
+    pub fn brokers(&self) -> Vec<Arc<Broker>> {
+        let hosts = self.hosts.lock().unwrap();
+        hosts.iter().flatten().filter_map(|l| l.broker.clone()).collect()
     }
 
     /// Thaws who stands still.

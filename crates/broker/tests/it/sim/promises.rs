@@ -1,0 +1,93 @@
+//! Single promises, staged in the simulated world with nothing left to chance.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::faults::Plan;
+use super::run::converge;
+use super::services::{KINDS, Kind};
+use super::world::World;
+
+/// Who asks at once, in each of three processes.
+const ASK_AT_ONCE: usize = 64;
+
+fn in_world(plan: Plan, act: impl AsyncFnOnce(&Arc<World>)) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = World::new(plan, false);
+        world.settle_in().await;
+        act(&world).await;
+        let broken = world.books().violations.clone();
+        world.shut();
+        assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), world.take_trace().join("\n"));
+    });
+}
+
+/// One connection; nobody asks but the test.
+fn quiet(kind: Kind) -> Plan {
+    Plan { hosts: 3, callers: 0, connections: 1, ..Plan::bare(1, kind) }
+}
+
+/// All clocks go on by so much: tokens end at once everywhere.
+fn let_it_end(world: &World) {
+    let life_ms = i64::try_from(world.plan.life_secs * 1000).unwrap();
+    world.skews.iter().for_each(|skew| skew.store(life_ms + 1_000, Ordering::Relaxed));
+}
+
+#[test]
+fn rf_4_dv_35_however_many_ask_at_once_one_refresh_arrives() {
+    for kind in KINDS {
+        in_world(quiet(kind), async |world| {
+            let_it_end(world);
+            let brokers = world.brokers();
+            let id = &world.conns[0].id;
+            let all = brokers.iter().flat_map(|b| (0..ASK_AT_ONCE).map(|_| b.token(id, None)));
+            let served = join_all(all).await;
+            let first = served[0].as_ref().unwrap().access_token.clone();
+            for view in &served {
+                assert_eq!(*view.as_ref().unwrap().access_token, *first, "{kind:?}");
+            }
+            assert_eq!(world.books().sent.len(), 1, "{kind:?}: one POST for all");
+            let again = brokers[2].token(id, Some(Duration::from_secs(20))).await.unwrap();
+            assert_eq!(*again.access_token, *first, "{kind:?}");
+            assert_eq!(world.books().sent.len(), 1, "{kind:?}: no other to be safe");
+        });
+    }
+}
+
+/// Calls between the answer's arrival and the commit, in their order, and whether the answer is kept
+/// by then.
+const STEPS: [(&str, u32, bool); 6] = [
+    ("send", 0, true),
+    ("answer", 0, false),
+    ("keep", 0, false),
+    ("kept", 0, true),
+    ("commit", 0, true),
+    ("commit", 1, true),
+];
+
+#[test]
+fn rf_5_a_crash_at_any_step_after_an_answer_was_kept_loses_nothing() {
+    for (step, calls_before, survives) in STEPS {
+        in_world(quiet(Kind::Strict), async |world| {
+            *world.crash_at.lock().unwrap() = Some((step, calls_before));
+            let_it_end(world);
+            let broker = world.brokers().remove(0);
+            let conn = world.conns[0].clone();
+            let asked = tokio::time::timeout(Duration::from_secs(90), broker.token(&conn.id, None));
+            // The process is gone, and whoever asked it.
+            let _ = asked.await;
+            converge(world).await;
+            let record_alive = {
+                let model = world.models[0].lock().unwrap();
+                model.record().grants()[0].ended.is_none()
+            };
+            assert_eq!(record_alive, survives, "a crash at {step} ({calls_before})");
+            assert!(world.crash_at.lock().unwrap().is_none(), "nobody came to {step}");
+        });
+    }
+}
