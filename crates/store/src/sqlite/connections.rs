@@ -11,7 +11,19 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use super::clients;
 use super::events::append;
 use super::failure::Failure;
-use super::grants::{self, GRANT_COLUMNS, GRANT_COLUMNS_COUNT, id, number_of};
+use super::grants::{self, GRANT_COLUMNS_COUNT, id, number_of, select_grants};
+
+macro_rules! select_connections {
+    ("") => {
+        select_grants!(
+            ", c.id, c.client, c.labels, c.created_at, c.updated_at",
+            "JOIN connections c ON c.grant_no = g.no"
+        )
+    };
+    ($condition:literal) => {
+        concat!(select_connections!(""), " ", $condition)
+    };
+}
 
 pub(super) fn connect(
     conn: &Connection,
@@ -109,7 +121,7 @@ pub(super) fn connection(
     conn: &Connection,
     id: &ConnectionId,
 ) -> Result<Option<(ConnectionRow, GrantRow)>, Failure> {
-    let mut query = conn.prepare_cached(&select("c.id = ?"))?;
+    let mut query = conn.prepare_cached(select_connections!("WHERE c.id = ?"))?;
     let mut rows = query.query([id.as_str()])?;
     rows.next()?.map(read).transpose()
 }
@@ -139,7 +151,11 @@ pub(super) fn connections(
         values.push(text(grant.as_str()));
     }
     values.push(Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
-    let sql = select(&conditions.join(" AND ")) + " ORDER BY c.id LIMIT ?";
+    let sql = format!(
+        "{} WHERE {} ORDER BY c.id LIMIT ?",
+        select_connections!(""),
+        conditions.join(" AND ")
+    );
     let mut query = conn.prepare_cached(&sql)?;
     let mut rows = query.query(params_from_iter(values))?;
     let mut found = vec![];
@@ -151,14 +167,6 @@ pub(super) fn connections(
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
-}
-
-fn select(conditions: &str) -> String {
-    format!(
-        "SELECT {GRANT_COLUMNS}, c.id, c.client, c.labels, c.created_at, c.updated_at
-         FROM connections c JOIN grants g ON g.no = c.grant_no JOIN token_sets t ON t.no = g.no
-         WHERE {conditions}"
-    )
 }
 
 fn read(row: &Row<'_>) -> Result<(ConnectionRow, GrantRow), Failure> {

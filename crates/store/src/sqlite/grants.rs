@@ -5,21 +5,17 @@
 //! grant's history stays small without anybody sweeping it. One that didn't change isn't written
 //! again, so what is in use is never overwritten.
 
-use std::collections::BTreeMap;
-
 use indicia_broker::model::{
-    Account, ClientId, GrantId, GrantRow, GrantState, HolderId, IdError, Intent, JournalId, Lease,
-    Life, RotationOwner,
+    ClientId, GrantId, GrantRow, GrantState, HolderId, IdError, Intent, JournalId, Lease, Life,
+    RotationOwner,
 };
 use indicia_broker::ports::NewTokens;
 use indicia_broker::vault::Fingerprint;
-use indicia_catalog::Flow;
 use indicia_oauth::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::{Deserialize, Serialize};
 
-use super::clients::sealed;
 use super::failure::Failure;
+use super::token_sets;
 use crate::FINGERPRINT_VERSIONS_MAX;
 
 /// A grant with what its row doesn't show.
@@ -30,30 +26,29 @@ pub(super) struct Held {
     pub(super) row: GrantRow,
 }
 
-/// What [`read`] reads, of `grants` as `g` and `token_sets` as `t`, from the first column on.
-pub(super) const GRANT_COLUMNS: &str = "g.no, g.id, g.client, g.rotation_owner, g.version, \
-    g.next_at, g.lease_no, g.lease_holder, g.lease_until, g.intent_at, g.intent_version, \
-    g.intent_fingerprint, g.intent_journal, g.intent_lease_no, g.intent_sends, \
-    t.data_key, t.sealed, t.facts, t.state, t.rest";
-pub(super) const GRANT_COLUMNS_COUNT: usize = 20;
-
-/// What seldom changes.
-#[derive(Serialize, Deserialize)]
-struct Rest {
-    flow: Flow,
-    inputs: BTreeMap<String, String>,
-    account: Option<Account>,
-    asked: Vec<String>,
-    created_at: Timestamp,
+/// A query for what [`read`] reads, with grants as `g`; more columns and tables may follow.
+macro_rules! select_grants {
+    ($columns:literal, $rest:literal) => {
+        concat!(
+            "SELECT g.no, g.id, g.client, g.account_id, g.rotation_owner, g.version, g.next_at, \
+             g.lease_no, g.lease_holder, g.lease_until, g.intent_at, g.intent_version, \
+             g.intent_fingerprint, g.intent_journal, g.intent_lease_no, g.intent_sends, ",
+            $crate::sqlite::token_sets::token_set_columns!(),
+            $columns,
+            " FROM grants g JOIN token_sets t ON t.no = g.no ",
+            $rest
+        )
+    };
 }
+pub(super) use select_grants;
+
+/// Where more columns begin.
+pub(super) const GRANT_COLUMNS_COUNT: usize = TOKEN_SET_FIRST + 19;
+const TOKEN_SET_FIRST: usize = 16;
 
 pub(super) fn grant(conn: &Connection, id: &GrantId) -> Result<Option<Held>, Failure> {
-    one(conn, "g.id = ?", id.as_str())
-}
-
-fn one(conn: &Connection, condition: &str, value: &str) -> Result<Option<Held>, Failure> {
-    let mut query = conn.prepare_cached(&select(condition))?;
-    let mut rows = query.query([value])?;
+    let mut query = conn.prepare_cached(select_grants!("", "WHERE g.id = ?"))?;
+    let mut rows = query.query([id.as_str()])?;
     rows.next()?.map(read).transpose()
 }
 
@@ -62,8 +57,9 @@ pub(super) fn grant_of_account(
     client: &ClientId,
     account_id: &str,
 ) -> Result<Option<GrantRow>, Failure> {
-    let mut query = conn.prepare_cached(&select(
-        "g.client = ? AND g.account_id = ? AND g.life = 'alive' ORDER BY g.id LIMIT 1",
+    let mut query = conn.prepare_cached(select_grants!(
+        "",
+        "WHERE g.client = ? AND g.account_id = ? AND g.life = 'alive' ORDER BY g.id LIMIT 1"
     ))?;
     let mut rows = query.query([client.as_str(), account_id])?;
     rows.next()?.map(|row| Ok(read(row)?.row)).transpose()
@@ -73,8 +69,10 @@ pub(super) fn grants_by_fingerprint(
     conn: &Connection,
     fingerprint: &Fingerprint,
 ) -> Result<Vec<GrantRow>, Failure> {
-    let mut query = conn.prepare_cached(&select(
-        "g.no IN (SELECT grant_no FROM token_fingerprints WHERE fingerprint = ?) ORDER BY g.id",
+    let mut query = conn.prepare_cached(select_grants!(
+        "",
+        "WHERE g.no IN (SELECT grant_no FROM token_fingerprints WHERE fingerprint = ?)
+         ORDER BY g.id"
     ))?;
     let mut rows = query.query([&short(fingerprint)[..]])?;
     let mut found = vec![];
@@ -89,32 +87,26 @@ pub(super) fn number_of(conn: &Connection, id: &GrantId) -> Result<Option<i64>, 
     Ok(query.query_row([id.as_str()], |row| row.get(0)).optional()?)
 }
 
-fn select(condition: &str) -> String {
-    format!(
-        "SELECT {GRANT_COLUMNS} FROM grants g JOIN token_sets t ON t.no = g.no WHERE {condition}"
-    )
-}
-
 pub(super) fn read(row: &Row<'_>) -> Result<Held, Failure> {
-    let claims = row.get(6)?;
-    let rest: Rest = serde_json::from_str(row.get_ref(19)?.as_str()?)?;
-    let next_at: Option<i64> = row.get(5)?;
+    let claims = row.get(7)?;
+    let set = token_sets::read(row, TOKEN_SET_FIRST, row.get(3)?)?;
+    let next_at: Option<i64> = row.get(6)?;
     let grant = GrantRow {
         id: id(row.get_ref(1)?.as_str()?, GrantId::new)?,
         client: id(row.get_ref(2)?.as_str()?, ClientId::new)?,
-        flow: rest.flow,
-        inputs: rest.inputs,
-        account: rest.account,
-        asked: rest.asked,
-        rotation_owner: match row.get_ref(3)?.as_str()? {
+        flow: set.flow,
+        inputs: set.inputs,
+        account: set.account,
+        asked: set.asked,
+        rotation_owner: match row.get_ref(4)?.as_str()? {
             "other" => RotationOwner::Other,
             _ => RotationOwner::Indicia,
         },
-        created_at: rest.created_at,
-        version: row.get(4)?,
-        tokens: sealed(row, 15)?,
-        facts: serde_json::from_str(row.get_ref(17)?.as_str()?)?,
-        state: serde_json::from_str(row.get_ref(18)?.as_str()?)?,
+        created_at: set.created_at,
+        version: row.get(5)?,
+        tokens: set.tokens,
+        facts: set.facts,
+        state: set.state,
         next_at: next_at.map(Timestamp::from_millis),
         lease: lease(row, claims)?,
         intent: intent(row)?,
@@ -123,25 +115,25 @@ pub(super) fn read(row: &Row<'_>) -> Result<Held, Failure> {
 }
 
 fn lease(row: &Row<'_>, no: u64) -> Result<Option<Lease>, Failure> {
-    match row.get_ref(7)?.as_str_or_null()? {
+    match row.get_ref(8)?.as_str_or_null()? {
         None => Ok(None),
         Some(holder) => {
-            Ok(Some(Lease { holder: id(holder, HolderId::new)?, no, until_boot_ms: row.get(8)? }))
+            Ok(Some(Lease { holder: id(holder, HolderId::new)?, no, until_boot_ms: row.get(9)? }))
         }
     }
 }
 
 fn intent(row: &Row<'_>) -> Result<Option<Intent>, Failure> {
-    let Some(at) = row.get::<_, Option<i64>>(9)? else {
+    let Some(at) = row.get::<_, Option<i64>>(10)? else {
         return Ok(None);
     };
     Ok(Some(Intent {
-        version: row.get(10)?,
-        fingerprint: Fingerprint::from_bytes(row.get(11)?),
-        journal: id(row.get_ref(12)?.as_str()?, JournalId::new)?,
-        lease_no: row.get(13)?,
+        version: row.get(11)?,
+        fingerprint: Fingerprint::from_bytes(row.get(12)?),
+        journal: id(row.get_ref(13)?.as_str()?, JournalId::new)?,
+        lease_no: row.get(14)?,
         at: Timestamp::from_millis(at),
-        sends: row.get(14)?,
+        sends: row.get(15)?,
     }))
 }
 
@@ -171,18 +163,7 @@ pub(super) fn add(conn: &Connection, row: &GrantRow) -> Result<i64, Failure> {
     if let Some(intent) = &row.intent {
         set_intent(conn, no, intent)?;
     }
-    let mut insert = conn.prepare_cached(
-        "INSERT INTO token_sets (no, data_key, sealed, facts, state, rest)
-         VALUES (?, ?, ?, ?, ?, ?)",
-    )?;
-    insert.execute(params![
-        no,
-        row.tokens.key.0,
-        row.tokens.bytes,
-        serde_json::to_string(&row.facts)?,
-        serde_json::to_string(&row.state)?,
-        rest_text(row)?,
-    ])?;
+    token_sets::put(conn, no, row)?;
     remember_fingerprints(conn, no, row, None)?;
     Ok(no)
 }
@@ -224,18 +205,7 @@ pub(super) fn take_tokens(
         row.lease.as_ref().map(|lease| lease.until_boot_ms),
         held.no,
     ])?;
-    let mut update = conn.prepare_cached(
-        "UPDATE token_sets SET data_key = ?, sealed = ?, facts = ?, state = ?, rest = ?
-         WHERE no = ?",
-    )?;
-    update.execute(params![
-        row.tokens.key.0,
-        row.tokens.bytes,
-        serde_json::to_string(&row.facts)?,
-        serde_json::to_string(&row.state)?,
-        rest_text(row)?,
-        held.no,
-    ])?;
+    token_sets::put(conn, held.no, row)?;
     remember_fingerprints(conn, held.no, row, refresh_before)
 }
 
@@ -267,9 +237,7 @@ pub(super) fn set_intent(conn: &Connection, no: i64, intent: &Intent) -> Result<
 pub(super) fn set_state(conn: &Connection, no: i64, state: &GrantState) -> Result<(), Failure> {
     conn.prepare_cached("UPDATE grants SET life = ? WHERE no = ?")?
         .execute(params![life_text(state.life), no])?;
-    conn.prepare_cached("UPDATE token_sets SET state = ? WHERE no = ?")?
-        .execute(params![serde_json::to_string(state)?, no])?;
-    Ok(())
+    token_sets::set_state(conn, no, state)
 }
 
 pub(super) fn mark_revoked(
@@ -317,16 +285,6 @@ fn short(fingerprint: &Fingerprint) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(&fingerprint.as_bytes()[..16]);
     short
-}
-
-fn rest_text(row: &GrantRow) -> Result<String, Failure> {
-    Ok(serde_json::to_string(&Rest {
-        flow: row.flow,
-        inputs: row.inputs.clone(),
-        account: row.account.clone(),
-        asked: row.asked.clone(),
-        created_at: row.created_at,
-    })?)
 }
 
 fn account_id(row: &GrantRow) -> Option<&str> {

@@ -169,7 +169,7 @@ pub(super) fn settle(
         .execute(params![next_at, hot.no])?;
     set_state(conn, hot.no, &change.state)?;
     if change.clear_rejected {
-        set_rejected(conn, id, false)?;
+        set_rejected(conn, hot.no, false)?;
     }
     append(conn, events)?;
     Ok(true)
@@ -185,7 +185,7 @@ pub(super) fn reject(
     let Some(held) = grant(conn, id)?.filter(|held| held.row.version == version) else {
         return Ok(false);
     };
-    set_rejected(conn, id, true)?;
+    set_rejected(conn, held.no, true)?;
     if held.row.state.ambiguous_at.is_some() {
         let mut state = held.row.state;
         state.retry_at = None;
@@ -198,12 +198,9 @@ pub(super) fn reject(
 }
 
 /// Marks the access token as refused by the API, or as taken again.
-fn set_rejected(conn: &Connection, id: &GrantId, rejected: bool) -> Result<(), Failure> {
-    let Some(held) = grant(conn, id)? else { return Ok(()) };
-    let mut facts = held.row.facts;
-    facts.rejected = rejected;
-    conn.prepare_cached("UPDATE token_sets SET facts = ? WHERE no = ?")?
-        .execute(params![serde_json::to_string(&facts)?, held.no])?;
+fn set_rejected(conn: &Connection, no: i64, rejected: bool) -> Result<(), Failure> {
+    conn.prepare_cached("UPDATE token_sets SET rejected = ? WHERE no = ?")?
+        .execute(params![rejected, no])?;
     Ok(())
 }
 

@@ -21,6 +21,7 @@ mod leases;
 mod port;
 mod revocations;
 mod schema;
+mod token_sets;
 mod writer;
 
 use std::path::{Path, PathBuf};

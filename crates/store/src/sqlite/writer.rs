@@ -133,7 +133,12 @@ impl<T: Send, F: Fn(&Connection) -> Result<T, Failure> + Send> Work for Job<T, F
 fn work_off(db: &Path, busy_wait: Duration, waiting: &Receiver<Box<dyn Work>>) {
     let mut checkpointer = Checkpointer::new(db, busy_wait);
     let mut writing: Option<Connection> = None;
+    let mut several_at_once = false;
     while let Ok(first) = waiting.recv() {
+        if several_at_once {
+            // Whoever was just answered is about to ask again: a moment now makes one commit of many.
+            thread::yield_now();
+        }
         let mut group = vec![first];
         group.extend(waiting.try_iter().take(GROUP_OPERATIONS_MAX - 1));
         let conn = match writing.take() {
@@ -143,6 +148,7 @@ fn work_off(db: &Path, busy_wait: Duration, waiting: &Receiver<Box<dyn Work>>) {
         match conn {
             Ok(conn) => {
                 let operations = group.len();
+                several_at_once = operations > 1;
                 commit(&conn, db, group);
                 checkpointer.wrote(&conn, operations);
                 writing = Some(conn);

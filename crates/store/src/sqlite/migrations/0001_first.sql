@@ -76,9 +76,23 @@ CREATE TABLE token_sets (
   no INTEGER PRIMARY KEY,
   data_key INTEGER NOT NULL,
   sealed BLOB NOT NULL,
-  facts TEXT NOT NULL,
-  state TEXT NOT NULL,
-  rest TEXT NOT NULL
+  flow TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  inputs TEXT NOT NULL,
+  account_name TEXT,
+  asked TEXT NOT NULL,
+  expiry TEXT NOT NULL,
+  expires_at INTEGER,
+  obtained_at INTEGER NOT NULL,
+  granted TEXT,
+  access BLOB NOT NULL,
+  refresh BLOB,
+  refresh_since INTEGER,
+  refresh_expires_at INTEGER,
+  rotated INTEGER NOT NULL,
+  rejected INTEGER NOT NULL,
+  secret_n INTEGER,
+  state TEXT
 ) STRICT;
 
 -- A ring of slots per grant, so that it stays small; the first 16 bytes tell fingerprints apart.

@@ -1,0 +1,154 @@
+//! The wide half of a grant: sealed tokens, and what is known of them without opening them.
+//!
+//! What would surprise: plain facts are columns and not JSON, since this row is read for every token
+//! that isn't at hand, and text is slow to read. A state with nothing in it is NULL.
+
+use std::collections::BTreeMap;
+
+use indicia_broker::model::{Account, GrantRow, GrantState, TokenFacts};
+use indicia_broker::vault::{Fingerprint, Sealed};
+use indicia_catalog::Flow;
+use indicia_oauth::{Expiry, Timestamp};
+use rusqlite::{Connection, Row, params};
+
+use super::clients::sealed;
+use super::failure::Failure;
+
+pub(super) struct TokenSet {
+    pub(super) tokens: Sealed,
+    pub(super) flow: Flow,
+    pub(super) created_at: Timestamp,
+    pub(super) inputs: BTreeMap<String, String>,
+    pub(super) account: Option<Account>,
+    pub(super) asked: Vec<String>,
+    pub(super) facts: TokenFacts,
+    pub(super) state: GrantState,
+}
+
+/// What [`read`] reads, of `token_sets` as `t`.
+macro_rules! token_set_columns {
+    () => {
+        "t.data_key, t.sealed, t.flow, t.created_at, t.inputs, t.account_name, t.asked, t.expiry, \
+         t.expires_at, t.obtained_at, t.granted, t.access, t.refresh, t.refresh_since, \
+         t.refresh_expires_at, t.rotated, t.rejected, t.secret_n, t.state"
+    };
+}
+pub(super) use token_set_columns;
+
+/// Reads the columns of a token set from the `first` on; the account's id stands in the narrow row.
+pub(super) fn read(
+    row: &Row<'_>,
+    first: usize,
+    account_id: Option<String>,
+) -> Result<TokenSet, Failure> {
+    let n = |column: usize| first + column;
+    let name: Option<String> = row.get(n(5))?;
+    let facts = TokenFacts {
+        expiry: match row.get_ref(n(7))?.as_str()? {
+            "at" => Expiry::At(Timestamp::from_millis(row.get(n(8))?)),
+            "never" => Expiry::Never,
+            _ => Expiry::Unknown,
+        },
+        obtained_at: Timestamp::from_millis(row.get(n(9))?),
+        granted: match row.get_ref(n(10))?.as_str_or_null()? {
+            None => None,
+            Some(text) => Some(serde_json::from_str(text)?),
+        },
+        access: Fingerprint::from_bytes(row.get(n(11))?),
+        refresh: row.get::<_, Option<[u8; 32]>>(n(12))?.map(Fingerprint::from_bytes),
+        refresh_since: row.get::<_, Option<i64>>(n(13))?.map(Timestamp::from_millis),
+        refresh_expires_at: row.get::<_, Option<i64>>(n(14))?.map(Timestamp::from_millis),
+        rotated: row.get(n(15))?,
+        rejected: row.get(n(16))?,
+    };
+    Ok(TokenSet {
+        tokens: sealed(row, n(0))?,
+        flow: flow_of(row.get_ref(n(2))?.as_str()?)?,
+        created_at: Timestamp::from_millis(row.get(n(3))?),
+        inputs: serde_json::from_str(row.get_ref(n(4))?.as_str()?)?,
+        account: account_id.map(|id| Account { id, name }),
+        asked: serde_json::from_str(row.get_ref(n(6))?.as_str()?)?,
+        facts,
+        state: match row.get_ref(n(18))?.as_str_or_null()? {
+            None => GrantState { secret_n: row.get(n(17))?, ..GrantState::alive() },
+            Some(text) => serde_json::from_str(text)?,
+        },
+    })
+}
+
+/// Writes the wide half of a grant, in place of what is there.
+pub(super) fn put(conn: &Connection, no: i64, row: &GrantRow) -> Result<(), Failure> {
+    let mut put = conn.prepare_cached(
+        "INSERT OR REPLACE INTO token_sets
+           (no, data_key, sealed, flow, created_at, inputs, account_name, asked, expiry, expires_at,
+            obtained_at, granted, access, refresh, refresh_since, refresh_expires_at, rotated,
+            rejected, secret_n, state)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    let facts = &row.facts;
+    let (expiry, expires_at) = match facts.expiry {
+        Expiry::At(at) => ("at", Some(at.as_millis())),
+        Expiry::Never => ("never", None),
+        Expiry::Unknown => ("unknown", None),
+    };
+    put.execute(params![
+        no,
+        row.tokens.key.0,
+        row.tokens.bytes,
+        flow_text(row.flow),
+        row.created_at.as_millis(),
+        serde_json::to_string(&row.inputs)?,
+        row.account.as_ref().and_then(|account| account.name.as_deref()),
+        serde_json::to_string(&row.asked)?,
+        expiry,
+        expires_at,
+        facts.obtained_at.as_millis(),
+        facts.granted.as_ref().map(serde_json::to_string).transpose()?,
+        facts.access.as_bytes(),
+        facts.refresh.as_ref().map(Fingerprint::as_bytes),
+        facts.refresh_since.map(Timestamp::as_millis),
+        facts.refresh_expires_at.map(Timestamp::as_millis),
+        facts.rotated,
+        facts.rejected,
+        row.state.secret_n,
+        state_text(&row.state)?,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn set_state(conn: &Connection, no: i64, state: &GrantState) -> Result<(), Failure> {
+    conn.prepare_cached("UPDATE token_sets SET secret_n = ?, state = ? WHERE no = ?")?
+        .execute(params![state.secret_n, state_text(state)?, no])?;
+    Ok(())
+}
+
+fn state_text(state: &GrantState) -> Result<Option<String>, Failure> {
+    let quiet = GrantState { secret_n: state.secret_n, ..GrantState::alive() };
+    match *state == quiet {
+        true => Ok(None),
+        false => Ok(Some(serde_json::to_string(state)?)),
+    }
+}
+
+fn flow_text(flow: Flow) -> &'static str {
+    match flow {
+        Flow::AuthorizationCode => "authorization-code",
+        Flow::ClientCredentials => "client-credentials",
+        Flow::Implicit => "implicit",
+        Flow::Device => "device",
+        Flow::Import => "import",
+        Flow::ApiKey => "api-key",
+    }
+}
+
+fn flow_of(text: &str) -> Result<Flow, Failure> {
+    match text {
+        "authorization-code" => Ok(Flow::AuthorizationCode),
+        "client-credentials" => Ok(Flow::ClientCredentials),
+        "implicit" => Ok(Flow::Implicit),
+        "device" => Ok(Flow::Device),
+        "import" => Ok(Flow::Import),
+        "api-key" => Ok(Flow::ApiKey),
+        other => Err(Failure::Damaged(format!("no flow is named {other}"))),
+    }
+}
