@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use indicia::transport::{HttpsTransport, TransportOptions, forbidden};
 
 use crate::hostile::{Hostile, answer, answering};
-use crate::support::{begins, quick, send, send_by};
+use crate::support::{begins, patient, send, send_by};
 
 /// Address, and what it is (empty: public); `!` before what is refused always.
 const TABLE: &[(&str, &str)] = &[
@@ -91,7 +91,8 @@ async fn check_refused(transport: &HttpsTransport, host: &str, why: &str) {
 async fn https_does_not_go_inside() {
     let server = Hostile::start(vec![answering(answer("200 OK", &[], "{}"))]);
     let port = server.address().port();
-    let transport = HttpsTransport::new(TransportOptions { limits: quick(), ..Default::default() });
+    let transport =
+        HttpsTransport::new(TransportOptions { limits: patient(), ..Default::default() });
     for host in ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"] {
         check_refused(&transport, &format!("{host}:{port}"), "address: not called").await;
     }
@@ -102,7 +103,7 @@ async fn https_does_not_go_inside() {
 #[tokio::test]
 async fn some_addresses_are_refused_even_where_private_ones_are_allowed() {
     let options =
-        TransportOptions { limits: quick(), allow_private_addresses: true, ..Default::default() };
+        TransportOptions { limits: patient(), allow_private_addresses: true, ..Default::default() };
     let transport = HttpsTransport::new(options);
     for host in ["169.254.169.254", "[fd00:ec2::254]", "0.0.0.0", "224.0.0.1", "[::ffff:127.0.0.1]"]
     {

@@ -31,7 +31,7 @@ async fn an_acknowledged_answer_survives_kill_9() {
         let kept = first.into_iter().chain(rest);
         acknowledged.extend(kept.map(|line| line.split(' ').nth(1).unwrap().to_owned()));
     }
-    assert!(acknowledged.len() > 50, "only {} were kept at all", acknowledged.len());
+    assert!(acknowledged.len() > 10, "only {} were kept at all", acknowledged.len());
     let entries = open(home.path()).entries(None).await.unwrap();
     for of in &acknowledged {
         assert!(entries.contains(&entry(of, 1, 1500)), "{of} is lost");

@@ -1,14 +1,15 @@
 //! Certificates and protocol versions: nothing of a request goes to who can't prove his name.
 
-use indicia::transport::{HttpsTransport, TransportOptions};
+use indicia::transport::{HttpsTransport, Limits, TransportOptions};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::time::Instant;
 
 use crate::hostile::{Act, Hostile, answer, answering};
-use crate::support::{begins, quick, send_by};
+use crate::support::{MUCH_LATER, SHORT, begins, patient, send_by};
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -46,10 +47,14 @@ fn names(names: &[&str]) -> CertificateParams {
 }
 
 fn trusting(roots: Vec<CertificateDer<'static>>) -> HttpsTransport {
+    limited(roots, patient())
+}
+
+fn limited(roots: Vec<CertificateDer<'static>>, limits: Limits) -> HttpsTransport {
     HttpsTransport::new(TransportOptions {
         extra_roots: roots,
         allow_private_addresses: true,
-        limits: quick(),
+        limits,
     })
 }
 
@@ -168,13 +173,22 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_speak_tls_or_stalls_is_not_sent() {
-    let plain = answering(answer("200 OK", &[], "{}"));
+async fn a_peer_that_does_not_speak_tls_is_not_sent() {
     let nonsense = vec![Act::ReadBytes(64), Act::Write(b"HTTP/1.1 400 Bad\r\n\r\n".to_vec())];
-    for script in [nonsense, vec![Act::Hang], vec![Act::Reset], vec![], plain] {
+    for script in [nonsense, vec![Act::Reset], vec![]] {
         let server = Hostile::start(vec![script]);
         begins(&send(&trusting(Vec::new()), &server).await, "not sent: ");
     }
+}
+
+#[tokio::test]
+async fn dv_17_a_peer_that_stalls_the_handshake_is_not_sent() {
+    let server = Hostile::start(vec![vec![Act::Hang]]);
+    let transport = limited(Vec::new(), Limits { tls: SHORT, ..patient() });
+    let started = Instant::now();
+    let got = send(&transport, &server).await;
+    assert!(got.ends_with(" didn't finish the TLS handshake in time"), "{got}");
+    assert!(started.elapsed() < MUCH_LATER, "{:?}", started.elapsed());
 }
 
 #[tokio::test]

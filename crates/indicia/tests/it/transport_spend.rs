@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicia_broker::ports::{Sent, Transport as _};
 
 use crate::hostile::{Act, Hostile, answer, answering};
-use crate::support::{begins, quick, send, spend, transport, words};
+use crate::support::{begins, patient, send, spend, transport, words};
 
 #[tokio::test]
 async fn nobody_there_is_not_sent() {
@@ -62,7 +62,7 @@ async fn dv_18_a_reset_within_the_body_gives_what_came() {
 #[tokio::test]
 async fn the_deadline_is_looked_at_on_the_open_connection_and_stops_the_write() {
     let server = Hostile::start(vec![answering(answer("200 OK", &[], "{}"))]);
-    let transport = transport(quick());
+    let transport = transport(patient());
     let asked = AtomicUsize::new(0);
     let no = || {
         asked.fetch_add(1, Ordering::SeqCst);
@@ -90,7 +90,7 @@ fn pause() -> bool {
 #[tokio::test]
 async fn a_caller_who_gives_up_closes_the_connection() {
     let server = Hostile::start(vec![vec![Act::ReadRequest, Act::Hang, Act::Write(vec![b'x'])]]);
-    let transport = transport(quick());
+    let transport = transport(patient());
     let send = transport.send(spend(&server.url("/token")), &|| true);
     let given_up = tokio::time::timeout(Duration::from_millis(100), send).await;
     assert!(given_up.is_err());

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
+use indicia::transport::Limits;
 use indicia_broker::ports::{Sent, Transport as _};
 use indicia_oauth::Method;
 use tokio::time::Instant;
 
 use crate::hostile::{Act, Hostile, answer, answering};
-use crate::support::{begins, quick, send, send_by, spend, transport};
+use crate::support::{MUCH_LATER, SHORT, begins, patient, send, send_by, spend, transport};
 
 /// Plays one answer and compares what the caller gets.
 async fn check(bytes: &[u8], expected: &str) {
@@ -48,7 +49,7 @@ async fn get_and_delete_go_out_without_a_body() {
         let mut request = spend(&server.url(""));
         request.method = method;
         request.body.clear();
-        let sent = transport(quick()).send(request, &|| true).await;
+        let sent = transport(patient()).send(request, &|| true).await;
         assert!(matches!(sent, Sent::Answer(_)));
         let request = String::from_utf8(server.requests().remove(0)).unwrap();
         begins(&request, line);
@@ -60,7 +61,7 @@ async fn get_and_delete_go_out_without_a_body() {
 async fn headers_are_given_in_lower_case_and_as_ascii() {
     let head = answer("400 Bad", &["Retry-After: 7", "X-Name: J\u{f6}rg"], "{}");
     let server = Hostile::start(vec![answering(head)]);
-    let sent = transport(quick()).send(spend(&server.url("/")), &|| true).await;
+    let sent = transport(patient()).send(spend(&server.url("/")), &|| true).await;
     let Sent::Answer(answer) = sent else { panic!("no answer") };
     assert_eq!(answer.header("retry-after"), Some("7"));
     assert_eq!(answer.header("x-name"), Some("J??rg"));
@@ -102,7 +103,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 /// Status, coding and body of what such an answer becomes.
 async fn decoded(answer: Vec<u8>) -> (bool, Option<String>, Vec<u8>) {
     let server = Hostile::start(vec![answering(answer)]);
-    let sent = transport(quick()).send(spend(&server.url("/")), &|| true).await;
+    let sent = transport(patient()).send(spend(&server.url("/")), &|| true).await;
     let Sent::Answer(answer) = sent else { panic!("no answer") };
     let coding = answer.header("content-encoding").map(str::to_owned);
     (answer.complete, coding, answer.body.to_vec())
@@ -141,7 +142,7 @@ async fn dv_13_dv_16_a_bomb_is_not_blown_up() {
     assert!(bomb.len() < 110 * 1024);
     let started = Instant::now();
     assert_eq!(decoded(coded("gzip", &bomb)).await, (true, Some("gzip".to_owned()), bomb));
-    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    assert!(started.elapsed() < MUCH_LATER, "{:?}", started.elapsed());
     // What fits exactly is decoded, one byte more isn't.
     let full = vec![b' '; 256 * 1024];
     assert_eq!(decoded(coded("gzip", &gzip(&full))).await, (true, None, full));
@@ -155,7 +156,7 @@ async fn tr_14_dv_14_st_8_no_redirect_is_followed() {
     for status in ["301 Moved", "302 Found", "303 See Other", "307 Again", "308 Moved"] {
         let location = format!("Location: {}", second.url("/steal"));
         let first = Hostile::start(vec![answering(answer(status, &[&location], "gone"))]);
-        let sent = transport(quick()).send(spend(&first.url("/token")), &|| true).await;
+        let sent = transport(patient()).send(spend(&first.url("/token")), &|| true).await;
         let Sent::Answer(answer) = sent else { panic!("no answer") };
         assert_eq!(answer.status.to_string(), status[..3]);
         assert_eq!(answer.header("location"), Some(second.url("/steal").as_str()));
@@ -169,7 +170,7 @@ async fn dv_16_a_body_is_cut_at_the_limit() {
     let chunk = [b"4000\r\n".as_slice(), &[b'x'; 0x4000], b"\r\n"].concat();
     let server =
         Hostile::start(vec![vec![Act::ReadRequest, Act::Write(head), Act::Endless(chunk)]]);
-    let sent = transport(quick()).send(spend(&server.url("/")), &|| true).await;
+    let sent = transport(patient()).send(spend(&server.url("/")), &|| true).await;
     let Sent::Answer(answer) = sent else { panic!("no answer") };
     assert_eq!((answer.body.len(), answer.complete), (256 * 1024, false));
     assert!(answer.body.capacity() <= 1024 * 1024, "memory is bounded too");
@@ -195,36 +196,47 @@ async fn dv_16_a_head_is_limited_in_bytes_and_count() {
     begins(&send(&server.url("/")).await, "maybe sent: ");
 }
 
+/// Sends to a server that plays `acts` after the request; what came of it, which must be before
+/// [`MUCH_LATER`].
+async fn limited(limits: Limits, acts: &[Act]) -> String {
+    let server = Hostile::start(vec![[&[Act::ReadRequest], acts].concat()]);
+    let started = Instant::now();
+    let got = send_by(&transport(limits), &server.url("/")).await;
+    let took = started.elapsed();
+    assert!(took >= SHORT && took < MUCH_LATER, "{got} after {took:?}");
+    got
+}
+
+/// One byte every so often, for a minute.
+fn drip(byte: u8) -> Act {
+    Act::Drip(vec![byte; 1200], Duration::from_millis(50))
+}
+
 #[tokio::test]
 async fn dv_17_a_drip_ends_at_the_total_limit_and_gives_what_came() {
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n".to_vec();
-    let drip = Act::Drip(vec![b'x'; 900], Duration::from_millis(50));
-    let server = Hostile::start(vec![vec![Act::ReadRequest, Act::Write(head), drip]]);
-    let started = Instant::now();
-    let got = send(&server.url("/")).await;
-    begins(&got, "200 cut: xxxxx");
-    let took = started.elapsed();
-    assert!(took > Duration::from_millis(900) && took < Duration::from_millis(1600), "{took:?}");
+    let head = Act::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 1200\r\n\r\n".to_vec());
+    let got = limited(Limits { total: 3 * SHORT, ..patient() }, &[head, drip(b'x')]).await;
+    begins(&got, "200 cut: xxx");
+    let head = Act::Write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec());
+    let pause = Act::Pause(Duration::from_millis(20));
+    let chunks = [Act::Write(b"1\r\ny\r\n".to_vec()), pause].into_iter().cycle().take(2000);
+    let acts: Vec<Act> = std::iter::once(head).chain(chunks).collect();
+    begins(&limited(Limits { total: 3 * SHORT, ..patient() }, &acts).await, "200 cut: yyy");
 }
 
 #[tokio::test]
 async fn dv_17_a_stall_after_the_head_ends_at_the_idle_limit() {
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{\"a".to_vec();
-    let server = Hostile::start(vec![vec![Act::ReadRequest, Act::Write(head), Act::Hang]]);
-    let started = Instant::now();
-    assert_eq!(send(&server.url("/")).await, "200 cut: {\"a");
-    assert!(started.elapsed() < Duration::from_millis(800), "{:?}", started.elapsed());
+    let start = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{\"a".to_vec();
+    let limits = Limits { idle: SHORT, ..patient() };
+    assert_eq!(limited(limits, &[Act::Write(start), Act::Hang]).await, "200 cut: {\"a");
 }
 
 #[tokio::test]
 async fn dv_17_a_drip_of_the_head_or_silence_ends_at_the_head_limit() {
-    let drip = Act::Drip(vec![b'H'; 900], Duration::from_millis(50));
-    for act in [drip, Act::Hang] {
-        let server = Hostile::start(vec![vec![Act::ReadRequest, act]]);
-        let started = Instant::now();
-        let got = send(&server.url("/")).await;
+    for act in [drip(b'H'), Act::Hang] {
+        let got = limited(Limits { head: SHORT, ..patient() }, &[act]).await;
         begins(&got, "maybe sent: 127.0.0.1:");
-        assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+        assert!(got.ends_with(" didn't answer in time"), "{got}");
     }
 }
 
@@ -250,7 +262,7 @@ async fn odd_spelling_of_a_head_does_not_lose_the_answer() {
 
 #[tokio::test]
 async fn what_cannot_be_sent_is_refused_without_its_value() {
-    let transport = transport(quick());
+    let transport = transport(patient());
     for (url, expected) in [
         ("not a url", "not sent: "),
         ("https://user:secret@host.invalid/", "not sent: a user name in an address is not sent"),
