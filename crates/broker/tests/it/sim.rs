@@ -58,7 +58,7 @@ fn many_seeds() {
     let mut broken = Vec::new();
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in 0..seeds {
-        let story = run(Plan::of(seed), false);
+        let story = run(Plan::of(seed), None);
         for (name, count) in &story.counts {
             *sums.entry(name).or_default() += count;
         }
@@ -73,14 +73,15 @@ fn many_seeds() {
 #[test]
 fn one_seed() {
     let seed = asked("INDICIA_SIM_SEED");
-    let story = run(Plan::of(seed.unwrap_or(1)), seed.is_some());
+    let story =
+        run(Plan::of(seed.unwrap_or(1)), seed.map(|_| -> fn(&str) { |line| println!("{line}") }));
     assert!(story.violations.is_empty(), "{}", shown(&story));
 }
 
 #[test]
 fn the_same_seed_tells_the_same_story() {
     for seed in [3, 7, 12] {
-        let (one, two) = (run(Plan::of(seed), false), run(Plan::of(seed), false));
+        let (one, two) = (run(Plan::of(seed), None), run(Plan::of(seed), None));
         let differ = one.trace.iter().zip(&two.trace).find(|(a, b)| a != b);
         assert_eq!(differ, None, "seed {seed}");
         assert_eq!(one.trace.len(), two.trace.len(), "seed {seed}");
@@ -90,5 +91,5 @@ fn the_same_seed_tells_the_same_story() {
 #[cfg(feature = "mutants")]
 #[test]
 fn mutants() {
-    mutants::check(told("INDICIA_SIM_MUTANT").as_deref());
+    mutants::check(told("INDICIA_SIM_MUTANT").as_deref(), |line| println!("{line}"));
 }

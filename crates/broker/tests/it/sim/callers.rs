@@ -9,7 +9,7 @@ use indicia_broker::ports::{Clock as _, Spawn as _};
 use indicia_broker::revoke::{Selector, Shared};
 use indicia_broker::view::TokenView;
 use indicia_broker::{Broker, Error, Force};
-use indicia_oauth::{ClientSecret, Expiry};
+use indicia_oauth::{ClientSecret, Expiry, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use super::host::{Host, SimClock, SimSpawn};
@@ -61,6 +61,8 @@ struct AtHand {
     row: Option<GrantRow>,
     failures: u64,
     at: u64,
+    /// By the host's own wall clock.
+    clock: Timestamp,
 }
 
 impl Caller {
@@ -112,11 +114,13 @@ impl Caller {
     async fn at_hand(&self, conn: &Conn) -> AtHand {
         let world = &self.host.world;
         let id = ConnectionId::new(&conn.id).unwrap();
+        let skew_ms = world.skews[self.host.n].clone();
         let found = world.eye.connection(&id).await.expect("the eye sees all");
         AtHand {
             row: found.map(|(_, grant)| grant),
             failures: self.host.failures.load(Ordering::Relaxed),
             at: world.now_ms(),
+            clock: SimClock { start: world.clock.start, skew_ms }.now(),
         }
     }
 
@@ -143,17 +147,15 @@ impl Caller {
             return;
         }
         let (Some(old), Some(new)) = (&before.row, &after.row) else { return };
-        let skew_ms = self.host.world.skews[self.host.n].clone();
-        let clock = SimClock { start: self.host.world.clock.start, skew_ms };
-        let now = clock.now().as_millis();
-        let good = |row: &GrantRow| {
+        let good = |row: &GrantRow, at: Timestamp| {
             let lives = match row.facts.expiry {
-                Expiry::At(end) => now + 6_000 <= end.as_millis(),
+                Expiry::At(end) => at.as_millis() + 6_000 <= end.as_millis(),
                 Expiry::Never | Expiry::Unknown => true,
             };
             lives && !row.facts.rejected && row.state.life != Life::Revoked
         };
-        if old.id != new.id || old.version != new.version || !good(old) || !good(new) {
+        let stayed = old.id == new.id && old.version == new.version;
+        if !stayed || !good(old, before.clock) || !good(new, after.clock) {
             return;
         }
         let took = after.at - before.at;

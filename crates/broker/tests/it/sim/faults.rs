@@ -1,6 +1,7 @@
 //! What may go wrong in a run, and how often. Each seed switches about half of it off (a swarm):
 //! faults that hide one another in one seed stand alone in another.
 
+#[cfg(feature = "mutants")]
 use indicia_broker::Guards;
 
 use super::rng::Rng;
@@ -55,6 +56,7 @@ pub struct Plan {
     /// Simulated seconds with faults.
     pub stormy_secs: u64,
     pub faults: Faults,
+    #[cfg(feature = "mutants")]
     pub guards: Guards,
     /// A second claim by the same holder passes: what single flight in the process is for.
     pub lease_per_host: bool,
@@ -151,6 +153,7 @@ impl Plan {
             life_secs,
             stormy_secs: 4 * life_secs,
             faults,
+            #[cfg(feature = "mutants")]
             guards: Guards::ALL,
             lease_per_host: false,
         }

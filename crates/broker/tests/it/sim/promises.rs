@@ -18,7 +18,7 @@ fn in_world(plan: Plan, act: impl AsyncFnOnce(&Arc<World>)) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let world = World::new(plan, false);
+        let world = World::new(plan, None);
         world.settle_in().await;
         act(&world).await;
         let broken = world.books().violations.clone();

@@ -24,8 +24,8 @@ pub struct Story {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
-/// Runs a plan in a runtime of its own, on this thread.
-pub fn run(plan: Plan, aloud: bool) -> Story {
+/// Runs a plan in a runtime of its own, on this thread. `aloud` hears the story as it happens.
+pub fn run(plan: Plan, aloud: Option<fn(&str)>) -> Story {
     let leaks = Leaks::default();
     let seed = plan.seed;
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -38,7 +38,7 @@ pub fn run(plan: Plan, aloud: bool) -> Story {
     story
 }
 
-async fn play(plan: Plan, aloud: bool) -> Story {
+async fn play(plan: Plan, aloud: Option<fn(&str)>) -> Story {
     let world = World::new(plan, aloud);
     world.settle_in().await;
     world.set_settled();

@@ -68,11 +68,11 @@ pub struct World {
     /// The next call of this name is a host's last, and how many such pass before it.
     pub crash_at: Mutex<Option<(&'static str, u32)>>,
     trace: Mutex<Vec<String>>,
-    aloud: bool,
+    aloud: Option<fn(&str)>,
 }
 
 impl World {
-    pub fn new(plan: Plan, aloud: bool) -> Arc<Self> {
+    pub fn new(plan: Plan, aloud: Option<fn(&str)>) -> Arc<Self> {
         let start = tokio::time::Instant::now();
         let clock = Arc::new(SimClock { start, skew_ms: Arc::default() });
         let catalogue = catalogue();
@@ -177,8 +177,8 @@ impl World {
 
     pub fn tell(&self, what: &str) {
         let line = format!("{:>9} {what}", self.now_ms());
-        if self.aloud {
-            println!("{line}");
+        if let Some(say) = self.aloud {
+            say(&line);
         }
         self.trace.lock().unwrap().push(line);
     }
