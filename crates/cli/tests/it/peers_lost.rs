@@ -1,25 +1,16 @@
 //! The answer to a refresh is lost on the way, at servers that we didn't write: where one forgives,
 //! the grant is saved; where one doesn't, nothing is made worse.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::peers::{self, DJANGO_FILE, OIDC_FILE, Peer};
 use crate::peers_proxy::Proxy;
-use crate::stage::Home;
+use crate::stage::{Home, wait_for_the_end};
 
 /// The service file with its refresh endpoint behind a proxy.
 fn behind(text: &str, proxy: &Proxy, path: &str) -> String {
     let url = format!("http://127.0.0.1:{}{path}", proxy.port);
     format!("{text}\n[token.refresh-token]\nurl = {url:?}\n")
-}
-
-/// Sleeps until a connection's token has ended.
-fn wait_for_the_end(connection: &serde_json::Value) {
-    let end: jiff::Timestamp = connection["expires_at"].as_str().unwrap().parse().unwrap();
-    let left = end.duration_since(jiff::Timestamp::now()) + jiff::SignedDuration::from_secs(1);
-    std::thread::sleep(Duration::try_from(left).unwrap_or_default());
 }
 
 fn django(home: &Home, args: &[&str]) -> (Peer, Proxy) {

@@ -1,9 +1,11 @@
-//! A proxy on the way to a server: notes what travels, and can lose answers that the server has given.
+//! A proxy on the way to a server: notes what travels, and can lose answers that the server has given,
+//! or hold the answers to refreshes back for a while.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A request and its answer, as they travelled.
 #[derive(Clone, Debug)]
@@ -28,6 +30,7 @@ pub struct Proxy {
 struct Shared {
     upstream: String,
     to_lose: AtomicUsize,
+    hold_ms: AtomicU64,
     seen: Mutex<Vec<Exchange>>,
 }
 
@@ -39,6 +42,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             upstream: upstream.to_owned(),
             to_lose: AtomicUsize::new(0),
+            hold_ms: AtomicU64::new(0),
             seen: Mutex::default(),
         });
         let served = Arc::clone(&shared);
@@ -56,6 +60,11 @@ impl Proxy {
         self.shared.to_lose.store(answers, Ordering::SeqCst);
     }
 
+    /// Holds each answer to a refresh back from now on: the server has processed it.
+    pub fn hold_refreshes(&self, time: Duration) {
+        self.shared.hold_ms.store(u64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     /// What travelled so far, lost answers included.
     pub fn seen(&self) -> Vec<Exchange> {
         self.shared.seen.lock().unwrap().clone()
@@ -71,6 +80,9 @@ fn pass(mut client: TcpStream, shared: &Shared) {
     let mut answer = Vec::new();
     if sent.and_then(|()| server.read_to_end(&mut answer)).is_err() && answer.is_empty() {
         return;
+    }
+    if request.contains("grant_type=refresh_token") {
+        std::thread::sleep(Duration::from_millis(shared.hold_ms.load(Ordering::SeqCst)));
     }
     let text = String::from_utf8_lossy(&answer).into_owned();
     shared.seen.lock().unwrap().push(Exchange { request, answer: text });

@@ -186,7 +186,11 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn start(args: &[&str]) -> Self {
-        let home = Home::new();
+        Self::start_in(&Home::new(), args)
+    }
+
+    /// With the service files of a home.
+    pub fn start_in(home: &Home, args: &[&str]) -> Self {
         let args = [&["sandbox", "--listen", "127.0.0.1:0", "--json"], args].concat();
         let mut child = home.command(&args).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -267,6 +271,14 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Sleeps until a connection's token has ended.
+pub fn wait_for_the_end(connection: &Value) {
+    let end: jiff::Timestamp = connection["expires_at"].as_str().unwrap().parse().unwrap();
+    // It is told in whole seconds.
+    let left = end.duration_since(jiff::Timestamp::now()) + jiff::SignedDuration::from_secs(1);
+    std::thread::sleep(Duration::try_from(left).unwrap_or_default());
 }
 
 /// All files under a folder.
