@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use indicia_broker::{Broker, Error};
 use indicia_catalog::Catalogue;
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use rustix::process::{Resource, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
@@ -129,7 +129,7 @@ pub fn switch_core_dumps_off() {
     // Refused only where it is off already or the system knows no such thing; `doctor` looks.
     let _ = rustix::process::setrlimit(Resource::Core, none);
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// Log lines on standard error: `-v` info, `-vv` debug, `-vvv` trace.

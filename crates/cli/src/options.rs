@@ -100,12 +100,14 @@ impl Options {
         };
         for key in KEYS {
             let typed = (key.name == "root-key").then(|| global.root_key.clone()).flatten();
-            let said = typed
+            let here = typed
                 .map(|value| ("--root-key".to_owned(), value))
-                .or_else(|| variable(key.variable).map(|value| (key.variable.to_owned(), value)))
-                .or_else(|| file.value(key.name));
-            let Some((place, value)) = said else { continue };
-            if let Err(problem) = options.set(key.name, &value) {
+                .or_else(|| variable(key.variable).map(|value| (key.variable.to_owned(), value)));
+            let in_file = || file.value(key.name).map(|said| (said, options.home.clone()));
+            // A path means what it meant where it was written.
+            let said = here.map(|said| (said, PathBuf::new())).or_else(in_file);
+            let Some(((place, value), base)) = said else { continue };
+            if let Err(problem) = options.set(key.name, &value, &base) {
                 problems.push(format!("{place}: {problem}"));
             }
         }
@@ -119,9 +121,9 @@ impl Options {
         }
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+    fn set(&mut self, name: &str, value: &str, base: &Path) -> Result<(), String> {
         match name {
-            "root-key" => self.root_key = root_key(value, &self.home)?,
+            "root-key" => self.root_key = root_key(value, base)?,
             "browser" => {
                 self.browser = value.parse().map_err(|_| "must be true or false".to_owned())?;
             }
@@ -163,10 +165,9 @@ fn data_folder() -> Option<PathBuf> {
     Some(data?.join("indicia"))
 }
 
-fn root_key(value: &str, home: &Path) -> Result<RootKeySource, String> {
+fn root_key(value: &str, base: &Path) -> Result<RootKeySource, String> {
     match value.split_once(':') {
-        // A path in config.toml is relative to the home, as the default is; absolute ones stay.
-        Some(("file", path)) if !path.is_empty() => Ok(RootKeySource::File(home.join(path))),
+        Some(("file", path)) if !path.is_empty() => Ok(RootKeySource::File(base.join(path))),
         Some(("env", name)) if !name.is_empty() => Ok(RootKeySource::Variable(name.to_owned())),
         Some(("fd" | "command", _)) => Err(not_there_yet(value)),
         None if value == "keyring" => Err(not_there_yet(value)),

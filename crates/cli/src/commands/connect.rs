@@ -153,10 +153,9 @@ async fn caught(
     mut listener: Listener,
 ) -> Result<ConnectionView, Failure> {
     open_browser(cx, &step.authorize_url);
-    let left = step.expires_at.since(now());
-    let finished = tokio::time::timeout(left, until_ours(cx, broker, &mut listener)).await;
+    let finished = until_ours(cx, broker, step, &mut listener).await;
     listener.close().await;
-    finished.unwrap_or_else(|_| Err(too_late(left)))
+    finished
 }
 
 /// Takes callbacks until one belongs to a flow of ours. Any page on this machine can send one that
@@ -164,10 +163,15 @@ async fn caught(
 async fn until_ours(
     cx: &Cx,
     broker: &Arc<Broker>,
+    step: &BrowserStep,
     listener: &mut Listener,
 ) -> Result<ConnectionView, Failure> {
+    let begun = now();
     loop {
-        let arrived = listener.next().await;
+        let left = step.expires_at.since(now());
+        let Ok(arrived) = tokio::time::timeout(left, listener.next()).await else {
+            return Err(too_late(now().since(begun)));
+        };
         let finish = broker.finish(&arrived.url);
         let finished = cx.out.wait("exchanging the code for a token", finish).await;
         let show = match &finished {
@@ -180,6 +184,10 @@ async fn until_ours(
         match finished {
             Err(error) if is_stray(&error) => {
                 cx.out.note("an answer came that belongs to no flow of this home; still waiting");
+            }
+            // Another `connect` of this client waits too, and its browser came to our port.
+            Ok(view) if view.id != step.connection => {
+                cx.out.note(&format!("another attempt made {}; still waiting", view.id));
             }
             finished => return finished.map_err(Failure::from),
         }

@@ -175,17 +175,21 @@ fn a_leaked_token_is_found_by_its_text() {
 
 #[test]
 fn an_outage_is_a_warning_while_the_token_lives_and_status_5_after() {
-    // One that keeps its refresh token: a 503 may be answered by sending it again.
-    let (home, sandbox, _) = connected("zoho-campaigns", &["--life", "3s"]);
+    // One that keeps its refresh token: after a 503 it may be sent again.
+    let (home, sandbox) = (Home::new(), Sandbox::start(&["--life", "3s"]));
+    let long_lived = ["--id", "cc", "--set", "rotation=long-lived"];
+    home.add_client(&sandbox, "constant-contact", &long_lived);
+    sandbox.register("constant-contact", "long-lived");
+    home.connect(&sandbox, &["cc", "--can", "contacts.read"]);
     sandbox.faults(&["error-before=503@refresh"]);
-    let failed = home.run(&["refresh", "zoho-campaigns", "--json"]).fails(5, "").error();
+    let failed = home.run(&["refresh", "cc", "--json"]).fails(5, "").error();
     assert_eq!(failed["code"], "not_refreshed", "{failed}");
-    home.run(&["token", "zoho-campaigns"]).ok();
+    home.run(&["token", "cc"]).ok();
     std::thread::sleep(std::time::Duration::from_secs(4));
-    home.run(&["token", "zoho-campaigns"]).fails(5, "no valid token");
+    home.run(&["token", "cc"]).fails(5, "no valid token");
     sandbox.faults(&[]);
-    home.run(&["refresh", "zoho-campaigns", "--force"]).ok();
-    home.run(&["token", "zoho-campaigns"]).ok();
+    home.run(&["refresh", "cc", "--force"]).ok();
+    home.run(&["token", "cc"]).ok();
 }
 
 #[test]

@@ -241,3 +241,18 @@ fn a_signal_ends_the_wait_and_closes_the_port() {
     child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
     assert!(rest.is_empty() && listening(port).is_empty());
 }
+
+#[test]
+fn an_answer_to_another_attempt_does_not_end_this_one() {
+    let waiting = Waiting::start("127.0.0.1");
+    let other = waiting.home.connecting(&["klaviyo", "--id", "other", "--can", "contacts.read"]);
+    let callback = waiting.sandbox.approve(&other.address);
+    assert_eq!(http::get(&callback).status, 200);
+    waiting.home.run(&["token", "other"]).ok();
+    let mut left = other.child;
+    left.kill().unwrap();
+    left.wait().unwrap();
+    let callback = waiting.callback();
+    let (_, ran, ..) = waiting.deliver(&callback);
+    assert_eq!(ran.ok().line(), "klaviyo");
+}

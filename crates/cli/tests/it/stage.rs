@@ -1,5 +1,6 @@
 //! A home of its own for each test, commands on it, and a sandbox process to talk to.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,33 @@ pub fn end(child: Child) -> Ran {
     }
 }
 
+/// Runs a command on a terminal of its own; types `typed` once it has shown `asked`. Gives all that
+/// the terminal showed.
+pub fn on_terminal(mut command: Command, asked: &str, typed: &str) -> String {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let end = || File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let mut master = File::from(master);
+    let (mut shown, mut has_typed) = (String::new(), false);
+    let mut bytes = [0; 4096];
+    // Reading ends with an error once nobody holds the other end.
+    while let Ok(n) = master.read(&mut bytes) {
+        shown += &String::from_utf8_lossy(&bytes[..n]);
+        if !has_typed && !asked.is_empty() && shown.contains(asked) {
+            master.write_all(typed.as_bytes()).unwrap();
+            has_typed = true;
+        }
+    }
+    child.wait().unwrap();
+    shown
+}
+
 /// A `connect` that waits for its callback.
 pub struct Connecting {
     pub child: Child,
@@ -243,6 +271,18 @@ impl Sandbox {
         assert_eq!(cleared.status, 200);
         let set = http::post(&self.url("faults"), &json!({ "add": faults }));
         assert_eq!(set.status, 200, "{set:?}");
+    }
+
+    /// The client as somebody registered it in the portal, with a value of its `rotation` setting.
+    pub fn register(&self, service: &str, rotation: &str) {
+        let body = json!({
+            "service": service,
+            "client_id": "app",
+            "secrets": [SECRET],
+            "redirect_uris": [],
+            "settings": { "rotation": rotation },
+        });
+        assert_eq!(http::post(&self.url("register"), &body).status, 200);
     }
 
     pub fn secrets(&self, service: &str, secrets: &[&str]) {

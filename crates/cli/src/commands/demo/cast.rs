@@ -14,8 +14,10 @@ use crate::failure::Failure;
 
 /// The services of the play.
 pub struct Cast {
-    /// Keeps its refresh token.
+    /// Keeps its refresh token, for a client with [`Self::keeps_settings`].
     pub keeps: Arc<Service>,
+    /// Settings of the client there.
+    pub keeps_settings: Settings,
     /// Gives a new refresh token each time, and forgives nothing.
     pub rotates: Arc<Service>,
     /// The same, but forgives the reuse of a spent one for a minute: a variant, written for the
@@ -31,31 +33,57 @@ impl Cast {
     /// The first service of each kind.
     pub fn of(catalogue: &Catalogue) -> Result<Self, Failure> {
         let all: Vec<_> = catalogue.ids().iter().filter_map(|id| catalogue.service(id)).collect();
-        let first = |what: &str, fits: &dyn Fn(&Service) -> bool| {
-            let found = all.iter().find(|service| is_simple(service) && fits(service));
-            found.cloned().ok_or_else(|| missing(what))
-        };
-        let rotates = first("gives a new refresh token each time", &|s| {
-            let rule = rule(s);
+        let simple = || all.iter().filter(|service| is_simple(service));
+        let none = Settings::new();
+        let rotates = simple().find(|service| {
+            let rule = rule(service, &none);
             let rotates = rule.effective_rotation() == Rotation::Rotates;
-            rotates && rule.reuse_grace.is_none() && !rule.kills_access
-        })?;
-        let (forgives, forgives_text) = variant(&rotates)?;
+            rotates && rule.reuse_grace.is_none() && !rule.kills_access && has_no_pace(&rule)
+        });
+        let rotates = rotates.ok_or_else(|| missing("gives a new refresh token each time"))?;
+        let keeps = simple().find_map(|service| {
+            let fits = |settings: &Settings| {
+                let rule = rule(service, settings);
+                let keeps = rule.effective_rotation() == Rotation::Keeps;
+                rule.supported && keeps && has_no_pace(&rule)
+            };
+            Some((Arc::clone(service), settings_of(service).into_iter().find(fits)?))
+        });
+        let (keeps, keeps_settings) = keeps.ok_or_else(|| missing("keeps its refresh token"))?;
+        let revokes = simple().find(|service| {
+            with_context(service, &none, |cx| {
+                let rule = service.revocation(cx);
+                matches!(rule, Ok(RevocationRule::Call { kills: Kills::Grant, .. }))
+            })
+        });
+        let revokes = revokes.ok_or_else(|| missing("has a revocation call"))?;
+        let (forgives, forgives_text) = variant(rotates)?;
         Ok(Self {
-            keeps: first("keeps its refresh token", &|s| {
-                rule(s).supported && rule(s).effective_rotation() == Rotation::Keeps
-            })?,
-            revokes: first("has a revocation call", &|s| {
-                with_context(s, |cx| {
-                    let rule = s.revocation(cx);
-                    matches!(rule, Ok(RevocationRule::Call { kills: Kills::Grant, .. }))
-                })
-            })?,
-            rotates,
+            keeps,
+            keeps_settings,
+            rotates: Arc::clone(rotates),
             forgives,
             forgives_text,
+            revokes: Arc::clone(revokes),
         })
     }
+}
+
+/// Settings of a client.
+pub type Settings = BTreeMap<String, String>;
+
+/// Nothing set, then each value of each setting.
+fn settings_of(service: &Service) -> Vec<Settings> {
+    let each = service.settings.iter().flat_map(|setting| {
+        let values = setting.values.iter();
+        values.map(|value| Settings::from([(setting.name.clone(), value.clone())]))
+    });
+    std::iter::once(Settings::new()).chain(each).collect()
+}
+
+/// Tokens may be asked for as often as they end here, which is every few seconds.
+fn has_no_pace(rule: &RefreshRule) -> bool {
+    rule.mint_limit.is_none() && rule.earliest_before_end.is_none()
 }
 
 /// People connect in a browser, nothing has to be typed first, and the token ends.
@@ -68,17 +96,20 @@ fn is_simple(service: &Service) -> bool {
     service.flows.first() == Some(&Flow::AuthorizationCode) && !typed && expiring
 }
 
-fn rule(service: &Service) -> RefreshRule {
-    with_context(service, |cx| service.refresh_rule(cx))
+fn rule(service: &Service, settings: &Settings) -> RefreshRule {
+    with_context(service, settings, |cx| service.refresh_rule(cx))
 }
 
-fn with_context<T>(service: &Service, ask: impl FnOnce(Context<'_>) -> T) -> T {
+fn with_context<T>(
+    service: &Service,
+    settings: &Settings,
+    ask: impl FnOnce(Context<'_>) -> T,
+) -> T {
     let examples = service.inputs.iter().filter(|input| input.level == Level::Connection);
     let inputs: BTreeMap<String, String> =
         examples.map(|input| (input.name.clone(), input.example.clone())).collect();
-    let settings = BTreeMap::new();
     let kind = service.client_kinds.first().copied().unwrap_or(ClientKind::Confidential);
-    ask(Context { kind, inputs: &inputs, settings: &settings })
+    ask(Context { kind, inputs: &inputs, settings })
 }
 
 /// The same service with a grace for spent refresh tokens, as a user's own file.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::cast::Cast;
+use super::cast::{Cast, Settings};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::words::shown;
@@ -200,9 +200,16 @@ impl Stage {
     pub fn add_client(&self, part: Part) -> Result<(), Failure> {
         let service = self.service(part);
         let kind = service.client_kinds.first().copied().unwrap_or(ClientKind::Confidential);
+        let settings = match part {
+            Part::Keeps => self.cast.keeps_settings.clone(),
+            Part::Rotates | Part::Forgives | Part::Revokes => Settings::new(),
+        };
+        let set: Vec<String> =
+            settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let address = self.sandbox(part).addr.to_string();
         let mut args = vec!["clients", "add", &service.id, "--id", part.id(), "--client-id"];
         args.extend([part.id(), "--sandbox", &address, "--json"]);
+        args.extend(set.iter().flat_map(|pair| ["--set", pair.as_str()]));
         if kind == ClientKind::Confidential {
             args.push("--secret-stdin");
         }
@@ -216,7 +223,7 @@ impl Stage {
                 kind,
                 redirect_uris: vec![redirect_uri],
                 inputs: std::collections::BTreeMap::new(),
-                settings: std::collections::BTreeMap::new(),
+                settings,
             });
         });
         Ok(())
@@ -293,7 +300,7 @@ impl Stage {
         let (status, body) = get(&url, &[])?;
         let record = serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))?;
         match status {
-            200 => Ok(Record(record)),
+            200 => Ok(Record { client_id: part.id(), record }),
             other => Err(failed(format!("{url} answered {other}"))),
         }
     }
@@ -315,18 +322,40 @@ impl Stage {
     }
 }
 
-/// A service's own record.
-pub struct Record(pub Value);
+/// A service's own record, as far as it is about one client.
+pub struct Record {
+    client_id: &'static str,
+    record: Value,
+}
 
 impl Record {
-    /// How many events of a kind there were.
-    pub fn count(&self, name: &str) -> u64 {
-        self.0["counters"][name].as_u64().unwrap_or(0)
+    fn grants(&self) -> impl DoubleEndedIterator<Item = &Value> {
+        let all = self.record["grants"].as_array().into_iter().flatten();
+        all.filter(|grant| grant["client_id"] == self.client_id)
+    }
+
+    /// Events of a kind (`exchange`, `api_call`, `reuse_detected`, …) about the client's grants.
+    pub fn events(&self, kind: &str) -> Vec<&Value> {
+        let ids: Vec<&Value> = self.grants().map(|grant| &grant["id"]).collect();
+        let all = self.record["events"].as_array().into_iter().flatten();
+        all.filter(|event| event["what"] == kind && ids.contains(&&event["grant"])).collect()
+    }
+
+    /// How many of them there were.
+    pub fn count(&self, kind: &str) -> usize {
+        self.events(kind).len()
+    }
+
+    /// API calls that were let in, and those that were refused.
+    pub fn calls(&self) -> (usize, usize) {
+        let (ok, refused): (Vec<_>, Vec<_>) =
+            self.events("api_call").into_iter().partition(|event| event["ok"] == true);
+        (ok.len(), refused.len())
     }
 
     /// The newest grant.
     pub fn grant(&self) -> &Value {
-        self.0["grants"].as_array().and_then(|grants| grants.last()).unwrap_or(&Value::Null)
+        self.grants().next_back().unwrap_or(&Value::Null)
     }
 
     /// Whether the newest grant lives.
