@@ -5,6 +5,7 @@
 //! other subcommands are parts of it, or what is too slow for it.
 #![expect(clippy::print_stdout, reason = "a command line tells what it does")]
 
+mod bench;
 mod counted;
 mod mutants;
 mod needs;
@@ -39,6 +40,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Take out each guard in turn and see that the simulation fails
     Mutants(mutants::Args),
+    /// Measure, beside what the machine can do
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Standards(args) => standards::run(&repo, &args),
         Command::Simulate(args) => simulate::run(&repo, &args),
         Command::Mutants(args) => mutants::run(&repo, &args),
+        Command::Bench(args) => bench::run(&repo, &args),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
