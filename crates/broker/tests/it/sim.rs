@@ -67,6 +67,8 @@ fn many_seeds() {
         }
     }
     println!("{seeds} seeds: {sums:?}");
+    let unseen: Vec<_> = sums.iter().filter(|(_, count)| **count == 0).collect();
+    assert!(seeds < SEEDS || unseen.is_empty(), "never happened: {unseen:?}");
     assert!(broken.is_empty(), "{} of {seeds} seeds:\n{}", broken.len(), broken.join("\n"));
 }
 

@@ -58,6 +58,8 @@ pub struct Sent {
     pub lost: bool,
     /// A replica was made to lag for it.
     pub lagged: bool,
+    /// The service took it for a reuse, and ended the grant.
+    pub killed: bool,
 }
 
 /// What a holder read when the lease became its own.
@@ -88,8 +90,6 @@ pub struct Books {
     pub commits: BTreeSet<(GrantId, u64)>,
     /// Every token that a service gave → which grant there (of which place).
     pub tokens: BTreeMap<Fingerprint, (usize, indicia_sandbox::GrantId)>,
-    /// Grants at a service that were hit by a late write.
-    pub hit_late: BTreeSet<(usize, indicia_sandbox::GrantId)>,
     /// Refreshes under way that somebody wished for, and those of them that are forced, by holder.
     pub wishes: BTreeMap<HolderId, Wishes>,
     pub violations: Vec<String>,

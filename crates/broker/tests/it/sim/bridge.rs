@@ -46,9 +46,6 @@ impl World {
                 })
             })
         });
-        if late && let Some(grant) = books.tokens.get(&token).copied() {
-            books.hit_late.insert(grant);
-        }
         let header = |name: &str| incoming.header(name).unwrap_or_default().to_owned();
         let sent = Sent {
             holder: me,
@@ -68,6 +65,7 @@ impl World {
             settled: false,
             lost: false,
             lagged: false,
+            killed: false,
         };
         let clocks_right = !self.plan.faults.clock_jumps;
         let grant = of.map(|(grant, no)| format!("{} lease {no}", &grant.as_str()[..6]));
@@ -79,7 +77,11 @@ impl World {
     /// A service's turn; what it gave is written down, whether it arrives or not.
     pub fn handle(&self, place: usize, incoming: &Incoming, id: Option<SentId>) -> Answer {
         let mut model = self.models[place].lock().unwrap();
+        let reuses = model.record().count("reuse_detected");
         let answer = model.handle(incoming, self.clock.now());
+        if let Some(id) = id.filter(|_| model.record().count("reuse_detected") > reuses) {
+            self.books().sent[id].killed = true;
+        }
         let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let Some(access) = json["access_token"].as_str().filter(|_| answer.status == 200) else {
             return answer;

@@ -205,14 +205,21 @@ impl Books {
         let why = record.ended.map(|(why, _)| why);
         let fine = match why {
             Some(Why::Owner | Why::Revoked | Why::Aged | Why::Idle | Why::CodeReuse) => true,
-            Some(Why::Reuse) | None => {
-                let there = (place, record.id);
-                self.is_lost(there) || self.hit_late.contains(&there)
-            }
+            Some(Why::Reuse) => self.had_to_be_reused((place, record.id)),
+            None => false,
         };
         if !fine {
             self.broken(format!("{} was given up; the service's record: {why:?}", before.id));
         }
+    }
+
+    /// Whether what ended the grant was the right thing to send: an answer to the same token was lost
+    /// before it could be kept, or it was written late.
+    fn had_to_be_reused(&self, there: (usize, indicia_sandbox::GrantId)) -> bool {
+        let of = |s: &&Sent| s.killed && self.tokens.get(&s.token) == Some(&there);
+        let Some(killer) = self.sent.iter().find(of) else { return false };
+        let same = self.sent.iter().filter(|s| s.token == killer.token);
+        killer.late || same.into_iter().any(|s| s.late || s.lost || self.excused(s))
     }
 
     /// Whether an answer of this grant was lost before it could be kept.

@@ -10,7 +10,7 @@ use indicia_oauth::Timestamp;
 use zeroize::Zeroizing;
 
 use super::gate::{Gate, Standing};
-use super::world::World;
+use super::world::{Staged, World};
 
 /// Wall clock at the start of each run.
 pub const START_MS: i64 = 1_795_000_000_000;
@@ -48,10 +48,16 @@ impl Host {
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
         let times = if step == Step::Spend { 12 } else { 1 };
-        if world.is_crash_due(call) || world.stormy_chance(world.plan.faults.crash * times) {
+        let staged = world.staged_at(call);
+        let crashes = staged.as_ref().is_some_and(|s| s.freeze_secs.is_none());
+        if crashes || world.stormy_chance(world.plan.faults.crash * times) {
             world.tell(&format!("{} crashes at {call}", self.name()));
             world.crash(self.n);
             std::future::pending::<()>().await;
+        }
+        if let Some(secs) = staged.and_then(|s| s.freeze_secs) {
+            self.freeze(call, secs);
+            tokio::task::yield_now().await;
         }
         if world.stormy_chance(world.plan.faults.pause * times) {
             let secs = world.draw(|rng| rng.within(1, 45));
@@ -83,20 +89,15 @@ impl Host {
 }
 
 impl World {
-    /// Counts down to the one crash that a test asks for.
-    fn is_crash_due(&self, call: &str) -> bool {
-        let mut at = self.crash_at.lock().unwrap();
-        match at.as_mut() {
-            Some((name, left)) if *name == call && *left > 0 => {
-                *left -= 1;
-                false
-            }
-            Some((name, _)) if *name == call => {
-                *at = None;
-                true
-            }
-            _ => false,
+    /// Counts down to the one mishap that a test has staged.
+    fn staged_at(&self, call: &str) -> Option<Staged> {
+        let mut staged = self.staged.lock().unwrap();
+        let next = staged.as_mut().filter(|s| s.call == call)?;
+        if next.passes > 0 {
+            next.passes -= 1;
+            return None;
         }
+        staged.take()
     }
 }
 

@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use indicia_broker::Force;
+use indicia_broker::model::HolderId;
 
 use super::faults::Plan;
 use super::run::converge;
 use super::services::{KINDS, Kind};
-use super::world::World;
+use super::world::{Staged, World};
 
 /// Who asks at once, in each of three processes.
 const ASK_AT_ONCE: usize = 64;
@@ -74,7 +76,8 @@ const STEPS: [(&str, u32, bool); 6] = [
 fn rf_5_a_crash_at_any_step_after_an_answer_was_kept_loses_nothing() {
     for (step, calls_before, survives) in STEPS {
         in_world(quiet(Kind::Strict), async |world| {
-            *world.crash_at.lock().unwrap() = Some((step, calls_before));
+            let staged = Staged { call: step, passes: calls_before, freeze_secs: None };
+            *world.staged.lock().unwrap() = Some(staged);
             let_it_end(world);
             let broker = world.brokers().remove(0);
             let conn = world.conns[0].clone();
@@ -87,7 +90,32 @@ fn rf_5_a_crash_at_any_step_after_an_answer_was_kept_loses_nothing() {
                 model.record().grants()[0].ended.is_none()
             };
             assert_eq!(record_alive, survives, "a crash at {step} ({calls_before})");
-            assert!(world.crash_at.lock().unwrap().is_none(), "nobody came to {step}");
+            assert!(world.staged.lock().unwrap().is_none(), "nobody came to {step}");
         });
     }
+}
+
+#[test]
+fn dv_29_a_late_second_answer_loses_nothing() {
+    in_world(quiet(Kind::Grace), async |world| {
+        let staged = Staged { call: "answer", passes: 0, freeze_secs: Some(25) };
+        *world.staged.lock().unwrap() = Some(staged);
+        let_it_end(world);
+        let (brokers, conn) = (world.brokers(), world.conns[0].clone());
+        // One process stands still with the answer on its way; the next one takes over, asks within
+        // the grace, and goes on from what it got.
+        let first = brokers[0].token(&conn.id, None);
+        let others = async {
+            brokers[1].token(&conn.id, None).await.unwrap();
+            world.books().wish_began(&HolderId::new("h1.2").unwrap(), false);
+            brokers[1].refresh(&conn.id, Force::No).await.unwrap()
+        };
+        let (late, newest) = tokio::join!(first, others);
+        assert!(late.is_ok(), "it is served what is there");
+        let row = world.row(&conn).await.unwrap();
+        assert_eq!(row.version, newest.version, "the later token set stays");
+        let served = brokers[0].token(&conn.id, None).await.unwrap();
+        assert_eq!(*served.access_token, *newest.access_token);
+        assert!(world.models[0].lock().unwrap().record().grants()[0].ended.is_none());
+    });
 }

@@ -38,6 +38,15 @@ pub struct Conn {
     pub account: String,
 }
 
+/// One mishap, staged.
+pub struct Staged {
+    pub call: &'static str,
+    /// So many such calls pass before it.
+    pub passes: u32,
+    /// A stand-still of so many seconds; none: the host's end.
+    pub freeze_secs: Option<u64>,
+}
+
 /// A host while it lives.
 struct Living {
     host: Arc<Host>,
@@ -65,8 +74,8 @@ pub struct World {
     stormy: AtomicBool,
     settled: AtomicBool,
     store_down: AtomicBool,
-    /// The next call of this name is a host's last, and how many such pass before it.
-    pub crash_at: Mutex<Option<(&'static str, u32)>>,
+    /// What a test has befall whoever comes to a call next.
+    pub staged: Mutex<Option<Staged>>,
     trace: Mutex<Vec<String>>,
     aloud: Option<fn(&str)>,
 }
@@ -108,7 +117,7 @@ impl World {
             stormy: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             store_down: AtomicBool::new(false),
-            crash_at: Mutex::default(),
+            staged: Mutex::default(),
             trace: Mutex::default(),
             plan,
             clock,
@@ -156,11 +165,6 @@ impl World {
 
     pub fn set_settled(&self) {
         self.settled.store(true, Ordering::Relaxed);
-    }
-
-    /// Lives that hosts have had.
-    pub fn lives(&self) -> u32 {
-        *self.lives.lock().unwrap()
     }
 
     pub fn is_store_down(&self) -> bool {
