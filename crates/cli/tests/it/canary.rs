@@ -11,25 +11,29 @@ pub struct Canaries(Vec<(String, Vec<u8>)>);
 
 impl Canaries {
     pub fn new(secrets: &[&str]) -> Self {
-        let mut all = Vec::new();
+        let mut canaries = Self(Vec::new());
         for secret in secrets {
-            let bytes = secret.as_bytes();
-            let mut add =
-                |how: &str, text: String| all.push((format!("{how} {secret}"), text.into_bytes()));
-            add("raw", (*secret).to_owned());
-            add("hex", bytes.iter().map(|b| format!("{b:02x}")).collect());
-            add("HEX", bytes.iter().map(|b| format!("{b:02X}")).collect());
-            add("url", url_encoded(secret));
-            // Base64 hides a text in three ways, by where it begins; the ends depend on neighbours.
-            for skip in 0..3 {
-                let Some(rest) = bytes.get(skip..) else { continue };
-                let whole = &rest[..rest.len() / 3 * 3];
-                add("base64", STANDARD_NO_PAD.encode(whole));
-                add("base64url", URL_SAFE_NO_PAD.encode(whole));
-            }
+            canaries.add(secret, secret.as_bytes());
+            canaries.0.push((format!("url {secret}"), url_encoded(secret).into_bytes()));
         }
-        all.retain(|(_, text)| text.len() >= 8);
-        Self(all)
+        canaries
+    }
+
+    /// A secret of any bytes, under a name.
+    pub fn add(&mut self, name: &str, bytes: &[u8]) {
+        let mut add = |how: &str, text: Vec<u8>| self.0.push((format!("{how} {name}"), text));
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        add("raw", bytes.to_vec());
+        add("HEX", hex.to_uppercase().into_bytes());
+        add("hex", hex.into_bytes());
+        // Base64 hides a text in three ways, by where it begins; the ends depend on neighbours.
+        for skip in 0..3 {
+            let Some(rest) = bytes.get(skip..) else { continue };
+            let whole = &rest[..rest.len() / 3 * 3];
+            add("base64", STANDARD_NO_PAD.encode(whole).into_bytes());
+            add("base64url", URL_SAFE_NO_PAD.encode(whole).into_bytes());
+        }
+        self.0.retain(|(_, text)| text.len() >= 8);
     }
 
     #[track_caller]

@@ -6,6 +6,7 @@
 mod bad_input;
 mod browser;
 mod canary;
+mod canary_wire;
 mod demo;
 mod http;
 mod killed;
@@ -20,4 +21,5 @@ mod peers_proxy;
 mod processes;
 mod services_try;
 mod stage;
+mod terminal;
 mod worker;

@@ -18,6 +18,7 @@ use indicia_broker::Force;
 use indicia_broker::model::JournalId;
 use indicia_broker::ports::{Journal, JournalEntry, JournalError, Sent, SlotNo, Transport};
 use indicia_oauth::{Request, Timestamp};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 
 /// Another process on a home.
@@ -28,14 +29,16 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts it; it is ready when this returns. `what`: `ask ID THREADS`, `panic ID`, or
-    /// `refresh ID LINGER_MS`, which waits so long between keeping an answer and storing it.
+    /// Starts it; it is ready when this returns. `what`: `ask ID THREADS`, `once ID` (one
+    /// refresh), `panic ID`, or `refresh ID LINGER_MS`, which refreshes without end and waits so long
+    /// between keeping an answer and storing it.
     pub fn start(home: &Path, notes: &Path, what: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "worker::works", "--nocapture", "--quiet"])
             .env(HOME, home)
             .env(NOTES, notes)
             .env(WHAT, what)
+            .env("RUST_BACKTRACE", "full")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(notes.with_extension("stderr")).unwrap())
@@ -63,6 +66,12 @@ impl Worker {
     /// Waits until it has done its work.
     pub fn done(mut self) {
         self.until("done");
+    }
+
+    /// Stops it where it stands, as a laptop's lid does, or lets it go on.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// `kill -9`.
@@ -99,6 +108,7 @@ fn works() {
     match words[..] {
         ["ask", id, threads] => ask(&runtime, &broker, id, threads.parse().unwrap(), &notes),
         ["refresh", id, _] => refresh_without_end(&runtime, &broker, id),
+        ["once", id] => drop(runtime.block_on(broker.refresh(id, Force::No))),
         ["panic", id] => drop(runtime.block_on(broker.refresh(id, Force::Yes))),
         _ => panic!("unknown order {what}"),
     }
