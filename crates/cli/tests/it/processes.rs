@@ -2,11 +2,14 @@
 //! refresh, and all get its token.
 
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::peers::{self, Peer};
-use crate::stage::{Home, Sandbox, wait_for_the_end};
+use crate::peers_proxy::Proxy;
+use crate::stage::{Home, Sandbox, until, wait_for_the_end};
 use crate::worker::Worker;
 
 /// The shipped file of a service, told that it rotates and kills on reuse for certain.
@@ -65,7 +68,7 @@ fn rf_4_eight_processes_of_64_threads_send_one_refresh() {
 }
 
 #[test]
-fn rf_4_dv_29_two_processes_of_64_threads_send_one_refresh_to_a_server_that_kills_on_reuse() {
+fn rf_4_two_processes_of_64_threads_send_one_refresh_to_a_server_that_kills_on_reuse() {
     let (home, peer) = (Home::new(), Peer::oidc(&["--access-ttl", "12"]));
     peers::add(&home, &peer, "conf", &[]);
     let connection = peers::connect(&home, &peer, "conf");
@@ -75,6 +78,36 @@ fn rf_4_dv_29_two_processes_of_64_threads_send_one_refresh_to_a_server_that_kill
     assert_eq!(peer.count(&[("event", "refresh_token.consumed")]), 1);
     assert_eq!(peer.count(&[("event", "grant.revoked")]), 0, "{:?}", peer.events());
     assert_eq!(peer.whoami(&token).status, 200);
+}
+
+#[test]
+fn dv_29_the_late_answer_of_a_process_that_slept_does_not_replace_the_later_token() {
+    let (home, peer) = (Home::new(), Peer::django(&["--rotate", "off", "--access-ttl", "600"]));
+    let proxy = Proxy::to(&format!("127.0.0.1:{}", peer.port));
+    let url = format!("http://127.0.0.1:{}/o/token/", proxy.port);
+    let text = format!("{}\n[token.refresh-token]\nurl = {url:?}\n", peers::DJANGO_FILE);
+    peers::own_file(&home, "django", &text);
+    peers::add(&home, &peer, "conf", &["--set", "rotation=keeps"]);
+    peers::connect(&home, &peer, "conf");
+
+    // Its answer is on the way when it falls asleep; its lease ends, and somebody else refreshes.
+    proxy.hold_refreshes(Duration::from_secs(1));
+    let mut sleeper = Worker::start(&home.path(), &home.beside("sleeper"), "once conf");
+    sleeper.go();
+    until("the server has answered", || peer.answers("refresh_token", 200) == 1);
+    sleeper.signal(Signal::STOP);
+    proxy.hold_refreshes(Duration::ZERO);
+    let refreshed = home.run(&["refresh", "conf", "--json"]).ok().json();
+    assert_eq!(refreshed["version"], 2);
+    let later = peers::token(&home, "conf");
+
+    sleeper.signal(Signal::CONT);
+    sleeper.done();
+    assert_eq!(peer.answers("refresh_token", 200), 2);
+    assert_eq!(peers::token(&home, "conf"), later);
+    assert_eq!(home.run(&["connections", "show", "conf", "--json"]).ok().json()["version"], 2);
+    // The earlier of the two tokens is dead there.
+    assert_eq!(peer.whoami(&later).status, 200);
 }
 
 /// No process left a lock or a lease that the next would wait for.
