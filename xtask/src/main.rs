@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a command line tells what it does")]
 
 mod bench;
+mod campaign;
 mod counted;
 mod mutants;
 mod needs;
@@ -38,6 +39,8 @@ enum Command {
     Standards(standards::Args),
     /// Run the simulation with many seeds, or tell the story of one
     Simulate(simulate::Args),
+    /// Run what is too slow for the gate: 200 kills, 10,000 seeds
+    Campaign(campaign::Args),
     /// Take out each guard in turn and see that the simulation fails
     Mutants(mutants::Args),
     /// Measure, beside what the machine can do
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(&repo),
         Command::Standards(args) => standards::run(&repo, &args),
         Command::Simulate(args) => simulate::run(&repo, &args),
+        Command::Campaign(args) => campaign::run(&repo, &args),
         Command::Mutants(args) => mutants::run(&repo, &args),
         Command::Bench(args) => bench::run(&repo, &args),
     });

@@ -76,6 +76,9 @@ fn rf_5_no_kept_answer_is_lost_by_a_kill_and_each_lost_one_is_explained() {
             Looked::Recovered => recovered += 1,
             Looked::Open(open) => open_ones.push(open),
         }
+        if (n + 1) % TELL_EVERY == 0 {
+            println!("{} of {rounds} kills, {refreshes} refreshes", n + 1);
+        }
     }
     proxy.hold_refreshes(Duration::ZERO);
     let lost = open_ones.iter().filter(|open| open.left == Left::AnswerLost).count();
@@ -267,6 +270,8 @@ fn seed() -> u64 {
     std::env::var("INDICIA_KILL_SEED").map_or(1, |seed| seed.parse().unwrap())
 }
 
+/// After so many kills a long run says how far it is.
+const TELL_EVERY: usize = 25;
 /// A kill comes within this of the first refresh: time for a few.
 const KILL_WITHIN_US: u64 = 120_000;
 /// How long that is.

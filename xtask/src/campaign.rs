@@ -1,0 +1,39 @@
+//! `cargo xtask campaign`: what is too slow for the gate. The same tests as there, at greater length:
+//! more kills of a refreshing process, more seeds of the simulation.
+
+use crate::counted;
+use crate::repo::Repo;
+use crate::simulate::simulation;
+use crate::step::step;
+use anyhow::Result;
+use std::process::Command;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// How often a process is killed while it refreshes
+    #[arg(long, default_value_t = 200)]
+    kills: u32,
+    /// What decides the moments of the kills
+    #[arg(long, default_value_t = 1)]
+    kill_seed: u64,
+    /// How many seeds the simulation runs, from 0
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+}
+
+pub fn run(repo: &Repo, args: &Args) -> Result<()> {
+    step(&format!("killing a refreshing process {} times", args.kills), || {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .current_dir(&repo.root)
+            .args(["test", "--package", "indicia-cli", "--test", "it"])
+            .args(["--", "--nocapture", "killed::"])
+            .env("INDICIA_KILL_ROUNDS", args.kills.to_string())
+            .env("INDICIA_KILL_SEED", args.kill_seed.to_string());
+        counted::run(&mut cargo)
+    })?;
+    step(&format!("simulating {} seeds", args.seeds), || {
+        let seeds = args.seeds.to_string();
+        counted::run(simulation(repo, "sim::many_seeds", &[]).env("INDICIA_SIM_SEEDS", seeds))
+    })
+}
