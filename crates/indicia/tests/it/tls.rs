@@ -96,7 +96,7 @@ async fn tr_12_an_address_may_be_named_in_a_certificate() {
 }
 
 #[tokio::test]
-async fn tr_12_rv_2_self_signed_is_refused() {
+async fn st_3_tr_12_rv_2_self_signed_is_refused() {
     let key = KeyPair::generate().unwrap();
     let certificate = names(&["localhost"]).self_signed(&key).unwrap();
     let config = server(certificate.der().clone(), &key);
