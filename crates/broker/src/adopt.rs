@@ -10,15 +10,14 @@ use indicia_oauth::{Timestamp, TokenSet};
 
 use crate::Broker;
 use crate::call::Bound;
-use crate::commit::open_tokens;
+use crate::committed::open_tokens;
 use crate::committed::{Plan, Stored, Writing, store_tokens};
 use crate::error::Error;
 use crate::model::{
     Account, ConnectionId, ConnectionRow, Event, EventKind, GrantId, GrantRow, GrantState, Life,
-    RotationOwner,
+    RotationOwner, grant_event,
 };
 use crate::ports::{ConnectOutcome, ConnectionFilter};
-use crate::refresh::grant_event;
 use crate::standing::standing_reason;
 use crate::token_facts;
 use crate::vault::Field;

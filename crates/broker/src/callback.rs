@@ -7,7 +7,6 @@ use indicia_catalog::{Flow, GrantType};
 use indicia_oauth::authorization::{self, CallbackError, Expected};
 use indicia_oauth::grant::code as code_grant;
 use indicia_oauth::{Credentials, Timestamp};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
@@ -16,7 +15,7 @@ use crate::adopt::Adoption;
 use crate::call::Bound;
 use crate::client_gate::{ChosenSecret, Gate};
 use crate::commit_code::{CodeFlown, CodeKept, CodeSpend, TakenCode};
-use crate::connect::Frozen;
+use crate::connect::{Frozen, hash, misbuilt};
 use crate::error::Error;
 use crate::model::{FlowRow, TakenFlow};
 use crate::outcome::{Evidence, Outcome};
@@ -219,11 +218,6 @@ impl Broker {
     }
 }
 
-/// SHA-256 in hex: what a state is known by in the store.
-pub(crate) fn hash(state: &str) -> String {
-    hex::encode(Sha256::digest(state.as_bytes()))
-}
-
 /// Whether an answer arrived where it was asked to: exactly, but for a query that the redirect URI
 /// itself has.
 fn arrived_at(redirect_uri: &str, place: &str) -> bool {
@@ -296,16 +290,6 @@ fn again(service: &str, code: &'static str, evidence: &Evidence) -> Error {
         detail: format!("{service} gave no usable answer ({})", evidence.text),
         retry_after: evidence.retry_after,
         hint: "an authorization code is never sent twice: start again with `indicia connect`"
-            .into(),
-    }
-}
-
-pub(crate) fn misbuilt(detail: &str) -> Error {
-    Error::Refused {
-        code: "misconfigured",
-        field: "service".into(),
-        detail: detail.to_owned(),
-        hint: "check redirect URI, scopes and inputs: `indicia clients show`, `indicia doctor`"
             .into(),
     }
 }

@@ -19,14 +19,14 @@ use indicia_catalog::Keeps;
 use indicia_oauth::{Answer, Dialect, RefreshToken, Request, Timestamp, TokenSet};
 
 use crate::Broker;
-use crate::committed::{Plan, Stored, Writing, store_tokens};
+use crate::committed::{Plan, Stored, Writing, open_tokens, store_tokens};
 use crate::decide::Attempt;
 use crate::error::Error;
 use crate::model::{Event, GrantId, GrantRow, GrantState, Intent};
 use crate::outcome::{self, Outcome};
 use crate::ports::{ClaimOutcome, JournalEntry, Sent, Settlement, SlotNo, StoreError};
 use crate::token_facts;
-use crate::vault::{Field, Vault, VaultError};
+use crate::vault::{Field, VaultError};
 
 /// How long a lease lasts unless it is renewed.
 pub(crate) const LEASE: Duration = Duration::from_secs(15);
@@ -210,13 +210,6 @@ async fn give_back(broker: &Broker, slot: Option<SlotNo>) {
     if let Some(slot) = slot {
         broker.ports.journal.give_back(slot).await;
     }
-}
-
-/// Opens the token set of a row.
-pub(crate) fn open_tokens(vault: &Vault, grant: &GrantRow) -> Result<TokenSet, VaultError> {
-    let field = Field::Tokens { grant: grant.id.as_str(), version: grant.version };
-    let bytes = vault.unseal(field, &grant.tokens)?;
-    TokenSet::from_bytes(&bytes).ok_or(VaultError::Damaged)
 }
 
 /// The intent is durable and a journal slot is ours: the one place where the refresh token is within

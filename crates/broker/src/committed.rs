@@ -7,7 +7,6 @@ use std::time::Duration;
 use indicia_oauth::{Timestamp, TokenSet};
 
 use crate::Broker;
-use crate::commit::open_tokens;
 use crate::model::{Account, Event, GrantRow, GrantState, TokenFacts};
 use crate::ports::{CommitOutcome, NewTokens, StoreError};
 use crate::token_facts;
@@ -160,4 +159,11 @@ impl Committed {
     pub(crate) fn tokens(&self) -> &TokenSet {
         &self.tokens
     }
+}
+
+/// Opens the token set of a row.
+pub(crate) fn open_tokens(vault: &Vault, grant: &GrantRow) -> Result<TokenSet, VaultError> {
+    let field = Field::Tokens { grant: grant.id.as_str(), version: grant.version };
+    let bytes = vault.unseal(field, &grant.tokens)?;
+    TokenSet::from_bytes(&bytes).ok_or(VaultError::Damaged)
 }

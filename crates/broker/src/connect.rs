@@ -12,10 +12,10 @@ use indicia_catalog::{Capability, Flow, GrantType};
 use indicia_oauth::authorization::{self, AuthorizationRequest};
 use indicia_oauth::{Timestamp, pkce};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::Broker;
 use crate::call::Bound;
-use crate::callback::{hash, misbuilt};
 use crate::commit_code::FlowSecrets;
 use crate::error::Error;
 use crate::model::{ConnectionId, FlowRow};
@@ -336,4 +336,19 @@ fn meanings(bound: &Bound, scopes: &[String]) -> Vec<(String, String)> {
         (scope.clone(), known.map(|k| k.meaning.clone()).unwrap_or_default())
     };
     scopes.iter().map(meaning).collect()
+}
+
+/// SHA-256 in hex: what a state is known by in the store.
+pub(crate) fn hash(state: &str) -> String {
+    hex::encode(Sha256::digest(state.as_bytes()))
+}
+
+pub(crate) fn misbuilt(detail: &str) -> Error {
+    Error::Refused {
+        code: "misconfigured",
+        field: "service".into(),
+        detail: detail.to_owned(),
+        hint: "check redirect URI, scopes and inputs: `indicia clients show`, `indicia doctor`"
+            .into(),
+    }
 }

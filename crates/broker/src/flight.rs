@@ -9,29 +9,10 @@ use tokio::sync::watch;
 
 use crate::Broker;
 use crate::committed::Committed;
+use crate::end::{Behind, End, Force};
 use crate::error::Error;
-use crate::model::{GrantId, GrantRow};
-use crate::refresh::{self, Force};
-
-/// How a flight ended.
-#[derive(Clone)]
-pub(crate) enum End {
-    /// With a token set: new, or found fresh.
-    Committed(Arc<Committed>, Behind),
-    /// Without one: this is how the grant stands.
-    Row(Arc<GrantRow>),
-    /// It could not be flown.
-    Failed(Error),
-}
-
-/// Whether the store has what is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Behind {
-    /// It does.
-    No,
-    /// Not yet: the journal does.
-    Yes,
-}
+use crate::model::GrantId;
+use crate::refresh;
 
 type Ending = watch::Receiver<Option<End>>;
 

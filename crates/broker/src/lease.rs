@@ -6,7 +6,9 @@ use crate::Broker;
 use crate::commit::{Claim, Taken};
 use crate::error::Error;
 use crate::model::{GrantId, GrantRow};
-use crate::refresh::WAIT_MAX;
+
+/// How long somebody waits for another's refresh.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// First and longest pause between looks at a row that another is refreshing.
 const LOOK_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));

@@ -24,15 +24,18 @@ pub mod clients;
 mod commit;
 mod commit_code;
 mod committed;
+mod conclude;
 pub mod connect;
 mod credentials;
 pub mod decide;
 mod discovery;
 pub mod duty;
+mod end;
 mod environment;
 pub mod error;
 pub mod explain;
 mod flight;
+mod fuel;
 mod guards;
 mod lease;
 pub mod list;
@@ -54,9 +57,9 @@ pub mod vault;
 pub mod view;
 mod watch;
 
+pub use end::Force;
 pub use error::Error;
 pub use guards::Guards;
-pub use refresh::Force;
 
 use ports::{Clock, Journal, Random, RootKey, Spawn, Store, Transport};
 

@@ -4,41 +4,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicia_catalog::{ClientKind, Flow, GrantType, RefreshRule};
+use indicia_catalog::{Flow, GrantType, RefreshRule};
 use indicia_oauth::{Expiry, Timestamp, TokenEndpoint};
 
 use crate::Broker;
 use crate::call::{Bound, refuses_token};
 use crate::client_gate::{ChosenSecret, Gate};
 use crate::commit::{self, Claim, Taken};
+use crate::committed::open_tokens;
+use crate::conclude::{Concluded, conclude, judge};
 use crate::decide::{self, Attempt};
+use crate::end::{Behind, End};
+use crate::end::{Force, Step};
 use crate::error::Error;
-use crate::flight::{Behind, End};
+use crate::fuel::Fuel;
 use crate::model::{
     ClientRefused, EventKind, GrantId, GrantRow, GrantState, Life, Reason, ReasonCode,
-    RotationOwner,
+    RotationOwner, grant_event,
 };
 use crate::outcome::Outcome;
 use crate::ports::{JournalEntry, Sent, Settlement};
-use crate::refresh::{Concluded, Force, Step, conclude, grant_event, judge};
 use crate::schedule;
-
-/// What a send needs.
-pub(crate) struct Fuel {
-    pub(crate) bound: Bound,
-    pub(crate) rule: RefreshRule,
-    pub(crate) endpoint: TokenEndpoint,
-    pub(crate) secret: ChosenSecret,
-    /// Scopes, for client credentials.
-    pub(crate) asked: Vec<String>,
-}
-
-impl Fuel {
-    /// Whether an answer to this proves that the service takes the client: not one from the journal.
-    pub(crate) fn proves_client(&self) -> bool {
-        self.secret.secret.is_some() || self.bound.client.kind == ClientKind::Public
-    }
-}
 
 pub(crate) enum Prepared {
     Ready(Box<Claim>, Box<Fuel>),
@@ -353,7 +339,7 @@ async fn probe(broker: &Broker, grant: &GrantRow) -> Probed {
     let Ok(client) = broker.client_row(&grant.client).await else { return Probed::Unknown };
     let Ok(bound) = broker.bind(client, &grant.inputs) else { return Probed::Unknown };
     let Ok(Some(call)) = bound.service.probe(bound.cx()) else { return Probed::Refused };
-    let Ok(tokens) = commit::open_tokens(&broker.vault, grant) else { return Probed::Unknown };
+    let Ok(tokens) = open_tokens(&broker.vault, grant) else { return Probed::Unknown };
     let request = broker.api_request(&bound, &call, tokens.access_token.expose());
     match broker.ports.transport.send(request, &|| true).await {
         Sent::Answer(answer) if answer.is_success() => Probed::Taken,

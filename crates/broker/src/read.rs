@@ -10,12 +10,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Broker;
 use crate::committed::Committed;
+use crate::end::Force;
+use crate::end::{Behind, End};
 use crate::error::Error;
-use crate::flight::{Behind, End};
+use crate::lease::WAIT_MAX;
 use crate::model::{
-    ClientRow, ConnectionId, ConnectionRow, EventKind, GrantRow, Life, RotationOwner,
+    ClientRow, ConnectionId, ConnectionRow, EventKind, GrantRow, Life, RotationOwner, grant_event,
 };
-use crate::refresh::{Force, WAIT_MAX, grant_event};
 use crate::schedule;
 use crate::view::{TokenView, Warning};
 

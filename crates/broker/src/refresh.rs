@@ -8,42 +8,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicia_catalog::{Flow, RefreshRule};
+use indicia_oauth::Credentials;
 use indicia_oauth::grant::{client_credentials, refresh as refresh_grant};
-use indicia_oauth::{Credentials, TokenSet};
 
 use crate::Broker;
-use crate::commit::{self, Claim, Flown, Free};
-use crate::committed::{Committed, Plan, Stored};
-use crate::decide::{self, Attempt, Decision, Next};
+use crate::commit::{Claim, Flown, Free};
+use crate::conclude::{Concluded, conclude, judge, row_end};
+use crate::decide::{self, Attempt};
+use crate::end::{End, Force, Step};
 use crate::error::Error;
-use crate::flight::{Behind, End};
-use crate::lease::{Lease, busy, gone, lease};
-use crate::model::{Event, EventKind, GrantId, GrantRow, GrantState, Life};
+use crate::fuel::Fuel;
+use crate::lease::{Lease, busy, lease};
+use crate::model::{GrantId, GrantRow};
 use crate::outcome::Outcome;
-use crate::ports::Settlement;
-use crate::prepare::{Fuel, Prepared, prepare};
+use crate::prepare::{Prepared, prepare};
 use crate::schedule;
-use crate::standing::standing_reason;
-use crate::token_facts;
 use crate::view::TokenView;
-
-/// How long somebody waits for another's refresh.
-pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Rounds of one flight at most: another secret, a lost lease.
 const ROUNDS_MAX: u32 = 6;
 
 /// First pause between sends within a reuse grace.
 const AGAIN_PAUSE: Duration = Duration::from_millis(200);
-
-/// Whether a refresh is wished although nothing is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Force {
-    /// Only when the token needs it.
-    No,
-    /// Now; forgets refusals and back-off, but never what may not be sent again.
-    Yes,
-}
 
 impl Broker {
     /// Refreshes a connection's grant now.
@@ -77,23 +63,6 @@ pub(crate) async fn fly(broker: &Arc<Broker>, id: &GrantId, seen: u64, force: Fo
             Ok(Step::Again) => return End::Failed(busy()),
             Err(error) => return End::Failed(error),
         }
-    }
-}
-
-pub(crate) enum Step {
-    End(End),
-    Again,
-}
-
-/// A row that is newer than what was found wanting is served; any other is judged by the reader.
-fn row_end(broker: &Broker, row: Box<GrantRow>, seen: u64) -> End {
-    if row.version > seen && row.state.life == Life::Alive {
-        match Committed::load(&broker.vault, *row) {
-            Ok(committed) => End::Committed(Arc::new(committed), Behind::No),
-            Err(error) => End::Failed(error.into()),
-        }
-    } else {
-        End::Row(Arc::new(*row))
     }
 }
 
@@ -209,168 +178,4 @@ fn build(
         }
     };
     request.map_err(|e| e.to_string())
-}
-
-pub(crate) enum Concluded {
-    Step(Step),
-    Again(Box<Claim>, Box<Fuel>),
-}
-
-/// Stores what was granted; anything else is judged.
-pub(crate) async fn conclude(
-    broker: &Arc<Broker>,
-    kept: commit::Kept,
-    fuel: Fuel,
-    attempt: Attempt,
-    outcome: Outcome,
-) -> Result<Concluded, Error> {
-    let now = broker.ports.clock.now();
-    let decision = decide::decide(kept.grant(), &attempt, &outcome, &fuel.rule, now);
-    match outcome {
-        Outcome::Granted(tokens) => {
-            store(broker, kept, &fuel, &attempt, decision, *tokens).await.map(Concluded::Step)
-        }
-        other => act(broker, kept.into_claim(), fuel, attempt, other, decision).await,
-    }
-}
-
-pub(crate) async fn judge(
-    broker: &Arc<Broker>,
-    claim: Box<Claim>,
-    fuel: Fuel,
-    attempt: Attempt,
-    outcome: Outcome,
-) -> Result<Concluded, Error> {
-    let now = broker.ports.clock.now();
-    let decision = decide::decide(claim.grant(), &attempt, &outcome, &fuel.rule, now);
-    act(broker, claim, fuel, attempt, outcome, decision).await
-}
-
-/// Acts on a decision about anything but a token set.
-async fn act(
-    broker: &Arc<Broker>,
-    mut claim: Box<Claim>,
-    fuel: Fuel,
-    attempt: Attempt,
-    outcome: Outcome,
-    decision: Decision,
-) -> Result<Concluded, Error> {
-    let now = broker.ports.clock.now();
-    if decision.next == Next::SendAgain {
-        claim.set_state(decision.state);
-        return Ok(Concluded::Again(claim, Box::new(fuel)));
-    }
-    let mut another_secret = false;
-    if let Outcome::ClientRefused(evidence) = &outcome {
-        let input = fuel.bound.secret_input();
-        another_secret = broker
-            .client_was_refused(&fuel.bound.client, input, attempt.secret_n, evidence, now)
-            .await
-            // The verdict on this spend is worth more than the note about the client.
-            .unwrap_or(false);
-    }
-    if matches!(outcome, Outcome::GrantRefused(_)) && fuel.proves_client() {
-        broker.client_was_accepted(&fuel.bound.client, attempt.secret_n, now).await.ok();
-    }
-    let grant = claim.grant().clone();
-    let events = decision.event.map(|kind| {
-        let mut event = grant_event(&grant, kind, now);
-        event.facts.insert("outcome".into(), outcome.name().into());
-        event
-    });
-    let change = Settlement {
-        state: decision.state.clone(),
-        next_at: decision.next_at,
-        clear_intent: decision.definite,
-        clear_rejected: false,
-    };
-    let settled = claim.settle(broker, change, events.into_iter().collect()).await;
-    if another_secret {
-        return Ok(Concluded::Step(Step::Again));
-    }
-    let row = match settled {
-        // The lease or the version moved on: what is stored is the better truth.
-        Ok(false) => broker.ports.store.grant(&grant.id).await?.unwrap_or(grant),
-        Ok(true) | Err(_) => GrantRow { state: decision.state, ..grant },
-    };
-    let seen = attempt_version(&row, &attempt);
-    Ok(Concluded::Step(Step::End(row_end(broker, Box::new(row), seen))))
-}
-
-/// The version that was spent from, as far as the row still tells: a newer one is to be served.
-fn attempt_version(row: &GrantRow, attempt: &Attempt) -> u64 {
-    let same = attempt.fingerprint.is_none() || row.facts.refresh == attempt.fingerprint;
-    if same { row.version } else { row.version.saturating_sub(1) }
-}
-
-async fn store(
-    broker: &Arc<Broker>,
-    kept: commit::Kept,
-    fuel: &Fuel,
-    attempt: &Attempt,
-    decision: Decision,
-    tokens: TokenSet,
-) -> Result<Step, Error> {
-    let now = broker.ports.clock.now();
-    let grant = kept.grant().clone();
-    let granted = tokens.scopes.as_ref().or(grant.facts.granted.as_ref());
-    let account = grant.account.as_ref();
-    let reason = standing_reason(&fuel.bound, &grant.asked, granted, account, now);
-    let plan = plan(&grant, fuel, GrantState { reason, ..decision.state });
-    let event = grant_event(&grant, EventKind::Refreshed, now);
-    let seen = grant.version;
-    let end = match kept.commit(broker, tokens, &plan, vec![event]).await {
-        Stored::Committed(committed) => {
-            if fuel.proves_client() {
-                broker.client_was_accepted(&fuel.bound.client, attempt.secret_n, now).await.ok();
-            }
-            End::Committed(Arc::from(committed), Behind::No)
-        }
-        Stored::Behind(committed, error) => {
-            tracing::warn!(grant = %grant.id, %error, "an answer is kept, the store is behind");
-            broker.store_later(&grant.id);
-            End::Committed(Arc::from(committed), Behind::Yes)
-        }
-        Stored::Superseded(row) => row_end(broker, row, seen),
-        Stored::Revoked(tokens) => {
-            broker.revoke_late(&grant, &fuel.bound, *tokens, now).await?;
-            let _ = broker.ports.journal.committed(grant.id.as_str(), seen, now).await;
-            End::Row(Arc::new(broker.ports.store.grant(&grant.id).await?.unwrap_or(grant)))
-        }
-        Stored::Forgotten => End::Failed(gone(&grant.id)),
-        Stored::Failed(_, error) => End::Failed(error.into()),
-    };
-    Ok(Step::End(end))
-}
-
-fn plan(grant: &GrantRow, fuel: &Fuel, state: GrantState) -> Plan {
-    let before = grant.facts.clone();
-    let rule = fuel.rule.clone();
-    let id = grant.id.clone();
-    let flow = grant.flow;
-    Plan {
-        state,
-        next_at: Box::new(move |facts| {
-            token_facts::next_at(Some(&before), facts, &rule, flow, id.as_str())
-        }),
-        inputs: grant.inputs.clone(),
-        account: grant.account.clone(),
-        asked: None,
-    }
-}
-
-/// An event about a grant.
-pub(crate) fn grant_event(
-    grant: &GrantRow,
-    kind: EventKind,
-    at: indicia_oauth::Timestamp,
-) -> Event {
-    Event {
-        kind,
-        at,
-        connection: None,
-        client: Some(grant.client.clone()),
-        grant: Some(grant.id.clone()),
-        facts: std::collections::BTreeMap::from([("version".into(), grant.version.to_string())]),
-    }
 }

@@ -11,14 +11,13 @@ use zeroize::Zeroizing;
 
 use crate::Broker;
 use crate::call::Bound;
-use crate::commit::open_tokens;
+use crate::committed::open_tokens;
 use crate::error::Error;
 use crate::model::{
     ConnectionId, ConnectionRow, Event, EventKind, GrantRow, GrantState, Life, Reason, ReasonCode,
-    RevocationItem, RevocationItemState, RevocationRow,
+    RevocationItem, RevocationItemState, RevocationRow, grant_event,
 };
 use crate::ports::ConnectionFilter;
-use crate::refresh::grant_event;
 use crate::vault::{Field, Sealed};
 use crate::view::{ProofView, Receipt, ReceiptItem};
 

@@ -11,8 +11,8 @@ use crate::Broker;
 use crate::cache::Ready;
 use crate::call::Bound;
 use crate::committed::Committed;
+use crate::end::Behind;
 use crate::error::Error;
-use crate::flight::Behind;
 use crate::model::{ClientRow, ConnectionId, GrantRow, Life, Reason, ReasonCode};
 use crate::view::{ConnectionState, ExpiryKind, TokenView, Warning};
 

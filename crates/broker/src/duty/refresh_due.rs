@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 
 use super::DutyReport;
 use crate::Broker;
+use crate::end::End;
+use crate::end::Force;
 use crate::error::Error;
-use crate::flight::End;
-use crate::refresh::Force;
 
 /// Refreshes in flight at once.
 const IN_FLIGHT_MAX: usize = 16;

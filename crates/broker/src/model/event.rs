@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use indicia_oauth::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::grant::GrantRow;
 use super::id::{ClientId, ConnectionId, GrantId};
 
 /// What happened.
@@ -69,4 +70,16 @@ pub struct EventRow {
     pub hash: String,
     /// The event.
     pub event: Event,
+}
+
+/// An event about a grant.
+pub(crate) fn grant_event(grant: &GrantRow, kind: EventKind, at: Timestamp) -> Event {
+    Event {
+        kind,
+        at,
+        connection: None,
+        client: Some(grant.client.clone()),
+        grant: Some(grant.id.clone()),
+        facts: BTreeMap::from([("version".into(), grant.version.to_string())]),
+    }
 }

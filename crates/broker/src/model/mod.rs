@@ -10,6 +10,7 @@ mod revocation;
 
 pub use client::{ClientRefused, ClientRow, Environment, SecretRow, SecretState};
 pub use connection::ConnectionRow;
+pub(crate) use event::grant_event;
 pub use event::{Event, EventKind, EventRow};
 pub use flow::{FlowRow, TakenFlow};
 pub use grant::{
