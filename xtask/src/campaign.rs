@@ -1,5 +1,5 @@
-//! `cargo xtask campaign`: what is too slow for the gate. The same tests as there, at greater length:
-//! more kills of a refreshing process, more seeds of the simulation.
+//! `cargo xtask campaign`: what is too slow for the gate. The same tests as there, at greater
+//! length: more kills of a refreshing process, more seeds of the simulation.
 
 use crate::counted;
 use crate::repo::Repo;

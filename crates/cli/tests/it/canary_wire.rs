@@ -1,5 +1,5 @@
-//! All that is secret on the way to a service, taken from a proxy, and the root key: none of it is found
-//! in what is printed, logged or stored.
+//! All that is secret on the way to a service, taken from a proxy, and the root key: none of it is
+//! found in what is printed, logged or stored.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
-//! `kill -9` at random moments of a process that refreshes without end, at a service that replaces its
-//! refresh token each time and kills the grant when an old one comes again.
+//! `kill -9` at random moments of a process that refreshes without end, at a service that replaces
+//! its refresh token each time and kills the grant when an old one comes again.
 //!
 //! Surprise: a lost answer is no failure here. The crash between the service's processing and our
-//! fsync loses it, and nothing can be done about that; what must hold is that no kept answer is lost,
-//! and that each lost one is known, explained and left alone until the token's end.
+//! fsync loses it, and nothing can be done about that; what must hold is that no kept answer is
+//! lost, and that each lost one is known, explained and left alone until the token's end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,8 +121,8 @@ impl Round<'_> {
         broker.drain().await;
     }
 
-    /// Refreshes in another process, and kills it; which versions were spent and their answers kept,
-    /// and how long the keeping took in µs.
+    /// Refreshes in another process, and kills it; which versions were spent and their answers
+    /// kept, and how long the keeping took in µs.
     fn kill(&self, after: Duration, linger_ms: u64) -> Vec<(u64, u64)> {
         let notes = self.home.beside(&self.id);
         let what = format!("refresh {} {linger_ms}", self.id);
@@ -206,8 +206,8 @@ impl Round<'_> {
     }
 }
 
-/// Once the token has ended it is sent again: who lost nothing has a token, who lost an answer is told
-/// so, and the service's own record shows the reuse.
+/// Once the token has ended it is sent again: who lost nothing has a token, who lost an answer is
+/// told so, and the service's own record shows the reuse.
 async fn at_the_end(home: &Home, sandbox: &Sandbox, lost: &Open) {
     let broker = open(&home.path(), With::Nothing).await;
     let got = broker.token(&lost.id, None).await;

@@ -1,4 +1,5 @@
-//! Against oidc-provider, the strict one: rotation with reuse detection, `iss`, metadata, and a log-in.
+//! Against oidc-provider, the strict one: rotation with reuse detection, `iss`, metadata, and a
+//! log-in.
 
 use indicia::transport::{HttpsTransport, TransportOptions};
 use indicia_broker::ports::{Sent, Transport as _};

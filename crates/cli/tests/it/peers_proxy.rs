@@ -1,5 +1,5 @@
-//! A proxy on the way to a server: notes what travels, and can lose answers that the server has given,
-//! or hold the answers to refreshes back for a while.
+//! A proxy on the way to a server: notes what travels, and can lose answers that the server has
+//! given, or hold the answers to refreshes back for a while.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! Many processes with many threads ask for one connection whose token has ended: the service sees one
-//! refresh, and all get its token.
+//! Many processes with many threads ask for one connection whose token has ended: the service sees
+//! one refresh, and all get its token.
 
 use std::path::Path;
 use std::time::Duration;

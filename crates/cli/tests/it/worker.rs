@@ -1,8 +1,9 @@
-//! The test program as another process: it runs itself, opens the library on a home, and does what it
-//! is told. So one process can have many threads, and can be killed.
+//! The test program as another process: it runs itself, opens the library on a home, and does what
+//! it is told. So one process can have many threads, and can be killed.
 //!
-//! Surprise: what it has kept and learnt it also notes in a plain file, past all that is under test: a
-//! `kill -9` takes nothing from a file that was written, so the parent knows what must not be lost.
+//! Surprise: what it has kept and learnt it also notes in a plain file, past all that is under
+//! test: a `kill -9` takes nothing from a file that was written, so the parent knows what must not
+//! be lost.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -29,9 +30,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts it; it is ready when this returns. `what`: `ask ID THREADS`, `once ID` (one
-    /// refresh), `panic ID`, or `refresh ID LINGER_MS`, which refreshes without end and waits so long
-    /// between keeping an answer and storing it.
+    /// Starts it; it is ready when this returns. `what`: `ask ID THREADS`, `once ID` (one refresh),
+    /// `panic ID`, or `refresh ID LINGER_MS`, which refreshes without end and waits so long between
+    /// keeping an answer and storing it.
     pub fn start(home: &Path, notes: &Path, what: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "worker::works", "--nocapture", "--quiet"])
