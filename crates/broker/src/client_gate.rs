@@ -52,6 +52,18 @@ fn candidates<'a>(client: &'a ClientRow, input: Option<&str>) -> Vec<&'a SecretR
     rows
 }
 
+/// The one to send: the first that wasn't refused, or the first of all.
+fn chosen<'a>(rows: &[&'a SecretRow], client: &ClientRow) -> Option<&'a SecretRow> {
+    let refused = client.refused.as_ref();
+    let untried = rows.iter().find(|s| refused.is_none_or(|r| !r.secrets.contains(&s.n)));
+    untried.or(rows.first()).copied()
+}
+
+/// Number of the secret that the gate would give, were it open; 0: none.
+pub(crate) fn next_secret(client: &ClientRow, input: Option<&str>) -> u32 {
+    chosen(&candidates(client, input), client).map_or(0, |s| s.n)
+}
+
 impl Broker {
     /// Looks at the client's verdict and opens the secret to use. Becoming the canary is written
     /// down first, so that only one is.
@@ -63,13 +75,12 @@ impl Broker {
     ) -> Result<Gate, Error> {
         let rows = candidates(client, input);
         let Some(refused) = &client.refused else {
-            return self.open_secret(client, rows.first().copied()).map(Gate::Open);
+            return self.open_secret(client, chosen(&rows, client)).map(Gate::Open);
         };
         if now < refused.retry_at {
             return Ok(Gate::Closed(refused.clone()));
         }
-        let untried = rows.iter().find(|s| !refused.secrets.contains(&s.n));
-        let chosen = untried.or(rows.first()).copied();
+        let chosen = chosen(&rows, client);
         let canary = ClientRefused { retry_at: now.plus(CANARY_PAUSE), ..refused.clone() };
         let row =
             ClientRow { refused: Some(canary), revision: client.revision + 1, ..client.clone() };

@@ -9,7 +9,7 @@ use indicia_oauth::{Expiry, Timestamp, TokenEndpoint};
 
 use crate::Broker;
 use crate::call::{Bound, refuses_token};
-use crate::client_gate::{ChosenSecret, Gate};
+use crate::client_gate::{ChosenSecret, Gate, next_secret};
 use crate::commit::{self, Claim, Taken};
 use crate::committed::open_tokens;
 use crate::conclude::{Concluded, conclude, judge};
@@ -23,7 +23,7 @@ use crate::model::{
     RotationOwner, grant_event,
 };
 use crate::outcome::Outcome;
-use crate::ports::{JournalEntry, Sent, Settlement};
+use crate::ports::{JournalEntry, JournalError, Sent, Settlement};
 use crate::schedule;
 
 pub(crate) enum Prepared {
@@ -149,11 +149,14 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
         return Ok(if noted { Look::Kept(fuel) } else { Look::Lost(fuel) });
     }
     let asked = grant.asked.clone();
+    // Before the gate: who won't send anything must not take the canary's place.
+    let n = next_secret(&bound.client, bound.secret_input());
+    if refused_before(broker, grant, n, &endpoint, force, &rule) {
+        let secret = ChosenSecret { n, secret: None };
+        return Ok(Look::Kept(Box::new(Fuel { bound, rule, endpoint, secret, asked })));
+    }
     match broker.gate(&bound.client, bound.secret_input(), now).await? {
         Gate::Closed(refused) => Err(closed(&bound, &refused, now)),
-        Gate::Open(secret) if refused_before(broker, grant, &secret, &endpoint, force, &rule) => {
-            Ok(Look::Kept(Box::new(Fuel { bound, rule, endpoint, secret, asked })))
-        }
         Gate::Open(secret) => {
             Ok(Look::Send(Box::new(Fuel { bound, rule, endpoint, secret, asked })))
         }
@@ -187,7 +190,7 @@ fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp) -> 
 fn refused_before(
     broker: &Broker,
     grant: &GrantRow,
-    secret: &ChosenSecret,
+    secret_n: u32,
     endpoint: &TokenEndpoint,
     force: Force,
     rule: &RefreshRule,
@@ -200,7 +203,7 @@ fn refused_before(
     match &grant.state.refused {
         Some(r) => {
             Some(r.fingerprint) == grant.facts.refresh
-                && r.secret_n == secret.n
+                && r.secret_n == secret_n
                 && r.endpoint == endpoint.url
                 && r.times >= allowed
         }
@@ -229,7 +232,15 @@ async fn recover_or(
     mut fuel: Box<Fuel>,
 ) -> Result<Prepared, Error> {
     let entries = broker.ports.journal.entries(Some(claim.grant().id.as_str())).await;
-    let mut entries = entries.unwrap_or_default();
+    let mut entries = match entries {
+        Ok(entries) => entries,
+        // The answer to the open spend may be in there: what can't be read is waited for.
+        Err(error) if open_spend(claim.grant()) => {
+            claim.release(broker).await;
+            return Err(journal_unreadable(&error));
+        }
+        Err(_) => Vec::new(),
+    };
     entries.retain(|entry| is_better(entry, claim.grant()));
     entries.sort_by_key(|entry| (entry.version, entry.sent_at));
     for entry in entries.into_iter().rev() {
@@ -259,6 +270,14 @@ async fn recover_or(
         });
     }
     Ok(Prepared::Ready(claim, fuel))
+}
+
+fn journal_unreadable(error: &JournalError) -> Error {
+    Error::Store {
+        code: "journal_unreadable",
+        detail: format!("the journal can't be read, so nothing is sent again: {error}"),
+        hint: "`indicia doctor` looks closer".into(),
+    }
 }
 
 /// Whether a kept answer may be a better truth than the row: it was given for what the row holds, or
