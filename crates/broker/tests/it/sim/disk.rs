@@ -22,6 +22,8 @@ pub struct Disk {
     slots: BTreeMap<u64, (usize, u32)>,
     taken: u64,
     pub full: bool,
+    /// Nothing can be read from it.
+    pub unreadable: bool,
 }
 
 impl Disk {
@@ -91,7 +93,8 @@ impl Journal for SimJournal {
     async fn entries(&self, of: Option<&str>) -> Result<Vec<JournalEntry>, JournalError> {
         self.0.pass("entries", Step::Other).await;
         let world = &self.0.world;
-        if world.stormy_chance(world.plan.faults.journal_unreadable) {
+        let away = world.disk.lock().unwrap().unreadable;
+        if away || world.stormy_chance(world.plan.faults.journal_unreadable) {
             world.tell(&format!("{} journal: can't be read", self.0.name()));
             return Err(JournalError("input/output error".to_owned()));
         }

@@ -21,6 +21,10 @@ pub struct Faults {
     pub journal_unreadable: u64,
     /// The journal's disk is full, now and then.
     pub disk_full: bool,
+    /// The journal can't be read for a while, now and then.
+    pub journal_away: bool,
+    /// All hosts end at once, now and then.
+    pub power_cuts: bool,
     pub not_sent: u64,
     pub lost_request: u64,
     pub lost_answer: u64,
@@ -72,6 +76,8 @@ const STORM: Faults = Faults {
     keep_fails: 300,
     journal_unreadable: 100,
     disk_full: true,
+    journal_away: true,
+    power_cuts: true,
     not_sent: 400,
     lost_request: 400,
     lost_answer: 400,
@@ -122,6 +128,8 @@ impl Faults {
         };
         faults.store_outage = rng.chance(5_000);
         faults.disk_full = rng.chance(5_000);
+        faults.journal_away = rng.chance(4_000);
+        faults.power_cuts = rng.chance(3_000);
         faults.clock_jumps = rng.chance(3_000);
         faults.owner_revokes = rng.chance(4_000);
         faults.we_revoke = rng.chance(4_000);

@@ -119,3 +119,25 @@ fn dv_29_a_late_second_answer_loses_nothing() {
         assert!(world.models[0].lock().unwrap().record().grants()[0].ended.is_none());
     });
 }
+
+#[test]
+fn rf_6_a_journal_that_cannot_be_read_is_waited_for() {
+    in_world(quiet(Kind::Strict), async |world| {
+        let staged = Staged { call: "commit", passes: 0, freeze_secs: None };
+        *world.staged.lock().unwrap() = Some(staged);
+        let_it_end(world);
+        let (brokers, conn) = (world.brokers(), world.conns[0].clone());
+        let asked = brokers[0].token(&conn.id, None);
+        let _ = tokio::time::timeout(Duration::from_secs(5), asked).await;
+        // The answer is kept, its process gone, the token ended: and nobody can look into the journal.
+        world.disk.lock().unwrap().unreadable = true;
+        for _ in 0..12 {
+            assert!(brokers[1].token(&conn.id, None).await.is_err());
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        assert_eq!(world.books().sent.len(), 1, "it isn't sent again");
+        world.disk.lock().unwrap().unreadable = false;
+        converge(world).await;
+        assert!(world.models[0].lock().unwrap().record().grants()[0].ended.is_none());
+    });
+}

@@ -137,7 +137,9 @@ async fn renew(world: &World) {
 }
 
 /// Words of the trace that tell a fault from another: each must come up in many seeds.
-const FAULTS: [&str; 22] = [
+const FAULTS: [&str; 24] = [
+    "the journal is away",
+    "the power is cut",
     "crashes at",
     "stands still",
     "the last look",

@@ -28,6 +28,20 @@ pub fn begin(world: &Arc<World>) {
             later(world, secs, |world| world.disk.lock().unwrap().full = false);
         });
     }
+    if faults.journal_away {
+        every(world, 20, 200, |world| {
+            world.tell("the journal is away");
+            world.disk.lock().unwrap().unreadable = true;
+            let secs = world.draw(|rng| rng.within(1, 120));
+            later(world, secs, |world| world.disk.lock().unwrap().unreadable = false);
+        });
+    }
+    if faults.power_cuts {
+        every(world, 40, 400, |world| {
+            world.tell("the power is cut");
+            (0..world.plan.hosts).for_each(|n| world.crash(n));
+        });
+    }
     if faults.clock_jumps {
         every(world, 20, 120, clock_jumps);
     }
@@ -103,6 +117,7 @@ pub fn calm(world: &Arc<World>) {
     world.set_stormy(false);
     world.set_store_down(false);
     world.disk.lock().unwrap().full = false;
+    world.disk.lock().unwrap().unreadable = false;
     world.skews.iter().for_each(|skew| skew.store(0, Ordering::Relaxed));
     world.thaw();
 }
