@@ -1,9 +1,12 @@
 //! The real source of unguessable bytes.
+//!
+//! What would surprise: it isn't aws-lc, which does all else that is secret. Its generator gathers
+//! jitter of the processor before it gives the first byte: 25 ms, more than all that a command with a
+//! valid token does.
 
-use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use indicia_broker::ports::Random;
 
-/// The operating system's randomness, through aws-lc.
+/// The operating system's randomness.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemChance;
 
@@ -14,6 +17,6 @@ impl Random for SystemChance {
         reason = "without randomness no state, key or nonce may be made: going on would be worse"
     )]
     fn fill(&self, bytes: &mut [u8]) {
-        SystemRandom::new().fill(bytes).expect("the operating system gives random bytes");
+        getrandom::fill(bytes).expect("the operating system gives random bytes");
     }
 }
