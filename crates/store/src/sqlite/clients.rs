@@ -1,10 +1,13 @@
 //! Data keys and clients in SQLite. Sealed bytes stand in columns of their own; the rest of a client
 //! is JSON in which they are empty.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use indicia_broker::model::{ClientId, ClientRow, Event};
 use indicia_broker::vault::{DataKeyRow, KeyId, Sealed};
 use indicia_oauth::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::events::append;
 use super::failure::Failure;
@@ -29,10 +32,38 @@ pub(super) fn add_data_key(conn: &Connection, row: &DataKeyRow) -> Result<bool, 
     Ok(insert.execute(params![row.id.0, row.wrapped, row.created_at.as_millis()])? == 1)
 }
 
-pub(super) fn client(conn: &Connection, id: &ClientId) -> Result<Option<ClientRow>, Failure> {
-    let mut query = conn.prepare_cached("SELECT body FROM clients WHERE id = ?")?;
-    let body: Option<String> = query.query_row([id.as_str()], |row| row.get(0)).optional()?;
-    body.map(|body| opened(conn, &body)).transpose()
+/// Clients as they were read last, each with the text that it was read from: every token that isn't
+/// cached needs its client, and reading one whole costs as much as the grant.
+#[derive(Default)]
+pub(super) struct Parsed(Mutex<BTreeMap<ClientId, (String, ClientRow)>>);
+
+impl Parsed {
+    /// One client, as it is now. The text has times and revision in it, so an equal text means equal
+    /// secrets too.
+    pub(super) fn client(
+        &self,
+        conn: &Connection,
+        id: &ClientId,
+    ) -> Result<Option<ClientRow>, Failure> {
+        let mut query = conn.prepare_cached("SELECT body FROM clients WHERE id = ?")?;
+        let mut rows = query.query([id.as_str()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let body = row.get_ref(0)?.as_str()?;
+        if let Some((_, client)) = self.lock().get(id).filter(|(text, _)| text == body) {
+            return Ok(Some(client.clone()));
+        }
+        let client = opened(conn, body)?;
+        let mut parsed = self.lock();
+        if parsed.len() >= PARSED_MAX {
+            parsed.clear();
+        }
+        parsed.insert(id.clone(), (body.to_owned(), client.clone()));
+        Ok(Some(client))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ClientId, (String, ClientRow)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub(super) fn clients(conn: &Connection) -> Result<Vec<ClientRow>, Failure> {
@@ -127,3 +158,6 @@ fn opened(conn: &Connection, body: &str) -> Result<ClientRow, Failure> {
 pub(super) fn sealed(row: &Row<'_>, first: usize) -> Result<Sealed, rusqlite::Error> {
     Ok(Sealed { key: KeyId(row.get(first)?), bytes: row.get(first + 1)? })
 }
+
+/// Clients kept in memory at most; beyond it they are read anew.
+const PARSED_MAX: usize = 1_000;

@@ -31,6 +31,7 @@ use std::time::Duration;
 use indicia_broker::ports::{Clock, StoreError, StoreErrorKind};
 use rusqlite::Connection;
 
+use clients::Parsed;
 use connection::Readers;
 use failure::Failure;
 use holder::Holder;
@@ -58,6 +59,7 @@ pub struct Sqlite {
     clock: Arc<dyn Clock>,
     holder: Arc<Holder>,
     readers: Readers,
+    clients: Parsed,
     writer: Writer,
 }
 
@@ -100,6 +102,7 @@ impl Sqlite {
             clock,
             holder: Arc::new(Holder::new(home)?),
             readers,
+            clients: Parsed::default(),
             writer: Writer::new(db, options.busy_wait),
         })
     }

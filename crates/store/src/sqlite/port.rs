@@ -54,7 +54,7 @@ impl Store for Sqlite {
     }
 
     async fn client(&self, id: &ClientId) -> Result<Option<ClientRow>, StoreError> {
-        self.read(|conn| clients::client(conn, id))
+        self.read(|conn| self.clients.client(conn, id))
     }
 
     async fn clients(&self) -> Result<Vec<ClientRow>, StoreError> {
