@@ -27,7 +27,8 @@ pub fn figures(world: &World, pairs: usize) -> Result<Vec<Figure>> {
     let base = || millis(&bare, &home, &[]);
     let ours = || millis(&indicia, &home, &["token", id]);
     // Once, so that both lie in memory.
-    (base()?, ours()?);
+    base()?;
+    ours()?;
     Ok(vec![compare(subject, pairs, base, ours)?])
 }
 
