@@ -92,6 +92,10 @@ pub struct Books {
     pub tokens: BTreeMap<Fingerprint, (usize, indicia_sandbox::GrantId)>,
     /// Refreshes under way that somebody wished for, and those of them that are forced, by holder.
     pub wishes: BTreeMap<HolderId, Wishes>,
+    /// Until when a holder was last held up: it stood still, or the store failed it; or it ended.
+    pub held_up: BTreeMap<HolderId, u64>,
+    /// Grants that we took back, and since when.
+    pub revoked: BTreeMap<GrantId, u64>,
     pub violations: Vec<String>,
     pub now: u64,
 }
@@ -142,6 +146,18 @@ impl Books {
     pub fn arrived(&mut self, id: SentId, seen: Seen) {
         self.sent[id].seen = seen;
         self.sent[id].flies = false;
+    }
+
+    /// A holder may be late for `for_ms` from now on, and is excused for it.
+    pub fn hold_up(&mut self, holder: &HolderId, for_ms: u64) {
+        let until = self.now.saturating_add(for_ms);
+        let known = self.held_up.entry(holder.clone()).or_default();
+        *known = until.max(*known);
+    }
+
+    /// Whether a holder has gone on undisturbed since then.
+    pub fn undisturbed(&self, holder: &HolderId, since: u64) -> bool {
+        self.held_up.get(holder).is_none_or(|until| *until < since)
     }
 
     /// A replica lags once for a token, and not long before or after another time.

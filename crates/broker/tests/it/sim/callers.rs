@@ -130,6 +130,11 @@ impl Caller {
         let after = self.at_hand(conn).await;
         self.check_read(conn, &before, &after, served.as_ref().err(), min_valid);
         if let Ok(view) = served {
+            if let (Some(old), Some(new)) = (&before.row, &after.row)
+                && old.id == new.id
+            {
+                self.host.world.books().check_off(&holder(&self.host), &old.id, before.at);
+            }
             self.use_it(conn, &view).await;
         }
     }

@@ -1,6 +1,6 @@
 //! What must hold, said once more and apart from the engine: each rule looks at the books alone.
 
-use indicia_broker::model::{GrantId, GrantRow, GrantState, Life, TokenFacts};
+use indicia_broker::model::{GrantId, GrantRow, GrantState, HolderId, Life, TokenFacts};
 use indicia_broker::vault::Fingerprint;
 use indicia_oauth::{Expiry, Timestamp};
 use indicia_sandbox::record::{GrantRecord, Why};
@@ -82,14 +82,16 @@ impl Books {
         }
     }
 
-    /// One refresh in flight for a grant and fence.
+    /// One refresh in flight for a grant and fence; and for a grant, while nothing holds up who waits
+    /// for the answer: a lease is prolonged as long as that takes.
     fn check_one_in_flight(&mut self, writing: &Writing) {
         let sent = &writing.sent;
         let same = |s: &&Sent| {
             s.flies
                 && s.store_grant.is_some()
                 && s.store_grant == sent.store_grant
-                && s.lease_no == sent.lease_no
+                && !sent.late
+                && (s.lease_no == sent.lease_no || self.undisturbed(&s.holder, s.at))
         };
         if let Some(other) = self.sent.iter().find(same) {
             let text =
@@ -249,6 +251,21 @@ impl Books {
             .map(|s| format!("{} dropped an answer that it had (sent at {})", s.holder, s.at))
             .collect();
         found.into_iter().for_each(|text| self.broken(text));
+    }
+
+    pub fn revoked(&mut self, grants: &[GrantId]) {
+        for grant in grants {
+            let now = self.now;
+            self.revoked.entry(grant.clone()).or_insert(now);
+        }
+    }
+
+    /// What was taken back is served by nobody, two seconds later.
+    pub fn check_off(&mut self, holder: &HolderId, grant: &GrantId, asked_at: u64) {
+        let Some(since) = self.revoked.get(grant).copied() else { return };
+        if asked_at > since + 2_000 && self.undisturbed(holder, since) {
+            self.broken(format!("{holder} serves {grant}, which was taken back at {since}"));
+        }
     }
 
     /// What is handed out is durable.

@@ -10,7 +10,7 @@ use indicia_oauth::Timestamp;
 use zeroize::Zeroizing;
 
 use super::gate::{Gate, Standing};
-use super::world::{Staged, World};
+use super::world::{Staged, World, holder};
 
 /// Wall clock at the start of each run.
 pub const START_MS: i64 = 1_795_000_000_000;
@@ -69,11 +69,13 @@ impl Host {
     /// Something failed that a caller may rightly notice.
     pub fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+        self.world.books().hold_up(&holder(self), 0);
     }
 
     /// Stands still from the next await on.
     pub fn freeze(&self, call: &str, secs: u64) {
         self.failed();
+        self.world.books().hold_up(&holder(self), secs * 1_000);
         self.world.tell(&format!("{} stands still for {secs} s at {call}", self.name()));
         self.gate.set(Standing::Frozen);
         let gate = Arc::clone(&self.gate);

@@ -223,6 +223,7 @@ impl World {
         self.memory.kill(&holder(&host));
         self.disk.lock().unwrap().ended(host.n, host.life);
         self.books().wishes.remove(&holder(&host));
+        self.books().hold_up(&holder(&host), u64::MAX);
         let secs = self.draw(|rng| rng.within(0, 20));
         let world = self.this();
         self.background(async move {
