@@ -139,6 +139,22 @@ fn na_5_nobody_else_can_bind_the_port_and_it_is_free_at_once_after() {
 }
 
 #[test]
+fn na_5_a_port_that_somebody_else_has_bound_is_not_shared() {
+    let (home, sandbox) = (Home::new(), Sandbox::start(&[]));
+    // Bound and ready to be shared, as a program does that wants to sit beside ours.
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.set_reuseaddr(true).unwrap();
+    other.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = other.local_addr().unwrap().port();
+    let uri = format!("http://127.0.0.1:{port}/oauth/callback/klaviyo");
+    home.add_client(&sandbox, "klaviyo", &["--redirect-uri", &uri]);
+    let connecting = Connecting::of(connect(&home).spawn().unwrap());
+    let callback = sandbox.approve(&connecting.address);
+    let ran = connecting.paste(&callback).ok();
+    assert!(ran.stderr.contains(&format!("port {port} is taken")), "{ran:?}");
+}
+
+#[test]
 fn na_6_na_7_stray_requests_do_not_end_the_flow() {
     let waiting = Waiting::start("127.0.0.1");
     let host = waiting.address();
@@ -170,6 +186,10 @@ fn na_9_only_get_on_the_exact_path_and_host_is_taken() {
     {
         assert_eq!(waiting.send("GET", ours, other).status, 400, "{other}");
     }
+    // The right answer by the wrong name is refused too, and the flow waits on.
+    let callback = waiting.callback();
+    let path = format!("/{}", callback.splitn(4, '/').last().unwrap());
+    assert_eq!(waiting.send("GET", &path, "evil.test").status, 400);
     let twice = format!("GET {ours} HTTP/1.1\r\nHost: {host}\r\nHost: evil.test\r\n\r\n");
     assert_eq!(http::raw(&host, &twice).status, 400);
     let absolute = format!("http://evil.test{ours}");
@@ -178,7 +198,6 @@ fn na_9_only_get_on_the_exact_path_and_host_is_taken() {
     assert_eq!((posted.status, posted.header("allow")), (405, Some("GET")));
     assert_eq!(waiting.send("OPTIONS", ours, &host).status, 405);
     assert_eq!(posted.header("access-control-allow-origin"), None);
-    let callback = waiting.callback();
     let (answer, ran, ..) = waiting.deliver(&callback);
     ran.ok();
     assert_eq!(answer.header("access-control-allow-origin"), None);

@@ -199,6 +199,14 @@ impl Connecting {
 
     pub fn end(mut self) -> Ran {
         drop(self.stdin);
+        let end = Instant::now() + Duration::from_secs(60);
+        while self.child.try_wait().unwrap().is_none() {
+            if Instant::now() > end {
+                self.child.kill().unwrap();
+                panic!("it still waits: {}", self.said);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.stderr.read_to_string(&mut self.said).unwrap();
         let mut ran = end(self.child);
         ran.stderr = self.said;
