@@ -15,6 +15,7 @@ pub const ROWS_PER_COMMIT: usize = 64;
 /// A database with one table of rows as large as ours, and nothing else.
 pub struct Raw {
     conn: Connection,
+    reading: Connection,
     ids: Vec<String>,
     bytes: usize,
     key: LessSafeKey,
@@ -46,25 +47,22 @@ impl Raw {
             conn.prepare_cached(sql)?.execute(params![id, row])?;
         }
         conn.execute_batch("COMMIT; PRAGMA wal_checkpoint(PASSIVE)")?;
-        Ok(Self { conn, ids: ids.to_vec(), bytes, key, round: 0 })
+        let only_reading = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reading = Connection::open_with_flags(&path, only_reading)?;
+        Ok(Self { conn, reading, ids: ids.to_vec(), bytes, key, round: 0 })
     }
 
-    /// CPU microseconds for a point read by text id, its copy, and its opening.
-    pub fn read_and_open(&self) -> Result<f64> {
-        let path = self.conn.path().context("it is a file")?;
-        let conn = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
+    /// Point reads by text id a second of CPU, each row copied and opened.
+    pub fn reads(&self, first: usize, count: usize) -> Result<f64> {
+        let reading = &self.reading;
         let started = thread_cpu();
-        for id in &self.ids {
-            let mut query = conn.prepare_cached("SELECT sealed FROM rows WHERE id = ?")?;
+        for id in scattered(&self.ids, first).take(count) {
+            let mut query = reading.prepare_cached("SELECT sealed FROM rows WHERE id = ?")?;
             let mut row: Vec<u8> = query.query_row([id], |row| row.get(0))?;
             let opened = self.key.open_in_place(nonce(), Aad::empty(), &mut row);
             std::hint::black_box(opened.ok().context("it was sealed with this key")?);
         }
-        let spent = thread_cpu() - started;
-        Ok(spent.as_secs_f64() * 1e6 / self.ids.len() as f64)
+        Ok(count as f64 / (thread_cpu() - started).as_secs_f64())
     }
 
     /// Rows a second: 64 rows, from all over the table, in each durable transaction.
@@ -82,8 +80,7 @@ impl Raw {
         let change = self.conn.transaction()?;
         for _ in 0..ROWS_PER_COMMIT {
             self.round += 1;
-            // Another place each time; a large odd step visits all of them.
-            let at = usize::try_from(self.round.wrapping_mul(2_654_435_761))? % self.ids.len();
+            let at = usize::try_from(self.round)?.wrapping_mul(STEP) % self.ids.len();
             let filler = vec![u8::try_from(self.round % 251)?; self.bytes];
             let sql = "UPDATE rows SET next_at = ?, sealed = ? WHERE id = ?";
             let next_at = i64::try_from(self.round)?;
@@ -91,6 +88,21 @@ impl Raw {
         }
         Ok(change.commit()?)
     }
+}
+
+/// The ids from `first` on, each step far from the one before, without end.
+pub fn scattered(ids: &[String], first: usize) -> impl Iterator<Item = &String> {
+    (first..).filter_map(|n| ids.get(n.wrapping_mul(STEP) % ids.len()))
+}
+
+/// Bytes of a grant's row, as it lies in the store of a home.
+pub fn row_bytes(home: &Path) -> Result<usize> {
+    let db = Connection::open(home.join("indicia.db"))?;
+    let sql = "SELECT CAST(avg(length(sealed) + length(inputs) + length(asked) + length(access) +
+                 coalesce(length(granted), 0) + coalesce(length(refresh), 0)) AS INTEGER)
+               FROM token_sets";
+    let bytes: i64 = db.query_row(sql, [], |row| row.get(0))?;
+    Ok(usize::try_from(bytes)? + NUMBERS_BYTES)
 }
 
 /// A row of `bytes`, most of which is sealed text.
@@ -105,3 +117,9 @@ fn sealed(key: &LessSafeKey, bytes: usize) -> Result<Vec<u8>> {
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([3; NONCE_LEN])
 }
+
+/// A large prime: its multiples visit all places, none near the one before.
+const STEP: usize = 2_654_435_761;
+
+/// What the numbers in such a row take, about.
+const NUMBERS_BYTES: usize = 50;

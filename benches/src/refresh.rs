@@ -18,7 +18,7 @@ use indicia_oauth::{Request, Timestamp};
 use crate::figure::{Figure, Goal, Subject, compare, median};
 use crate::journal::tails;
 use crate::machine::{process_cpu, syncs_per_second};
-use crate::raw::{ROWS_PER_COMMIT, Raw};
+use crate::raw::{ROWS_PER_COMMIT, Raw, row_bytes};
 use crate::world::World;
 
 /// Longer than any access token lives.
@@ -34,7 +34,7 @@ pub fn figures(world: &World, pairs: usize) -> Result<Vec<Figure>> {
         ..ports
     };
     let broker = world.open(ports, 4 * world.ids.len())?;
-    let mut raw = Raw::new(world.folder(), &world.ids, world.row_bytes()?)?;
+    let mut raw = Raw::new(world.folder(), &world.ids, row_bytes(&world.home())?)?;
     let subject = Subject {
         what: "a whole refresh of a service that rotates, 64 in flight",
         baseline: "raw rusqlite, 64 rows a transaction",

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use indicia::clock::SystemClock;
-use indicia::{Broker, Indicia, Options, Settings};
+use indicia::{Broker, Indicia, Options, ROOT_KEY_FILE, RootKeySource, Settings};
 use indicia_broker::Ports;
 use indicia_broker::clients::NewClient;
 use indicia_broker::connect::{ConnectRequest, ConnectStep};
@@ -70,28 +70,24 @@ impl World {
         self.sandbox.child.id()
     }
 
-    /// The ports on the home, with the clock that can be moved. `cached`: tokens held in memory.
+    /// The ports on the home, with the clock that can be moved.
     pub fn ports(&self) -> Result<Ports> {
+        self.ports_on(&self.home())
+    }
+
+    /// The same on another home, under the same root key.
+    pub fn ports_on(&self, home: &Path) -> Result<Ports> {
         let _inside = self.runtime.enter();
-        let ports = Indicia::ports(Options::new(self.home()))?;
+        let root_key = RootKeySource::File(self.home().join(ROOT_KEY_FILE));
+        let ports = Indicia::ports(Options { root_key, ..Options::new(home.to_owned()) })?;
         Ok(Ports { clock: Arc::clone(&self.clock) as Arc<dyn Clock>, ..ports })
     }
 
-    /// An engine on ports.
+    /// An engine on ports; `cache_entries_max`: tokens held in memory.
     pub fn open(&self, ports: Ports, cache_entries_max: usize) -> Result<Arc<Broker>> {
         let catalogue = Arc::new(indicia::catalogue(&self.home())?);
         let settings = Settings { refresh_ahead: false, cache_entries_max, ..Settings::default() };
         Ok(self.runtime.block_on(Broker::open(ports, catalogue, settings))?)
-    }
-
-    /// Bytes of a grant's row, as it lies in the store.
-    pub fn row_bytes(&self) -> Result<usize> {
-        let db = rusqlite::Connection::open(self.home().join("indicia.db"))?;
-        let sql = "SELECT avg(length(sealed) + length(facts) + length(state) + length(rest)) FROM \
-                   token_sets";
-        let bytes: f64 = db.query_row(sql, [], |row| row.get(0))?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a row's size")]
-        Ok(bytes as usize)
     }
 
     fn checkpoint(&self) -> Result<()> {
