@@ -199,9 +199,9 @@ impl Connecting {
 
     pub fn end(mut self) -> Ran {
         drop(self.stdin);
-        let end = Instant::now() + Duration::from_secs(60);
+        let late = Instant::now() + Duration::from_secs(60);
         while self.child.try_wait().unwrap().is_none() {
-            if Instant::now() > end {
+            if Instant::now() > late {
                 self.child.kill().unwrap();
                 panic!("it still waits: {}", self.said);
             }
