@@ -67,6 +67,7 @@ impl Worker {
     /// Waits until it has done its work.
     pub fn done(mut self) {
         self.until("done");
+        self.end();
     }
 
     /// Stops it where it stands, as a laptop's lid does, or lets it go on.
