@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use futures_util::future::{BoxFuture, FutureExt as _, Shared};
+use tokio::sync::{oneshot, watch};
 
 use crate::Broker;
 use crate::committed::Committed;
@@ -14,7 +15,8 @@ use crate::error::Error;
 use crate::model::GrantId;
 use crate::refresh;
 
-type Ending = watch::Receiver<Option<End>>;
+/// Not a `watch`: that one wakes its waiters in an order of chance, which no simulation could repeat.
+type Ending = Shared<BoxFuture<'static, End>>;
 
 /// Flights in the air.
 #[derive(Default)]
@@ -81,11 +83,7 @@ impl Broker {
     /// Refreshes a grant, or joins who does. `seen`: the version that the caller found wanting; a
     /// newer one ends the flight at once.
     pub(crate) async fn fly(self: &Arc<Self>, grant: &GrantId, seen: u64, force: Force) -> End {
-        let mut ending = self.join_or_start(grant, seen, force);
-        match ending.wait_for(Option::is_some).await {
-            Ok(end) => end.clone().unwrap_or_else(stopped),
-            Err(_) => stopped(),
-        }
+        self.join_or_start(grant, seen, force).await
     }
 
     /// Starts a flight, if none is in the air, and doesn't wait for it.
@@ -98,7 +96,8 @@ impl Broker {
         if let Some(ending) = map.get(grant).filter(|_| self.guards().single_flight) {
             return ending.clone();
         }
-        let (tell, ending) = watch::channel(None);
+        let (tell, told) = oneshot::channel();
+        let ending = told.map(|end| end.unwrap_or_else(|_| stopped())).boxed().shared();
         map.insert(grant.clone(), ending.clone());
         drop(map);
         let broker = Arc::clone(self);
@@ -116,7 +115,7 @@ impl Broker {
             drop(landed);
             drop(open);
             // Nobody may be waiting any more.
-            let _ = tell.send(Some(end));
+            let _ = tell.send(end);
         }));
         ending
     }
