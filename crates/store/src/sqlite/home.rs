@@ -16,15 +16,30 @@ use super::failure::Failure;
 
 /// Makes the home, with its parents; only its owner may look in.
 pub(super) fn make(home: &Path) -> Result<(), Failure> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
-    made.map_err(|error| cannot("make", home, &error))?;
-    // The umask may have taken the owner's rights.
-    let rights = fs::Permissions::from_mode(0o700);
-    fs::set_permissions(home, rights).map_err(|error| cannot("set the rights of", home, &error))
+    if let Some(parent) = home.parent() {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(parent);
+        made.map_err(|error| cannot("make", parent, &error))?;
+    }
+    make_one(home)
 }
 
-/// Whether there is a home; refused when others may look in, or when its file system can't keep a
-/// store's promises.
+/// Makes one folder, if it isn't there, whose owner alone may look in. One that is there keeps its
+/// rights: it may be somebody else's, and isn't ours to close.
+pub(super) fn make_one(folder: &Path) -> Result<(), Failure> {
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) => Err(cannot("make", folder, &error)),
+        Ok(()) => {
+            // The umask may have taken the owner's rights.
+            let rights = fs::Permissions::from_mode(0o700);
+            let set = fs::set_permissions(folder, rights);
+            set.map_err(|error| cannot("set the rights of", folder, &error))
+        }
+    }
+}
+
+/// Whether there is a home; refused when it is somebody else's, when others may look in, or when
+/// its file system can't keep a store's promises.
 pub(super) fn check(home: &Path) -> Result<bool, Failure> {
     let found = match fs::metadata(home) {
         Ok(found) => found,
@@ -37,6 +52,7 @@ pub(super) fn check(home: &Path) -> Result<bool, Failure> {
             format!("{} is not a folder", home.display()),
         ));
     }
+    check_owner(home, &found)?;
     let mode = found.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(Failure::Home(
@@ -49,6 +65,24 @@ pub(super) fn check(home: &Path) -> Result<bool, Failure> {
     }
     check_file_system(home)?;
     Ok(true)
+}
+
+/// Refused when it belongs to anybody else, the superuser included: who owns a folder can exchange
+/// what is in it. The superuser too works in folders of its own alone, or it would leave files that
+/// their owner can't use.
+pub(super) fn check_owner(folder: &Path, found: &fs::Metadata) -> Result<(), Failure> {
+    let (owner, us) = (found.uid(), rustix::process::geteuid().as_raw());
+    if owner == us {
+        return Ok(());
+    }
+    let folder = folder.display();
+    Err(Failure::Home(
+        StoreErrorKind::Unreadable,
+        format!(
+            "{folder} belongs to user {owner}, not to you ({us}): run this as that user, or type \
+             `chown -R {us} {folder}`"
+        ),
+    ))
 }
 
 /// What the place of a file looks like: inode and birth time. A copy has another.

@@ -2,7 +2,7 @@
 //! was.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use indicia_broker::ports::{ConnectionFilter, Store, StoreErrorKind};
@@ -78,6 +78,21 @@ fn a_home_that_others_may_look_into_is_refused() {
     open(&home);
     let file = home.join("indicia.db");
     assert_fails(try_open(&file, true), StoreErrorKind::Unreadable, &["not a folder"]);
+}
+
+#[test]
+fn a_home_of_somebody_else_is_refused() {
+    let (_folder, mut home) = place();
+    drop(open(&home));
+    // The superuser can give a folder away; to anybody else the root folder is somebody else's.
+    if chown(&home, Some(12_345), None).is_err() {
+        home = "/".into();
+    }
+    let owner =
+        format!("{} belongs to user {}, not", home.display(), home.metadata().unwrap().uid());
+    for create in [false, true] {
+        assert_fails(try_open(&home, create), StoreErrorKind::Unreadable, &[&owner, "chown -R"]);
+    }
 }
 
 #[test]
