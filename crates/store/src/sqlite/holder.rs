@@ -14,7 +14,7 @@ use indicia_broker::model::HolderId;
 use indicia_broker::ports::StoreErrorKind;
 
 use super::failure::Failure;
-use super::home::{cannot, make};
+use super::home::{cannot, check_owner, make_one};
 use crate::chain::to_hex;
 
 pub(super) struct Holder {
@@ -41,7 +41,8 @@ impl Holder {
     pub(super) fn hold(&self) -> Result<(), Failure> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
-            make(&self.run)?;
+            make_one(&self.run)?;
+            check_run(&self.run)?;
             sweep(&self.run);
             let path = self.run.join(self.id.as_str());
             *held = Some(locked(&path).map_err(|error| cannot("lock", &path, &error))?);
@@ -95,22 +96,53 @@ fn same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
-/// Removes the files of dead holders. What can't be read or removed stays: it does no harm.
+/// Refused when it isn't a folder of our own in the home itself: what a link leads to is somebody
+/// else's, and isn't ours to put locks into or to sweep.
+fn check_run(run: &Path) -> Result<(), Failure> {
+    let found = fs::symlink_metadata(run).map_err(|error| cannot("look at", run, &error))?;
+    if !found.is_dir() {
+        return Err(Failure::Home(
+            StoreErrorKind::Unreadable,
+            format!("{} is not a folder of its own, but a link: move it away", run.display()),
+        ));
+    }
+    check_owner(run, &found)
+}
+
+/// Removes the files of dead holders, and nothing else: a file that is empty, as theirs are, and
+/// has a holder's name. What can't be read or removed stays: it does no harm.
 fn sweep(run: &Path) {
     let Ok(files) = fs::read_dir(run) else { return };
-    for path in files.flatten().map(|entry| entry.path()) {
-        if let Ok(file) = File::open(&path)
+    for entry in files.flatten() {
+        // Of the name itself, not of what a link leads to.
+        let Ok(found) = entry.metadata() else { continue };
+        let holders = entry.file_name().to_str().is_some_and(is_name);
+        if holders
+            && found.is_file()
+            && found.len() == 0
+            && let Ok(file) = File::open(entry.path())
             && file.try_lock().is_ok()
         {
-            drop(fs::remove_file(&path));
+            drop(fs::remove_file(entry.path()));
         }
     }
+}
+
+/// Whether this is what [`Holder::new`] calls its file: a boot, and a nonce.
+fn is_name(name: &str) -> bool {
+    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    name.split_once('-').is_some_and(|(boot, nonce)| {
+        (1..=BOOT_LETTERS).contains(&boot.len())
+            && nonce.len() == 2 * NONCE_BYTES
+            && hex(boot)
+            && hex(nonce)
+    })
 }
 
 /// The running boot of this machine, short; leases of an earlier one have ended.
 fn this_boot() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let short: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let short: String = id.chars().filter(char::is_ascii_hexdigit).take(BOOT_LETTERS).collect();
     match short.is_empty() {
         true => "0".to_owned(),
         false => short,
@@ -119,7 +151,7 @@ fn this_boot() -> String {
 
 /// 128 random bits, in hex.
 pub(super) fn nonce() -> Result<String, Failure> {
-    let mut bytes = [0; 16];
+    let mut bytes = [0; NONCE_BYTES];
     match getrandom::fill(&mut bytes) {
         Ok(()) => Ok(to_hex(&bytes)),
         Err(error) => Err(Failure::Home(
@@ -129,4 +161,6 @@ pub(super) fn nonce() -> Result<String, Failure> {
     }
 }
 
+const BOOT_LETTERS: usize = 16;
+const NONCE_BYTES: usize = 16;
 const LOCK_TRIES_MAX: u32 = 1000;

@@ -2,7 +2,7 @@
 //! was.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use indicia_broker::ports::{ConnectionFilter, Store, StoreErrorKind};
@@ -93,6 +93,83 @@ fn a_home_of_somebody_else_is_refused() {
     for create in [false, true] {
         assert_fails(try_open(&home, create), StoreErrorKind::Unreadable, &[&owner, "chown -R"]);
     }
+}
+
+/// Takes a lease, for which the folder of locks is needed.
+fn claim(home: &Path) -> Result<(), indicia_broker::ports::StoreError> {
+    let store = open(home);
+    let lease = std::time::Duration::from_secs(1);
+    wait(async {
+        connect(&*store, &["x"]).await;
+        store.claim(&grant_id("x"), lease).await.map(drop)
+    })
+}
+
+#[test]
+fn a_holder_sweeps_what_dead_holders_left_and_nothing_else() {
+    let (folder, home) = place();
+    drop(open(&home));
+    let run = home.join("run");
+    let theirs = run.join("theirs");
+    fs::create_dir_all(&theirs).unwrap();
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
+    let nonce = "0123456789abcdef0123456789abcdef";
+    let dead = [format!("0-{nonce}"), format!("0123456789abcdef-{nonce}")];
+    let kept = [
+        "app.pid".to_owned(),
+        nonce.to_owned(),
+        format!("-{nonce}"),
+        format!("x-{nonce}"),
+        format!("0-{nonce}0"),
+        format!("0-{}", &nonce[1..]),
+        format!("0-{}", nonce.to_uppercase()),
+        format!("0123456789abcdef0-{nonce}"),
+    ];
+    for name in dead.iter().chain(&kept) {
+        fs::write(run.join(name), "").unwrap();
+    }
+    let full = run.join(format!("1-{nonce}"));
+    fs::write(&full, "something").unwrap();
+    let target = folder.path().join("target");
+    fs::write(&target, "").unwrap();
+    let link = run.join(format!("2-{nonce}"));
+    symlink(&target, &link).unwrap();
+
+    claim(&home).unwrap();
+    for name in &dead {
+        assert!(!run.join(name).exists(), "{name} is still there");
+    }
+    for path in kept.iter().map(|name| run.join(name)).chain([theirs, full, target]) {
+        assert!(path.exists(), "{} is gone", path.display());
+    }
+    assert!(link.is_symlink());
+    assert_eq!(mode(&run), 0o755, "what was there keeps its rights");
+}
+
+#[test]
+fn locks_are_kept_in_a_folder_of_our_own_alone() {
+    let (folder, home) = place();
+    drop(open(&home));
+    let run = home.join("run");
+    let victim = folder.path().join("victim");
+    fs::create_dir(&victim).unwrap();
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o755)).unwrap();
+    let lock = victim.join("0-0123456789abcdef0123456789abcdef");
+    fs::write(&lock, "").unwrap();
+    symlink(&victim, &run).unwrap();
+    assert_fails(claim(&home), StoreErrorKind::Unreadable, &["home/run", "a link"]);
+    assert!(lock.exists() && mode(&victim) == 0o755, "nothing behind the link was touched");
+
+    fs::remove_file(&run).unwrap();
+    fs::create_dir(&run).unwrap();
+    // Only the superuser can give a folder away.
+    if chown(&run, Some(12_345), None).is_ok() {
+        let words = ["run belongs to user 12345"];
+        assert_fails(claim(&home), StoreErrorKind::Unreadable, &words);
+    }
+    fs::remove_dir(&run).unwrap();
+    fs::write(&run, "").unwrap();
+    assert_fails(claim(&home), StoreErrorKind::Unreadable, &["can't make", "run"]);
 }
 
 #[test]
