@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use indicia_catalog::ClientKind;
+use indicia_catalog::service::Origin;
 use indicia_oauth::{ClientSecret, Timestamp};
 
 use crate::Broker;
@@ -90,7 +91,7 @@ impl Broker {
         let row = self.pinned(row).await?;
         let event = client_event(&row, EventKind::ClientAdded, now);
         if self.ports.store.add_client(row.clone(), vec![event]).await? {
-            Ok(view(&row))
+            Ok(self.client_view(&row))
         } else {
             Err(Error::Conflict {
                 code: "id_taken",
@@ -227,7 +228,7 @@ impl Broker {
     /// # Errors
     /// The store's.
     pub async fn clients(&self) -> Result<Vec<ClientView>, Error> {
-        Ok(self.ports.store.clients().await?.iter().map(view).collect())
+        Ok(self.ports.store.clients().await?.iter().map(|row| self.client_view(row)).collect())
     }
 
     /// One client.
@@ -235,7 +236,19 @@ impl Broker {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn client(&self, id: &str) -> Result<ClientView, Error> {
-        Ok(view(&self.client_named(id).await?))
+        Ok(self.client_view(&self.client_named(id).await?))
+    }
+
+    fn client_view(&self, row: &ClientRow) -> ClientView {
+        view(row, self.overridden(&row.service))
+    }
+
+    /// The user's own file that takes a shipped service's place.
+    pub(crate) fn overridden(&self, service: &str) -> Option<String> {
+        match &self.catalogue.service(service)?.origin {
+            Origin::Overrides(path) => Some(path.display().to_string()),
+            Origin::Shipped | Origin::Own(_) => None,
+        }
     }
 
     pub(crate) async fn client_named(&self, id: &str) -> Result<ClientRow, Error> {
@@ -287,7 +300,7 @@ impl Broker {
             let new = self.secret_row(&row.id, n, state, &secret, expires_at, input, now)?;
             row.secrets.push(new);
             if self.change_secrets(&mut row, now).await? {
-                return Ok(view(&row));
+                return Ok(self.client_view(&row));
             }
         }
     }
@@ -306,7 +319,7 @@ impl Broker {
             make_current(&mut row.secrets, n);
             let now = self.ports.clock.now();
             if self.change_secrets(&mut row, now).await? {
-                return Ok(view(&row));
+                return Ok(self.client_view(&row));
             }
         }
     }
@@ -389,7 +402,7 @@ fn client_event(row: &ClientRow, kind: EventKind, at: Timestamp) -> Event {
 }
 
 /// A client, as shown.
-pub(crate) fn view(row: &ClientRow) -> ClientView {
+pub(crate) fn view(row: &ClientRow, overridden: Option<String>) -> ClientView {
     let secret = |s: &SecretRow| SecretView {
         n: s.n,
         state: s.state,
@@ -407,6 +420,7 @@ pub(crate) fn view(row: &ClientRow) -> ClientView {
         secrets: row.secrets.iter().map(secret).collect(),
         created_at: row.created_at,
         environment: row.environment.clone(),
+        overridden,
         refused: row.refused.as_ref().map(|r| r.said.clone()),
     }
 }

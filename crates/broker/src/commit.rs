@@ -18,6 +18,8 @@ use futures_util::future::{Either, select};
 use indicia_catalog::Keeps;
 use indicia_oauth::{Answer, Dialect, RefreshToken, Request, Timestamp, TokenSet};
 
+use zeroize::Zeroizing;
+
 use crate::Broker;
 use crate::committed::{Plan, Stored, Writing, open_tokens, store_tokens};
 use crate::decide::Attempt;
@@ -25,6 +27,7 @@ use crate::error::Error;
 use crate::model::{Event, GrantId, GrantRow, GrantState, Intent};
 use crate::outcome::{self, Outcome};
 use crate::ports::{ClaimOutcome, JournalEntry, Sent, Settlement, SlotNo, StoreError};
+use crate::spoken::Spoken;
 use crate::token_facts;
 use crate::vault::{Field, VaultError};
 
@@ -264,8 +267,11 @@ impl Spend {
             }
         };
         let sent_at = broker.ports.clock.now();
+        let spoken = Spoken::of(&request);
         match self.fly(broker, request, not_after).await {
-            Sent::Answer(answer) => Flown::Kept(Box::new(self.keep(broker, answer, sent_at).await)),
+            Sent::Answer(answer) => {
+                Flown::Kept(Box::new(self.keep(broker, answer, sent_at, spoken).await))
+            }
             Sent::NotSent(why) => {
                 give_back(broker, self.slot).await;
                 Flown::NoAnswer(self.claim, Outcome::not_sent(&why))
@@ -294,7 +300,13 @@ impl Spend {
         }
     }
 
-    async fn keep(self, broker: &Broker, answer: Answer, sent_at: Timestamp) -> Kept {
+    async fn keep(
+        self,
+        broker: &Broker,
+        answer: Answer,
+        sent_at: Timestamp,
+        spoken: Spoken,
+    ) -> Kept {
         let Self { claim, old, slot, .. } = self;
         let mut in_journal = false;
         match slot {
@@ -308,7 +320,7 @@ impl Spend {
             slot => give_back(broker, slot).await,
         }
         let version = claim.grant.version;
-        Kept { claim, old, answer, sent_at, version, in_journal }
+        Kept { claim, old, answer, sent_at, version, in_journal, spoken }
     }
 }
 
@@ -354,6 +366,7 @@ pub(crate) struct Kept {
     /// the store does.
     version: u64,
     in_journal: bool,
+    spoken: Spoken,
 }
 
 impl Kept {
@@ -373,7 +386,10 @@ impl Kept {
         match opened {
             Ok((old, answer)) => {
                 let (sent_at, version) = (entry.sent_at, entry.version);
-                Ok(Self { claim, old, answer, sent_at, version, in_journal: true })
+                let token =
+                    old.refresh_token.as_ref().map(|t| Zeroizing::new(t.expose().to_owned()));
+                let spoken = Spoken::from_texts(token);
+                Ok(Self { claim, old, answer, sent_at, version, in_journal: true, spoken })
             }
             Err::<_, VaultError>(error) => Err((claim, error.into())),
         }
@@ -381,7 +397,7 @@ impl Kept {
 
     /// Reads the answer.
     pub(crate) fn outcome(&self, dialect: &Dialect) -> Outcome {
-        outcome::classify(&self.answer, dialect, self.sent_at)
+        outcome::classify(&self.answer, dialect, self.sent_at, &self.spoken)
     }
 
     pub(crate) fn grant(&self) -> &GrantRow {
@@ -405,7 +421,7 @@ impl Kept {
         plan: &Plan,
         events: Vec<Event>,
     ) -> Stored {
-        let Self { claim, old, sent_at, version, mut in_journal, answer } = self;
+        let Self { claim, old, sent_at, version, mut in_journal, answer, .. } = self;
         let grant = &claim.grant;
         let mut tokens = token_facts::merge(old, tokens);
         let spent = grant.intent.is_some() || in_journal;

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::model::{FlowRow, TakenFlow};
 use crate::outcome::{self, Outcome};
 use crate::ports::{JournalEntry, Sent, SlotNo};
+use crate::spoken::Spoken;
 use crate::vault::{Field, VaultError};
 
 /// What a pending flow keeps sealed.
@@ -112,6 +113,7 @@ impl CodeSpend {
         inputs: BTreeMap<String, String>,
     ) -> CodeFlown {
         let sent_at = broker.ports.clock.now();
+        let spoken = Spoken::of(&request);
         let journal = &broker.ports.journal;
         let outcome = match broker.ports.transport.send(request, &|| true).await {
             Sent::Answer(answer) => {
@@ -124,7 +126,13 @@ impl CodeSpend {
                 } else {
                     journal.give_back(slot).await;
                 }
-                return CodeFlown::Kept(Box::new(CodeKept { flow, answer, sent_at, in_journal }));
+                return CodeFlown::Kept(Box::new(CodeKept {
+                    flow,
+                    answer,
+                    sent_at,
+                    in_journal,
+                    spoken,
+                }));
             }
             Sent::NotSent(why) => Outcome::not_sent(&why),
             Sent::MaybeSent(why) => Outcome::lost(&why),
@@ -171,6 +179,7 @@ pub(crate) struct CodeKept {
     answer: Answer,
     sent_at: Timestamp,
     in_journal: bool,
+    spoken: Spoken,
 }
 
 impl CodeKept {
@@ -184,11 +193,12 @@ impl CodeKept {
         let bytes = broker.vault.unseal(field, &entry.answer)?;
         let (inputs, answer) = read_entry(&bytes).ok_or(VaultError::Damaged)?;
         flow.inputs = inputs;
-        Ok(Self { flow, answer, sent_at: entry.sent_at, in_journal: true })
+        let spoken = Spoken::from_texts([]);
+        Ok(Self { flow, answer, sent_at: entry.sent_at, in_journal: true, spoken })
     }
 
     pub(crate) fn outcome(&self, dialect: &Dialect) -> Outcome {
-        outcome::classify(&self.answer, dialect, self.sent_at)
+        outcome::classify(&self.answer, dialect, self.sent_at, &self.spoken)
     }
 
     pub(crate) fn flow(&self) -> &FlowRow {

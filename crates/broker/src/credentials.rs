@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::model::ConnectionId;
 use crate::outcome::{self, Outcome};
 use crate::ports::Sent;
+use crate::spoken::Spoken;
 use crate::view::ConnectionView;
 
 impl Broker {
@@ -38,8 +39,11 @@ impl Broker {
         let separator = &bound.service.scopes.separator;
         let call = client_credentials::request(&endpoint, &credentials, &asked.scopes, separator)
             .map_err(|e| misbuilt(&e.to_string()))?;
+        let spoken = Spoken::of(&call);
         let outcome = match self.ports.transport.send(call, &|| true).await {
-            Sent::Answer(answer) => outcome::classify(&answer, &bound.service.dialect, now),
+            Sent::Answer(answer) => {
+                outcome::classify(&answer, &bound.service.dialect, now, &spoken)
+            }
             Sent::NotSent(why) => Outcome::not_sent(&why),
             Sent::MaybeSent(why) => Outcome::lost(&why),
         };

@@ -51,6 +51,7 @@ pub mod revoke;
 mod revoke_call;
 pub mod schedule;
 mod serve;
+pub mod spoken;
 mod standing;
 mod token_facts;
 pub mod vault;

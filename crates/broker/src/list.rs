@@ -137,6 +137,7 @@ impl Broker {
             updated_at: connection.updated_at,
             version: grant.version,
             environment: client.environment.clone(),
+            overridden: self.overridden(&client.service),
         }
     }
 }

@@ -8,6 +8,8 @@ use indicia_oauth::{
     Answer, Dialect, Reading, Refusal, Timestamp, TokenSet, Verdict, token_answer,
 };
 
+use crate::spoken::Spoken;
+
 /// What is known of a refusal; safe to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -69,12 +71,23 @@ impl Outcome {
     }
 }
 
-/// Classifies an answer of a token endpoint by the service's dialect. Pure.
-pub fn classify(answer: &Answer, dialect: &Dialect, sent_at: Timestamp) -> Outcome {
-    match token_answer::read(answer, dialect, sent_at) {
-        Reading::Granted(tokens) => Outcome::Granted(tokens),
-        Reading::Refused(refusal) => refused(refusal, answer.is_success()),
-    }
+/// Classifies an answer of a token endpoint by the service's dialect. Pure. What the request `spoke`
+/// in secret is hidden in the evidence, should the service echo it.
+pub fn classify(
+    answer: &Answer,
+    dialect: &Dialect,
+    sent_at: Timestamp,
+    spoken: &Spoken,
+) -> Outcome {
+    let first = match token_answer::read(answer, dialect, sent_at) {
+        Reading::Granted(tokens) => return Outcome::Granted(tokens),
+        Reading::Refused(refusal) => refusal,
+    };
+    let shown = match token_answer::read(&spoken.hidden(answer), dialect, sent_at) {
+        Reading::Refused(shown) => shown,
+        Reading::Granted(_) => Refusal { code: None, description: None, ..first.clone() },
+    };
+    refused(Refusal { verdict: first.verdict, ..shown }, answer.is_success())
 }
 
 fn refused(refusal: Refusal, kept: bool) -> Outcome {

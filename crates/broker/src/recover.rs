@@ -13,6 +13,7 @@ use crate::model::{FlowRow, GrantId, GrantRow, Life};
 use crate::outcome::{self, Outcome};
 use crate::ports::{ConnectionFilter, JournalEntry};
 use crate::prepare;
+use crate::spoken::Spoken;
 use crate::vault::{Field, VaultError};
 
 /// Pauses between tries to store what is only in the journal yet.
@@ -122,9 +123,12 @@ impl Broker {
         let client = self.client_row(&grant.client).await?;
         let bound = self.bind(client, &grant.inputs)?;
         let now = self.ports.clock.now();
-        if let Outcome::Granted(tokens) =
-            outcome::classify(&answer, &bound.service.dialect, entry.sent_at)
-        {
+        if let Outcome::Granted(tokens) = outcome::classify(
+            &answer,
+            &bound.service.dialect,
+            entry.sent_at,
+            &Spoken::from_texts([]),
+        ) {
             self.revoke_late(grant, &bound, *tokens, now).await?;
         }
         let _ = self.ports.journal.committed(&entry.of, entry.version, now).await;

@@ -90,6 +90,7 @@ async fn round(
 /// Sends, keeps, judges; again where the service forgives.
 async fn spend(broker: &Arc<Broker>, mut claim: Box<Claim>, mut fuel: Fuel) -> Result<Step, Error> {
     let mut pause = AGAIN_PAUSE;
+    let began = broker.ports.clock.boot_millis();
     loop {
         let grant = claim.grant().clone();
         let free = free(&grant, &fuel.rule);
@@ -100,10 +101,11 @@ async fn spend(broker: &Arc<Broker>, mut claim: Box<Claim>, mut fuel: Fuel) -> R
                 return Err(error);
             }
         };
-        let attempt = spend.attempt(&fuel.endpoint.url, fuel.secret.n);
+        let attempt = aged(broker, spend.attempt(&fuel.endpoint.url, fuel.secret.n), began);
         let flow = fuel.bound.client.id.clone();
         let not_after = forgiven_until(broker, &attempt, &grant, &fuel.rule);
         let flown = spend.send(broker, not_after, |token| build(&fuel, token)).await;
+        let attempt = aged(broker, attempt, began);
         let concluded = match flown {
             Flown::Kept(kept) => {
                 let outcome = kept.outcome(&fuel.bound.service.dialect);
@@ -129,6 +131,14 @@ async fn spend(broker: &Arc<Broker>, mut claim: Box<Claim>, mut fuel: Fuel) -> R
         tokio::time::sleep(pause).await;
         pause *= 2;
     }
+}
+
+/// A wall clock that was put back meanwhile must not make a send look younger than it is.
+fn aged(broker: &Broker, attempt: Attempt, began_boot_ms: u64) -> Attempt {
+    let clock = &broker.ports.clock;
+    let ran = Duration::from_millis(clock.boot_millis().saturating_sub(began_boot_ms));
+    let first_sent_at = attempt.first_sent_at.min(clock.now().minus(ran));
+    Attempt { first_sent_at, ..attempt }
 }
 
 /// While the access token is good, a second send is right only as long as the service forgives it: the

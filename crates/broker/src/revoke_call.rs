@@ -13,9 +13,11 @@ use crate::call::Bound;
 use crate::client_gate::Gate;
 use crate::error::Error;
 use crate::model::{Event, EventKind, RevocationItem, RevocationItemState, RevocationRow};
+use crate::outcome::Evidence;
 use crate::ports::Sent;
 use crate::revoke::{PROBE_ITEMS, shown};
 use crate::schedule;
+use crate::spoken::Spoken;
 
 impl Broker {
     /// Makes the calls that are pending, and writes down what the service answered.
@@ -101,8 +103,16 @@ impl Broker {
         let hint = hint.then_some(item.what.as_str());
         match revocation::request(&endpoint, &credentials, &token_param, &token, hint) {
             Ok(request) => {
-                let sent = self.ports.transport.send(request, &|| true).await;
+                let spoken = Spoken::of(&request);
+                let sent = match self.ports.transport.send(request, &|| true).await {
+                    Sent::Answer(answer) => Sent::Answer(spoken.hidden(&answer)),
+                    other => other,
+                };
+                let refused = matches!(&sent, Sent::Answer(answer) if answer.status == 401);
                 note(item, sent);
+                if refused && secret.secret.is_some() {
+                    self.note_refused_client(&bound, secret.n, item, now).await;
+                }
                 if item.state == RevocationItemState::Revoked {
                     // Good news about the client, of which a canary would wait for long.
                     self.client_was_accepted(&bound.client, secret.n, now).await.ok();
@@ -114,6 +124,22 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// The service doesn't take the client (RFC 7009 §2.1): another secret may be the right one, and is
+    /// tried next.
+    async fn note_refused_client(
+        &self,
+        bound: &Bound,
+        secret_n: u32,
+        item: &RevocationItem,
+        now: Timestamp,
+    ) {
+        let text = item.answer.clone().unwrap_or_default();
+        let evidence = Evidence { status: Some(401), text, ..Evidence::default() };
+        let input = bound.secret_input();
+        // A failure only means that the same secret is refused once more.
+        let _ = self.client_was_refused(&bound.client, input, secret_n, &evidence, now).await;
     }
 
     /// Whether the service's call would end a grant that lives: one that was made after this one was

@@ -246,6 +246,9 @@ pub struct ConnectionView {
     pub version: u64,
     /// Live or sandbox, with its address.
     pub environment: Environment,
+    /// A file of the user's own that takes the place of the shipped service, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<String>,
 }
 
 /// A client secret, as shown: never the secret.
@@ -287,6 +290,9 @@ pub struct ClientView {
     pub created_at: Timestamp,
     /// Live or sandbox.
     pub environment: Environment,
+    /// A file of the user's own that takes the place of the shipped service, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<String>,
     /// What the service said when it refused this client, if it does.
     pub refused: Option<String>,
 }

@@ -11,6 +11,7 @@ use indicia_broker::model::{
 };
 use indicia_broker::outcome::{Evidence, Outcome, classify};
 use indicia_broker::schedule;
+use indicia_broker::spoken::Spoken;
 use indicia_broker::vault::{Fingerprint, KeyId, Sealed};
 use indicia_catalog::{Catalogue, Flow, RefreshRule, Rotation};
 use indicia_oauth::{Answer, Expiry, Timestamp};
@@ -168,7 +169,7 @@ fn granted() -> Outcome {
     };
     let catalogue = Catalogue::shipped();
     let id = catalogue.ids().into_iter().find(|id| id.contains("klaviyo")).unwrap();
-    classify(&answer, &catalogue.service(&id).unwrap().dialect, NOW)
+    classify(&answer, &catalogue.service(&id).unwrap().dialect, NOW, &Spoken::from_texts([]))
 }
 
 /// A decision in a few words.
