@@ -7,6 +7,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use indicia_broker::Force;
 use indicia_broker::model::HolderId;
+use indicia_broker::revoke::{Selector, Shared};
+use indicia_oauth::ClientSecret;
 
 use super::faults::Plan;
 use super::run::converge;
@@ -139,5 +141,19 @@ fn rf_6_a_journal_that_cannot_be_read_is_waited_for() {
         world.disk.lock().unwrap().unreadable = false;
         converge(world).await;
         assert!(world.models[0].lock().unwrap().record().grants()[0].ended.is_none());
+    });
+}
+
+#[test]
+fn ca_16_a_revocation_that_meets_an_old_secret_goes_on_with_the_next() {
+    in_world(quiet(Kind::Strict), async |world| {
+        let (broker, conn) = (world.brokers().remove(0), world.conns[0].clone());
+        let new = "canary-secret-new";
+        world.models[0].lock().unwrap().set_secrets("app-0", vec![new.to_owned()]);
+        let client = Kind::Strict.service();
+        broker.add_secret(client, ClientSecret::new(new), None, None).await.unwrap();
+        broker.revoke(Selector::Connections(vec![conn.id]), Shared::Allow).await.unwrap();
+        converge(world).await;
+        assert!(world.models[0].lock().unwrap().record().grants()[0].ended.is_some());
     });
 }
