@@ -2,14 +2,15 @@
 //! can't be chosen by a stranger, its parameters aren't the protocol's.
 //!
 //! Surprise: the end of a host is what matters. `{dc}.api.example.com` is safe with any value of
-//! host letters; `api.{region}` is safe only when a table or the client's owner says what it is.
+//! host letters; `api.{region}` is safe only when a table or the client's owner says what it is, and
+//! no default of it lets in what a callback said.
 
 use std::collections::BTreeMap;
 
 use crate::rules::{Problems, at};
 use crate::schema::{CallFile, EndpointFile, File, InputFile};
 use crate::spelling::{From, Level};
-use crate::template::{Place, Template, split};
+use crate::template::{DEFAULT_DEPTH_MAX, Piece, Place, Template, pieces, split};
 use crate::walk::{Path, nearest};
 
 /// What a template is for.
@@ -180,18 +181,55 @@ fn address(raw: &File, text: &Text, found: &mut Problems) {
     }
 }
 
-/// The input that ends a host, or has less than two labels after it, and may come from outside.
+/// The input that may come from outside without a domain behind it: two labels, written out or
+/// from inputs that don't.
 fn stranger<'f>(raw: &'f File, host: &str) -> Option<&'f InputFile> {
-    let template = Template(host.to_owned());
-    let last = *template.places().last()?;
-    let after = host.rsplit('}').next().unwrap_or_default();
-    let labels = after.strip_prefix('.').map_or(0, |rest| rest.split('.').count());
-    if labels >= 2 || last.key.is_some() {
+    let mut after = String::new();
+    for piece in pieces(host).into_iter().rev() {
+        match piece {
+            Piece::Text(text) => after.insert_str(0, text),
+            Piece::Place(place) => match outsider(raw, place, DEFAULT_DEPTH_MAX) {
+                None => after.insert_str(0, shortest(raw, place)),
+                Some(input) => {
+                    let domain = after.strip_prefix('.').unwrap_or_default();
+                    let labels = domain.split('.').filter(|label| !label.is_empty()).count();
+                    // What is further left stands before the same domain.
+                    return (labels < 2).then_some(input);
+                }
+            },
+        }
+    }
+    None
+}
+
+/// The input by which somebody other than the client's owner could say what stands in a place:
+/// itself, or one that its default lets in, as deep as defaults are followed.
+fn outsider<'f>(raw: &'f File, place: Place<'_>, depth: usize) -> Option<&'f InputFile> {
+    let input = raw.inputs.iter().find(|input| input.name == place.name)?;
+    if place.key.is_some() || !input.table.is_empty() {
         return None;
     }
-    let input = raw.inputs.iter().find(|input| input.name == last.name)?;
-    let owners = input.level == Level::Client && input.from == From::User;
-    (!owners && input.table.is_empty()).then_some(input)
+    if input.level != Level::Client || input.from != From::User {
+        return Some(input);
+    }
+    let default = pieces(input.default.as_deref().filter(|_| depth > 0)?);
+    default.into_iter().find_map(|piece| match piece {
+        Piece::Place(place) => outsider(raw, place, depth - 1),
+        Piece::Text(_) => None,
+    })
+}
+
+/// Of what may stand in a place that is no outsider's, the text with the fewest labels; what an
+/// owner types is taken to be like its example.
+fn shortest<'f>(raw: &'f File, place: Place<'_>) -> &'f str {
+    let Some(input) = raw.inputs.iter().find(|input| input.name == place.name) else {
+        return "";
+    };
+    let known: Vec<&str> = match place.key {
+        Some(key) => input.table.values().filter_map(|row| row.get(key)).map(|s| &**s).collect(),
+        None => input.table.keys().map(String::as_str).collect(),
+    };
+    known.into_iter().min_by_key(|text| text.split('.').count()).unwrap_or(&input.example)
 }
 
 /// Names of further parameters.

@@ -131,7 +131,7 @@ pub(crate) struct Place<'a> {
 
 /// A piece of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     Text(&'a str),
     Place(Place<'a>),
 }
@@ -288,7 +288,7 @@ pub(crate) fn split(url: &str) -> (&str, &str, &str) {
     (scheme, authority, rest)
 }
 
-fn pieces(text: &str) -> Vec<Piece<'_>> {
+pub(crate) fn pieces(text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(open) = rest.find('{') {
@@ -383,4 +383,4 @@ fn reads_back(filled: &str, authority: &str) -> bool {
 /// Characters of a value at most.
 pub const VALUE_BYTES_MAX: usize = 512;
 /// Defaults that stand in for each other, at most.
-const DEFAULT_DEPTH_MAX: usize = 4;
+pub(crate) const DEFAULT_DEPTH_MAX: usize = 4;

@@ -206,7 +206,14 @@ fn a_stranger_cant_choose_a_host() {
     let rule = "let it be followed by a domain written out (`.example.com`), take it from a table, \
                 or have it typed in for the client";
     let told = format!("v.toml:43: input \"shop\" could send this to any host; {rule}");
-    for host in ["{shop}", "login.{shop}", "{shop}.com", "{shop}vendor.example", "{shop}:443"] {
+    for host in [
+        "{shop}",
+        "login.{shop}",
+        "{shop}.com",
+        "{shop}.com.",
+        "{shop}vendor.example",
+        "{shop}:443",
+    ] {
         check_line(
             "https://{shop}.vendor.example/token",
             &format!("https://{host}/token"),
@@ -230,6 +237,51 @@ fn a_stranger_cant_choose_a_host() {
         assert_eq!(errors.len(), 1, "{pattern}: {errors:?}");
         assert_eq!(errors[0].line, 64, "{pattern}");
     }
+}
+
+/// What is told of a token URL at this host, with further inputs: `host`, which the client's owner
+/// types or which has this default; the owner's `tld`; and `dc`, of a table.
+fn told_of_host(host: &str, default: &str) -> Vec<String> {
+    let typed = "level = \"client\"\npattern = '[a-z.]+'\nhelp = \"-\"\n";
+    let inputs = format!(
+        "[[inputs]]\nname = \"host\"\nexample = \"login.example.com\"\ndefault = \"{default}\"\n\
+         {typed}\n[[inputs]]\nname = \"between\"\nexample = \"a.example.com\"\n\
+         default = \"{{shop}}\"\n{typed}\n[[inputs]]\nname = \"tld\"\nexample = \"com\"\n{typed}\n\
+         [[inputs]]\nname = \"dc\"\nlevel = \"connection\"\nfrom = \"callback\"\nmember = \"dc\"\n\
+         example = \"us\"\nhelp = \"-\"\ntable = {{ us = {{ tld = \"com\", domain = \"example.com\" }} }}\n\n\
+         [authorize]\n"
+    );
+    let text = GOOD
+        .replace("[authorize]\n", &inputs)
+        .replace("https://{shop}.vendor.example/token", &format!("https://{host}/token"));
+    let errors = read("v.toml", &text).err().unwrap_or_default();
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn no_default_lets_a_stranger_choose_a_host() {
+    let check = |host: &str, default: &str, stranger: bool| {
+        let told = told_of_host(host, default);
+        let says = |told: &String| told.contains(": input \"shop\" could send this to any host;");
+        assert_eq!(told.len(), usize::from(stranger), "{host}, {default}: {told:?}");
+        assert!(told.iter().all(says), "{host}, {default}: {told:?}");
+    };
+    check("{host}", "{shop}", true);
+    check("{host}", "{shop}.com", true);
+    check("login.{host}", "{between}", true);
+    check("{host}", "{tld}.{between}", true);
+    check("{host}", "login.example.com", false);
+    check("{host}", "login.{tld}", false);
+    check("{host}", "{dc.domain}", false);
+    check("{host}.vendor.example", "{shop}", false);
+    // What stands before the end must not make another domain of it.
+    check("{shop}{host}", "login.example.com", true);
+    check("{shop}.{host}", "login.example.com", false);
+    check("{shop}.{tld}", "login.example.com", true);
+    check("{shop}.example.{tld}", "login.example.com", false);
+    check("{shop}.{dc.tld}", "login.example.com", true);
+    check("{shop}.{dc.domain}", "login.example.com", false);
+    check("{shop}.{dc}", "login.example.com", true);
 }
 
 #[test]
