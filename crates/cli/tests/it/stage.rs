@@ -151,15 +151,34 @@ pub fn on_terminal(mut command: Command, asked: &str, typed: &str) -> String {
     command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());
     let mut child = command.spawn().unwrap();
     drop(command);
-    let mut master = File::from(master);
-    let (mut shown, mut has_typed) = (String::new(), false);
-    let mut bytes = [0; 4096];
+    let mut keyboard = File::from(master);
+    let mut screen = keyboard.try_clone().unwrap();
+    let (chunks, arrived) = std::sync::mpsc::channel();
     // Reading ends with an error once nobody holds the other end.
-    while let Ok(n) = master.read(&mut bytes) {
-        shown += &String::from_utf8_lossy(&bytes[..n]);
-        if !has_typed && !asked.is_empty() && shown.contains(asked) {
-            master.write_all(typed.as_bytes()).unwrap();
-            has_typed = true;
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(n) = screen.read(&mut bytes) {
+            if chunks.send(bytes[..n].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut shown = String::new();
+    let late = Instant::now() + Duration::from_secs(60);
+    loop {
+        match arrived.recv_timeout(Duration::from_millis(500)) {
+            Ok(bytes) => shown += &String::from_utf8_lossy(&bytes),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+            // It waits. A prompt throws away what was typed before it was ready: so type until it
+            // goes on.
+            Err(_) if !asked.is_empty() && shown.contains(asked) => {
+                keyboard.write_all(typed.as_bytes()).unwrap();
+            }
+            Err(_) => {}
+        }
+        if Instant::now() > late {
+            child.kill().unwrap();
+            panic!("it still waits: {shown:?}");
         }
     }
     child.wait().unwrap();
