@@ -57,7 +57,7 @@ fn where_the_refresh_token_is_kept_a_lost_answer_costs_nothing() {
 #[test]
 fn without_a_grace_nothing_is_sent_before_the_tokens_end_and_then_the_loss_is_explained() {
     let home = Home::new();
-    let peer = Peer::oidc(&["--access-ttl", "15"]);
+    let peer = Peer::oidc(&["--access-ttl", "20"]);
     let proxy = Proxy::to(&format!("127.0.0.1:{}", peer.port));
     peers::own_file(&home, "own-server", &behind(OIDC_FILE, &proxy, "/token"));
     peers::add(&home, &peer, "conf", &[]);
