@@ -1,5 +1,5 @@
-//! A token that isn't cached: read from the store, opened, made ready. The file is warm. Measured in
-//! CPU time, as all of it runs on the calling thread and nothing waits for the disk.
+//! A token that isn't cached: read from the store, opened, made ready. The file is warm. Measured
+//! in CPU time, as all of it runs on the calling thread and nothing waits for the disk.
 
 use anyhow::{Context as _, Result};
 use futures_util::FutureExt as _;

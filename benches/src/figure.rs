@@ -1,7 +1,7 @@
 //! Pairs of measurements, and what is said of them.
 //!
-//! What would surprise: the ratio of a figure is the median of the ratios of its pairs, not the ratio
-//! of two medians: what slows the machine down for a moment slows both halves of a pair.
+//! What would surprise: the ratio of a figure is the median of the ratios of its pairs, not the
+//! ratio of two medians: what slows the machine down for a moment slows both halves of a pair.
 
 use std::fmt::Write as _;
 

@@ -2,8 +2,8 @@
 //! run in turn with it, within the same seconds.
 //!
 //! What would surprise: nothing here fails because something is slow. The figures are for people;
-//! where the baseline itself wavers, they are printed and not judged. `cargo xtask bench` builds this
-//! with all that it needs.
+//! where the baseline itself wavers, they are printed and not judged. `cargo xtask bench` builds
+//! this with all that it needs.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tells what it does")]
 

@@ -1,5 +1,5 @@
-//! A token that is at hand, beside reading a hash map. Measured in CPU time, so that others' load on
-//! the machine doesn't show.
+//! A token that is at hand, beside reading a hash map. Measured in CPU time, so that others' load
+//! on the machine doesn't show.
 
 use std::collections::HashMap;
 use std::hint::black_box;

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: builds the programs as users have them, and measures them on this machine.
 //!
-//! What would surprise: it fails only where something doesn't work. Whether a figure reaches its goal
-//! is printed, for people to judge; on a busy machine no figure says anything.
+//! What would surprise: it fails only where something doesn't work. Whether a figure reaches its
+//! goal is printed, for people to judge; on a busy machine no figure says anything.
 
 use crate::repo::Repo;
 use crate::step::{self, output, step};

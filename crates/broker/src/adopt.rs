@@ -46,8 +46,8 @@ pub(crate) struct Adoption {
 }
 
 impl Broker {
-    /// Makes or renews the connection. What is granted is never dropped for an account that can't be
-    /// learnt or a scope that is missing: those are reasons for attention.
+    /// Makes or renews the connection. What is granted is never dropped for an account that can't
+    /// be learnt or a scope that is missing: those are reasons for attention.
     pub(crate) async fn adopt(
         self: &Arc<Self>,
         mut adoption: Adoption,
@@ -102,6 +102,7 @@ impl Broker {
             return Err(taken(id, &grant.client));
         }
         match (&grant.account, account) {
+            // mark: same-account
             (Some(old), Some(new)) if old.id != new.id && !adoption.other_account => {
                 Err(Error::Conflict {
                     code: "other_account",

@@ -84,11 +84,7 @@ impl Broker {
 
     /// A service of the catalogue.
     pub(crate) fn service(&self, id: &str) -> Result<Arc<Service>, Error> {
-        self.catalogue.service(id).ok_or_else(|| Error::NotFound {
-            what: "service",
-            id: id.to_owned(),
-            nearest: self.catalogue.nearest(id),
-        })
+        self.catalogue.service(id).ok_or_else(|| Error::no_service(&self.catalogue, id))
     }
 
     /// A client that must be there.
@@ -98,7 +94,7 @@ impl Broker {
             None => Err(Error::NotFound {
                 what: "client",
                 id: id.to_string(),
-                nearest: self.near_clients(id.as_str()).await?,
+                nearest: Box::pin(self.near_clients(id.as_str())).await?,
             }),
         }
     }

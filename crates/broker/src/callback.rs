@@ -106,6 +106,7 @@ impl Broker {
             issuer: frozen.issuer.as_deref(),
             issuer_always: frozen.issuer_always,
         };
+        // mark: checked-before-the-code
         let callback = authorization::check(query, &expected).map_err(callback_refused)?;
         let client = self.client_row(&flow.client).await?;
         let mut bound = self.bind(client, &flow.inputs)?;

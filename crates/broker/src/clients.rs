@@ -49,8 +49,8 @@ fn refused(field: &str, detail: impl Into<String>, hint: impl Into<String>) -> E
 }
 
 impl Broker {
-    /// Adds a client. Works offline, save for a service file that leaves its endpoints to the issuer's
-    /// metadata.
+    /// Adds a client. Works offline, save for a service file that leaves its endpoints to the
+    /// issuer's metadata.
     ///
     /// # Errors
     /// An unknown service, a refused field (each named), a taken id.
@@ -101,7 +101,8 @@ impl Broker {
         }
     }
 
-    /// With the endpoints that the issuer's metadata tells, where the service file leaves them to it.
+    /// With the endpoints that the issuer's metadata tells, where the service file leaves them to
+    /// it.
     async fn pinned(&self, row: ClientRow) -> Result<ClientRow, Error> {
         let bound = self.bind(row, &BTreeMap::new())?;
         let pins = self.pins(&bound).await?;

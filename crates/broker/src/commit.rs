@@ -1,11 +1,11 @@
 //! `Claim → Spend → Kept → Committed`: the order of writes, so that another order doesn't compile.
 //!
 //! A refresh token is reachable only through [`Spend`], which exists only once the intent is stored
-//! and a journal slot is taken. An answer can be read only from [`Kept`], and a token handed out only
-//! from a [`Committed`](crate::committed::Committed), which `Kept` or the store makes. All fields are
-//! private to these two files; where
-//! the service verifiably keeps its refresh token (or nothing is spent) the proof [`Free`] takes the
-//! place of intent and slot.
+//! and a journal slot is taken. An answer can be read only from [`Kept`], and a token handed out
+//! only from a [`Committed`](crate::committed::Committed), which `Kept` or the store makes. All
+//! fields are private to these two files; where
+//! the service verifiably keeps its refresh token (or nothing is spent) the proof [`Free`] takes
+//! the place of intent and slot.
 //!
 //! Must never: send anything before the intent, parse before the journal, hand out before either.
 
@@ -40,7 +40,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// A request isn't written when less than this is left of the lease.
 const WRITE_MARGIN_MS: u64 = 2_000;
 
-/// How long an answer that neither store nor journal takes is held, and tried on: 2 min 38 s in all.
+/// How long an answer that neither store nor journal takes is held, and tried on: 2 min 38 s in
+/// all.
 const HOLD_PAUSES: [Duration; 10] = [
     Duration::from_millis(200),
     Duration::from_millis(500),
@@ -150,6 +151,7 @@ impl Claim {
         let (first, sends) = self.before().map_or((now, 1), |i| (i.at, i.sends + 1));
         let mut slot = None;
         if free.is_none() {
+            // mark: no-slot-no-spend
             slot = match broker.ports.journal.reserve().await {
                 Ok(slot) => Some(slot),
                 Err(_) if !broker.guards().journal_slot => None,
@@ -191,6 +193,7 @@ impl Claim {
         if !broker.guards().intent {
             return Ok(());
         }
+        // mark: intent-before-spend
         if broker.ports.store.begin(&self.grant.id, intent.clone()).await? {
             self.grant.intent = Some(intent);
             Ok(())
@@ -215,8 +218,8 @@ async fn give_back(broker: &Broker, slot: Option<SlotNo>) {
     }
 }
 
-/// The intent is durable and a journal slot is ours: the one place where the refresh token is within
-/// reach.
+/// The intent is durable and a journal slot is ours: the one place where the refresh token is
+/// within reach.
 pub(crate) struct Spend {
     claim: Box<Claim>,
     old: TokenSet,
@@ -251,8 +254,8 @@ impl Spend {
     /// Builds the request from the refresh token, looks at the deadline, sends once while renewing
     /// the lease, and keeps a 2xx answer before anybody reads it.
     ///
-    /// `not_after`: in milliseconds of the boot clock; a send that is only forgiven until then isn't
-    /// written later.
+    /// `not_after`: in milliseconds of the boot clock; a send that is only forgiven until then
+    /// isn't written later.
     pub(crate) async fn send(
         self,
         broker: &Broker,
@@ -289,6 +292,7 @@ impl Spend {
         let look = broker.guards().deadline;
         let may_write = || {
             let now = clock.boot_millis();
+            // mark: deadline-before-write
             let leased = !look || now + WRITE_MARGIN_MS < until.load(Ordering::SeqCst);
             leased && not_after.is_none_or(|end| now < end)
         };
@@ -310,6 +314,7 @@ impl Spend {
         let Self { claim, old, slot, .. } = self;
         let mut in_journal = false;
         match slot {
+            // mark: kept-before-read
             Some(slot) if answer.is_success() && broker.guards().journal_before_parse => {
                 let entry = entry(broker, &claim.grant, &answer, sent_at);
                 in_journal = match entry {

@@ -100,6 +100,7 @@ pub(crate) async fn store_tokens(
             Ok(CommitOutcome::Superseded(row)) if !broker.guards().fence => {
                 (from, version) = (row.version, row.version + 1);
             }
+            // mark: stale-commit-refused
             Ok(CommitOutcome::Superseded(row)) => return Stored::Superseded(row),
             Ok(CommitOutcome::Revoked) => return Stored::Revoked(Box::new(tokens)),
             Ok(CommitOutcome::Missing) => return Stored::Forgotten,
@@ -138,8 +139,8 @@ fn as_if_stored(grant: &GrantRow, new: NewTokens) -> GrantRow {
     }
 }
 
-/// A token set that is durable: in the store, or in the journal on its way there. What is handed out
-/// comes from here alone.
+/// A token set that is durable: in the store, or in the journal on its way there. What is handed
+/// out comes from here alone.
 pub(crate) struct Committed {
     row: GrantRow,
     tokens: TokenSet,

@@ -1,5 +1,5 @@
-//! How a refresh is concluded: what was granted is stored; anything else is judged, and what it leaves
-//! behind is written down.
+//! How a refresh is concluded: what was granted is stored; anything else is judged, and what it
+//! leaves behind is written down.
 
 use std::sync::Arc;
 

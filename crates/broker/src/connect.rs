@@ -1,7 +1,7 @@
 //! Connecting: the browser half of an authorization code, its callback, and client credentials.
 //!
-//! Everything that decides where a code may go is frozen when the flow starts; a callback is matched
-//! by its state, the exact redirect URI, and the issuer, before the code is within reach.
+//! Everything that decides where a code may go is frozen when the flow starts; a callback is
+//! matched by its state, the exact redirect URI, and the issuer, before the code is within reach.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ use crate::view::ConnectionView;
 /// How long a pending flow can be finished.
 pub const FLOW_LIFE: Duration = Duration::from_secs(15 * 60);
 
-/// Setting of a client with the scopes to ask for when nothing is said, separated by spaces or commas.
+/// Setting of a client with the scopes to ask for when nothing is said, separated by spaces or
+/// commas.
 pub const SCOPES_SETTING: &str = "scopes";
 
 /// What to connect.

@@ -23,7 +23,8 @@ pub const CONFIRM_PAUSE: Duration = Duration::from_secs(30);
 /// Pause after an outcome that only a person can change (our request or the service file is wrong).
 pub const WRONG_PAUSE: Duration = Duration::from_secs(15 * 60);
 
-/// Stands for "not before the API refuses it", where a token has no end of its own: a hundred years.
+/// Stands for "not before the API refuses it", where a token has no end of its own: a hundred
+/// years.
 const NO_END_PAUSE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 const LOST: &str =
@@ -175,9 +176,9 @@ impl Case<'_> {
             })
     }
 
-    /// A spend whose answer is lost (or kept, but not understood): nothing is sent before the token's
-    /// end; then it is sent again until the answer is definite. Had the service processed it, the
-    /// grant was gone already.
+    /// A spend whose answer is lost (or kept, but not understood): nothing is sent before the
+    /// token's end; then it is sent again until the answer is definite. Had the service processed
+    /// it, the grant was gone already.
     fn lost(&self, evidence: &Evidence) -> Decision {
         let serving = schedule::good_for(&self.grant.facts, Duration::ZERO, self.now);
         let end = schedule::served_until(&self.grant.facts);
@@ -247,8 +248,8 @@ impl Case<'_> {
         }
     }
 
-    /// Refused once where the refresh token is kept: a lagging replica can do that, and asking again
-    /// harms nothing.
+    /// Refused once where the refresh token is kept: a lagging replica can do that, and asking
+    /// again harms nothing.
     fn unconfirmed(&self, state: GrantState, evidence: &Evidence) -> Decision {
         let retry_at = self.now.plus(CONFIRM_PAUSE);
         let reason = self.reason(

@@ -1,6 +1,6 @@
-//! Whose account is it, and where is its API? Learnt right after an exchange: from the token answer,
-//! from the service's discovery call, or from its probe. What is learnt is checked by the patterns
-//! of the catalogue before it is used.
+//! Whose account is it, and where is its API? Learnt right after an exchange: from the token
+//! answer, from the service's discovery call, or from its probe. What is learnt is checked by the
+//! patterns of the catalogue before it is used.
 
 use std::time::Duration;
 

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use indicia_catalog::Catalogue;
 use thiserror::Error;
 
-use crate::model::{ConnectionId, Reason};
+use crate::model::{ClientId, ConnectionId, Reason};
 use crate::ports::{StoreError, StoreErrorKind};
 
 /// What went wrong, for a caller. Texts: lower case, what · why; the hint says what next.
@@ -35,6 +36,8 @@ pub enum Error {
     Revoked {
         /// Which connection.
         connection: ConnectionId,
+        /// Its client.
+        client: ClientId,
     },
     /// The service can't be had now.
     #[error("{detail}")]
@@ -86,6 +89,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Why a catalogue has no service of that id: there is none, or the user's own file of it is
+    /// wrong (`service_file_refused`, with all that is wrong in it).
+    pub fn no_service(catalogue: &Catalogue, id: &str) -> Self {
+        let problems: Vec<_> = catalogue.problems_of(id).iter().map(ToString::to_string).collect();
+        if problems.is_empty() {
+            let nearest = catalogue.nearest(id);
+            return Self::NotFound { what: "service", id: id.to_owned(), nearest };
+        }
+        Self::Refused {
+            code: "service_file_refused",
+            field: "service".into(),
+            detail: problems.join("\n"),
+            hint: "mend this file, or move it out of the home; other services go on".into(),
+        }
+    }
+
     /// The stable code, part of the contract.
     pub fn code(&self) -> &'static str {
         match self {
@@ -110,7 +129,9 @@ impl Error {
             },
             Self::NotFound { nearest, .. } => format!("did you mean {}?", nearest.join(", ")),
             Self::Reauthorization { reason, .. } => reason.next_step.clone(),
-            Self::Revoked { .. } => "connect again with `indicia connect`".into(),
+            Self::Revoked { connection, client } => {
+                format!("connect again, the id stays: `indicia connect {client} --id {connection}`")
+            }
             Self::Unavailable { hint, .. }
             | Self::Refused { hint, .. }
             | Self::Conflict { hint, .. }

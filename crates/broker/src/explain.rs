@@ -20,7 +20,7 @@ impl Broker {
         let client = self.client_row(&grant.client).await?;
         let now = self.ports.clock.now();
         let state = serve::state(&grant, Some(&client));
-        let reason = serve::reason(&grant, Some(&client));
+        let reason = serve::reason(&grant, Some(&client), &connection.id);
         let serving = grant.state.life != Life::Revoked
             && schedule::good_for(&grant.facts, std::time::Duration::from_millis(1), now);
         let serving_until = match grant.facts.expiry {
@@ -69,6 +69,9 @@ impl Broker {
         match grant.facts.expiry {
             Expiry::At(end) if serving => {
                 lines.push(format!("the access token is served until {}", rfc3339(end)));
+            }
+            Expiry::At(end) if end > self.ports.clock.now() => {
+                lines.push(format!("the access token, not served, would end {}", rfc3339(end)));
             }
             Expiry::At(end) => lines.push(format!("the access token ended {}", rfc3339(end))),
             Expiry::Never => lines.push("the access token never expires".into()),

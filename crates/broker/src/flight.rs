@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::model::GrantId;
 use crate::refresh;
 
-/// Not a `watch`: that one wakes its waiters in an order of chance, which no simulation could repeat.
+/// Not a `watch`: that one wakes its waiters in an order of chance, which no simulation could
+/// repeat.
 type Ending = Shared<BoxFuture<'static, End>>;
 
 /// Flights in the air.
@@ -93,6 +94,7 @@ impl Broker {
 
     fn join_or_start(self: &Arc<Self>, grant: &GrantId, seen: u64, force: Force) -> Ending {
         let mut map = self.flights.lock();
+        // mark: one-flight
         if let Some(ending) = map.get(grant).filter(|_| self.guards().single_flight) {
             return ending.clone();
         }

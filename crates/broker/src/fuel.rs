@@ -17,7 +17,8 @@ pub(crate) struct Fuel {
 }
 
 impl Fuel {
-    /// Whether an answer to this proves that the service takes the client: not one from the journal.
+    /// Whether an answer to this proves that the service takes the client: not one from the
+    /// journal.
     pub(crate) fn proves_client(&self) -> bool {
         self.secret.secret.is_some() || self.bound.client.kind == ClientKind::Public
     }

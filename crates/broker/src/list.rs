@@ -36,8 +36,9 @@ impl Broker {
         Ok(self.connection_view(&connection, &grant, &client))
     }
 
-    /// Connections by id, after `after`; at most `limit` (and [`PAGE_MAX`]) of them are looked at, so
-    /// a page that is filtered by state may be short. The cursor of the next page, if there may be one.
+    /// Connections by id, after `after`; at most `limit` (and [`PAGE_MAX`]) of them are looked at,
+    /// so a page that is filtered by state may be short. The cursor of the next page, if there may
+    /// be one.
     ///
     /// # Errors
     /// [`Error::NotFound`] for an unknown client; the store's.
@@ -119,7 +120,9 @@ impl Broker {
             client: client.id.to_string(),
             flow: grant.flow,
             state: serve::state(grant, Some(client)),
-            reason: serve::reason(grant, Some(client)).as_ref().map(ReasonView::from),
+            reason: serve::reason(grant, Some(client), &connection.id)
+                .as_ref()
+                .map(ReasonView::from),
             account: grant.account.clone(),
             scopes: ScopesView {
                 asked: grant.asked.clone(),

@@ -1,6 +1,6 @@
-//! Endpoints from an issuer's metadata, where a service file leaves them to it: fetched once, when the
-//! client is added, and pinned in its settings. A server that moves an endpoint later is not followed
-//! silently (RFC 9700 §4.4.2).
+//! Endpoints from an issuer's metadata, where a service file leaves them to it: fetched once, when
+//! the client is added, and pinned in its settings. A server that moves an endpoint later is not
+//! followed silently (RFC 9700 §4.4.2).
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::ports::Sent;
 
 impl Broker {
-    /// The settings that pin what the issuer's metadata says; none where the file names all endpoints.
+    /// The settings that pin what the issuer's metadata says; none where the file names all
+    /// endpoints.
     pub(crate) async fn pins(&self, bound: &Bound) -> Result<BTreeMap<String, String>, Error> {
         if !bound.service.needs_metadata(bound.cx()) {
             return Ok(BTreeMap::new());

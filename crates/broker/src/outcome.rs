@@ -71,8 +71,8 @@ impl Outcome {
     }
 }
 
-/// Classifies an answer of a token endpoint by the service's dialect. Pure. What the request `spoke`
-/// in secret is hidden in the evidence, should the service echo it.
+/// Classifies an answer of a token endpoint by the service's dialect. Pure. What the request
+/// `spoke` in secret is hidden in the evidence, should the service echo it.
 pub fn classify(
     answer: &Answer,
     dialect: &Dialect,

@@ -149,9 +149,10 @@ pub struct StoreIdentity {
 
 /// Where rows are kept, and who arbitrates. Sees [`Sealed`] bytes only.
 ///
-/// Each method is atomic and durable when it returns `Ok`. An error with `maybe_done` may have taken
-/// effect; callers find out by reading. Leases end by [`Clock::boot_millis`] or at once when their
-/// holder is known to be dead. `events` are appended in the same transaction as what they tell.
+/// Each method is atomic and durable when it returns `Ok`. An error with `maybe_done` may have
+/// taken effect; callers find out by reading. Leases end by [`Clock::boot_millis`] or at once when
+/// their holder is known to be dead. `events` are appended in the same transaction as what they
+/// tell.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Who claims through this handle.
@@ -211,8 +212,8 @@ pub trait Store: Send + Sync {
     /// Removes flows that could not be finished any more at `expired_before`; how many.
     async fn purge_flows(&self, expired_before: Timestamp) -> Result<u64, StoreError>;
 
-    /// Makes a connection with a grant of its own (version 1). An error when the client isn't there,
-    /// or a grant of this id is: nothing written.
+    /// Makes a connection with a grant of its own (version 1). An error when the client isn't
+    /// there, or a grant of this id is: nothing written.
     async fn connect(
         &self,
         connection: ConnectionRow,
@@ -220,7 +221,8 @@ pub trait Store: Send + Sync {
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError>;
 
-    /// Makes a connection that joins a grant which is there; an error when it (or the client) isn't.
+    /// Makes a connection that joins a grant which is there; an error when it (or the client)
+    /// isn't.
     async fn join(
         &self,
         connection: ConnectionRow,
@@ -238,8 +240,9 @@ pub trait Store: Send + Sync {
         events: Vec<Event>,
     ) -> Result<bool, StoreError>;
 
-    /// Replaces labels, grant and time of a connection that is there; `false` when it isn't. An error
-    /// when the new grant isn't there. What becomes of the old one: as in [`Self::reconnect`].
+    /// Replaces labels, grant and time of a connection that is there; `false` when it isn't. An
+    /// error when the new grant isn't there. What becomes of the old one: as in
+    /// [`Self::reconnect`].
     async fn update_connection(
         &self,
         connection: ConnectionRow,
@@ -273,8 +276,8 @@ pub trait Store: Send + Sync {
         account_id: &str,
     ) -> Result<Option<GrantRow>, StoreError>;
 
-    /// Grants, by id, whose access or refresh token has this fingerprint: of the current version or,
-    /// at least, of the nine before it.
+    /// Grants, by id, whose access or refresh token has this fingerprint: of the current version
+    /// or, at least, of the nine before it.
     async fn grants_by_fingerprint(
         &self,
         fingerprint: &Fingerprint,
@@ -292,12 +295,13 @@ pub trait Store: Send + Sync {
         lease: Duration,
     ) -> Result<Option<u64>, StoreError>;
 
-    /// Writes the intent; `false` when the lease is lost or has ended, the version is another one, or
-    /// the grant was revoked.
+    /// Writes the intent; `false` when the lease is lost or has ended, the version is another one,
+    /// or the grant was revoked.
     async fn begin(&self, grant: &GrantId, intent: Intent) -> Result<bool, StoreError>;
 
-    /// Stores a token set as its version, if the grant is still at `from_version`, whoever holds the lease: the version is the fence.
-    /// Clears the intent; ends the lease if it is `lease_no`'s.
+    /// Stores a token set as its version, if the grant is still at `from_version`, whoever holds
+    /// the lease: the version is the fence. Clears the intent; ends the lease if it is
+    /// `lease_no`'s.
     async fn commit(
         &self,
         grant: &GrantId,
@@ -308,9 +312,9 @@ pub trait Store: Send + Sync {
     ) -> Result<CommitOutcome, StoreError>;
 
     /// Records what an outcome left behind, under the lease and at this version, and ends the
-    /// lease. `clear_intent`: the outcome was definite. `false` when the lease or version moved on; a
-    /// lease whose time has passed is still ours while nobody else claimed. A revoked grant stays as
-    /// it is: `false` too, though the lease ends and the intent is cleared as told.
+    /// lease. `clear_intent`: the outcome was definite. `false` when the lease or version moved on;
+    /// a lease whose time has passed is still ours while nobody else claimed. A revoked grant stays
+    /// as it is: `false` too, though the lease ends and the intent is cleared as told.
     async fn settle(
         &self,
         grant: &GrantId,
@@ -320,8 +324,8 @@ pub trait Store: Send + Sync {
         events: Vec<Event>,
     ) -> Result<bool, StoreError>;
 
-    /// Marks the access token of this version as refused by the API; `false` when the version moved.
-    /// It counts as ended, so what waits for its end (an open ambiguity) is due `now`.
+    /// Marks the access token of this version as refused by the API; `false` when the version
+    /// moved. It counts as ended, so what waits for its end (an open ambiguity) is due `now`.
     async fn reject(
         &self,
         grant: &GrantId,
@@ -337,7 +341,7 @@ pub trait Store: Send + Sync {
     /// proportional to what is due.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<GrantId>, StoreError>;
 
-    /// Grants with an open intent, by id.
+    /// Grants with an open intent that were not revoked, by id.
     async fn open_intents(&self, limit: usize) -> Result<Vec<GrantId>, StoreError>;
 
     /// Marks grants as revoked and queues their calls, in one step. Of `state` only life and reason

@@ -1,5 +1,5 @@
-//! Everything that must hold before a refresh token is sent: may anything be sent now, to whom, with
-//! which secret; and is there a kept answer that is better than any request?
+//! Everything that must hold before a refresh token is sent: may anything be sent now, to whom,
+//! with which secret; and is there a kept answer that is better than any request?
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +82,8 @@ async fn not_due(broker: &Broker, claim: Box<Claim>) -> GrantRow {
     row
 }
 
-/// What is in the way isn't the grant's: it is looked at again later, so that others get their turn.
+/// What is in the way isn't the grant's: it is looked at again later, so that others get their
+/// turn.
 async fn postpone(broker: &Broker, claim: Box<Claim>, error: &Error) {
     let now = broker.ports.clock.now();
     let pause = match error {
@@ -99,7 +100,8 @@ async fn postpone(broker: &Broker, claim: Box<Claim>, error: &Error) {
     let _ = claim.settle(broker, change, Vec::new()).await;
 }
 
-/// Pause after something that only a person can mend: a service file that is gone, a damaged secret.
+/// Pause after something that only a person can mend: a service file that is gone, a damaged
+/// secret.
 const IN_THE_WAY_PAUSE: Duration = Duration::from_secs(300);
 
 fn open_spend(grant: &GrantRow) -> bool {
@@ -163,8 +165,8 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
     }
 }
 
-/// Whether the row says "not yet". Force ends a back-off, but not the wait for a lost answer (that one
-/// is the table's) nor the pause before a refusal is confirmed.
+/// Whether the row says "not yet". Force ends a back-off, but not the wait for a lost answer (that
+/// one is the table's) nor the pause before a refusal is confirmed.
 fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp) -> bool {
     let not_yet = schedule::still_waits(&grant.state, now);
     if grant.state.ambiguous_at.is_some() {
@@ -187,6 +189,7 @@ fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp) -> 
 }
 
 /// Whether this very credential was refused by this endpoint for this secret.
+// mark: refused-not-sent-again
 fn refused_before(
     broker: &Broker,
     grant: &GrantRow,
@@ -280,8 +283,8 @@ fn journal_unreadable(error: &JournalError) -> Error {
     }
 }
 
-/// Whether a kept answer may be a better truth than the row: it was given for what the row holds, or
-/// came after everything that the row knows.
+/// Whether a kept answer may be a better truth than the row: it was given for what the row holds,
+/// or came after everything that the row knows.
 fn is_better(entry: &JournalEntry, grant: &GrantRow) -> bool {
     let same = entry.version == grant.version && Some(entry.fingerprint) == grant.facts.refresh;
     same || (entry.version > grant.version && entry.sent_at > grant.facts.obtained_at)
@@ -315,6 +318,7 @@ async fn no_way(broker: &Arc<Broker>, claim: Box<Claim>) -> Result<Step, Error> 
     let now = broker.ports.clock.now();
     let grant = claim.grant().clone();
     let ended = matches!(grant.facts.expiry, Expiry::At(end) if end <= now);
+    // mark: probed-before-given-up
     let probed = if ended { Probed::Refused } else { probe(broker, &grant).await };
     let (state, events, clear_rejected, next_at) = match probed {
         Probed::Taken => (grant.state.clone(), Vec::new(), true, grant.next_at),

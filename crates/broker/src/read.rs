@@ -51,8 +51,8 @@ impl Broker {
 
     /// A valid token of a connection.
     ///
-    /// `min_valid`: how long it must stay valid; more than half its life is never asked for. Without
-    /// it, what is good for 5 s more is given at once.
+    /// `min_valid`: how long it must stay valid; more than half its life is never asked for.
+    /// Without it, what is good for 5 s more is given at once.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Reauthorization`] or [`Error::Revoked`] once no valid token is
@@ -76,8 +76,8 @@ impl Broker {
         }
     }
 
-    /// The API refused a token: if it is the current one, it counts as ended and is refreshed; if it
-    /// isn't, the current one is given.
+    /// The API refused a token: if it is the current one, it counts as ended and is refreshed; if
+    /// it isn't, the current one is given.
     ///
     /// `sha256_hex`: SHA-256 of the refused access token, hex.
     ///
@@ -113,7 +113,7 @@ impl Broker {
         {
             return Ok(found);
         }
-        let near = self.near_connections(id).await?;
+        let near = Box::pin(self.near_connections(id)).await?;
         Err(Error::NotFound { what: "connection", id: id.to_owned(), nearest: near })
     }
 
@@ -152,27 +152,40 @@ impl Broker {
             && serves(ahead.row(), self.ports.clock.now())
         {
             let client = self.client_row(&grant.client).await?;
-            return self.hand_out_committed(connection, &ahead, client, Behind::Yes).await;
+            return self.hand_out_committed(connection, &ahead, client, Behind::Yes);
         }
         let now = self.ports.clock.now();
         let need = schedule::effective_min_valid(&grant.facts, min_valid);
         let client = self.client_row(&grant.client).await?;
+        // mark: valid-token-served
         if grant.state.life != Life::Revoked && schedule::good_for(&grant.facts, need, now) {
             if self.settings.refresh_ahead && grant.next_at.is_some_and(|at| at <= now) {
                 self.nudge(&grant.id, grant.version);
             }
-            return self.hand_out(connection, grant, client).await;
+            return self.hand_out(connection, grant, client);
         }
         if !may_refresh(&grant, &client, now) {
-            let view = self.serve_as_it_is(connection, grant, client).await?;
+            let view = self.serve_as_it_is(connection, grant, client)?;
             return Ok(Arc::new(short(&view, min_valid)));
         }
+        // Boxed: all that a flight needs would make the way to a token that is there carry it
+        // along.
+        Box::pin(self.fly_and_serve(connection, grant, client, min_valid, now)).await
+    }
+
+    async fn fly_and_serve(
+        self: &Arc<Self>,
+        connection: &ConnectionRow,
+        grant: GrantRow,
+        client: ClientRow,
+        min_valid: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Arc<TokenView>, Error> {
         let flight = self.fly(&grant.id, grant.version, Force::No);
-        let wait = wait_for(&grant, now);
-        match tokio::time::timeout(wait, flight).await {
+        match tokio::time::timeout(wait_for(&grant, now), flight).await {
             Ok(end) => self.serve_end(connection, end, Some(grant)).await,
             Err(_) => {
-                let view = self.serve_as_it_is(connection, grant, client).await?;
+                let view = self.serve_as_it_is(connection, grant, client)?;
                 Ok(Arc::new(short(&view, min_valid)))
             }
         }
@@ -188,18 +201,18 @@ impl Broker {
         match end {
             End::Committed(committed, behind) => {
                 let client = self.client_row(&committed.row().client).await?;
-                self.hand_out_committed(connection, &committed, client, behind).await
+                self.hand_out_committed(connection, &committed, client, behind)
             }
             End::Row(row) => {
                 let client = self.client_row(&row.client).await?;
-                self.serve_as_it_is(connection, (*row).clone(), client).await
+                self.serve_as_it_is(connection, (*row).clone(), client)
             }
             End::Failed(error) => match before {
                 Some(grant) => {
                     let client = self.client_row(&grant.client).await?;
                     let now = self.ports.clock.now();
                     if serves(&grant, now) {
-                        let view = self.hand_out(connection, grant, client).await?;
+                        let view = self.hand_out(connection, grant, client)?;
                         Ok(Arc::new(with_warning(&view, error.code(), error.to_string())))
                     } else {
                         Err(error)
@@ -211,30 +224,30 @@ impl Broker {
     }
 
     /// A token that is still valid is served, however its grant stands; else the grant's error.
-    async fn serve_as_it_is(
+    fn serve_as_it_is(
         self: &Arc<Self>,
         connection: &ConnectionRow,
         grant: GrantRow,
         client: ClientRow,
     ) -> Result<Arc<TokenView>, Error> {
         if serves(&grant, self.ports.clock.now()) {
-            self.hand_out(connection, grant, client).await
+            self.hand_out(connection, grant, client)
         } else {
             Err(self.unserved(&connection.id, &grant, Some(&client)))
         }
     }
 
-    async fn hand_out(
+    fn hand_out(
         &self,
         connection: &ConnectionRow,
         grant: GrantRow,
         client: ClientRow,
     ) -> Result<Arc<TokenView>, Error> {
         let committed = Committed::load(&self.vault, grant)?;
-        self.hand_out_committed(connection, &committed, client, Behind::No).await
+        self.hand_out_committed(connection, &committed, client, Behind::No)
     }
 
-    async fn hand_out_committed(
+    fn hand_out_committed(
         &self,
         connection: &ConnectionRow,
         committed: &Committed,
@@ -255,8 +268,8 @@ fn serves(grant: &GrantRow, now: Timestamp) -> bool {
         && schedule::good_for(&grant.facts, Duration::from_millis(1), now)
 }
 
-/// Whether a flight could bring anything. A dead grant's may when the client's secret is another one
-/// than was refused.
+/// Whether a flight could bring anything. A dead grant's may when the client's secret is another
+/// one than was refused.
 fn may_refresh(grant: &GrantRow, client: &ClientRow, now: Timestamp) -> bool {
     use crate::model::SecretState;
     if grant.rotation_owner == RotationOwner::Other {

@@ -41,14 +41,14 @@ impl Broker {
     /// Reads all kept answers again, and stores those that are better than what is stored.
     ///
     /// # Errors
-    /// The journal's; the store's where nothing can be looked at. What is wrong with one entry is in
-    /// the report.
+    /// The journal's; the store's where nothing can be looked at. What is wrong with one entry is
+    /// in the report.
     pub async fn recover(self: &Arc<Self>) -> Result<RecoverReport, Error> {
         self.recover_older_than(Duration::ZERO).await
     }
 
-    /// As [`Self::recover`], but leaves alone exchanges that began less than `age` ago: whoever began
-    /// them may still be at work.
+    /// As [`Self::recover`], but leaves alone exchanges that began less than `age` ago: whoever
+    /// began them may still be at work.
     pub(crate) async fn recover_older_than(
         self: &Arc<Self>,
         age: Duration,
@@ -115,7 +115,8 @@ impl Broker {
         Ok(())
     }
 
-    /// An answer that was kept for a grant that was revoked meanwhile: its tokens are taken back too.
+    /// An answer that was kept for a grant that was revoked meanwhile: its tokens are taken back
+    /// too.
     async fn revoke_kept(&self, grant: &GrantRow, entry: &JournalEntry) -> Result<(), Error> {
         let field = Field::Answer { of: &entry.of, version: entry.version };
         let bytes = self.vault.unseal(field, &entry.answer)?;
@@ -166,8 +167,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Whether the connection was made, renewed or revoked after that exchange: then its answer is no
-    /// better truth any more.
+    /// Whether the connection was made, renewed or revoked after that exchange: then its answer is
+    /// no better truth any more.
     async fn has_newer(&self, flow: &FlowRow, entry: &JournalEntry) -> Result<bool, Error> {
         let found = self.ports.store.connection(&flow.connection).await?;
         Ok(found.is_some_and(|(connection, grant)| {

@@ -73,6 +73,7 @@ async fn round(
     seen: u64,
     force: Force,
 ) -> Result<Step, Error> {
+    // mark: second-look
     if broker.guards().recheck && claim.grant().version > seen {
         let row = claim.release(broker).await;
         return Ok(Step::End(row_end(broker, Box::new(row), seen)));
@@ -141,8 +142,8 @@ fn aged(broker: &Broker, attempt: Attempt, began_boot_ms: u64) -> Attempt {
     Attempt { first_sent_at, ..attempt }
 }
 
-/// While the access token is good, a second send is right only as long as the service forgives it: the
-/// end of that, on the boot clock, for the last look before the write.
+/// While the access token is good, a second send is right only as long as the service forgives it:
+/// the end of that, on the boot clock, for the last look before the write.
 fn forgiven_until(
     broker: &Broker,
     attempt: &Attempt,

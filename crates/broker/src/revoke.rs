@@ -21,6 +21,12 @@ use crate::ports::ConnectionFilter;
 use crate::vault::{Field, Sealed};
 use crate::view::{ProofView, Receipt, ReceiptItem};
 
+/// Pending revocations that are looked at in one go.
+pub const PENDING_MAX: usize = 1_000;
+
+/// After everything that is due.
+const END_OF_TIME: Timestamp = Timestamp::from_millis(i64::MAX);
+
 /// Octets of a revocation's id.
 const ID_BYTES: usize = 12;
 
@@ -62,8 +68,10 @@ pub struct RevokePlan {
 /// What becomes of the grant when its connection is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForgetGrant {
-    /// It is taken back first.
+    /// It is taken back first; refused where others share it.
     Revoke,
+    /// It is taken back first, for all that share it.
+    RevokeShared,
     /// It lives on at the service; nobody here can use it any more.
     Keep,
 }
@@ -121,6 +129,7 @@ impl Broker {
         let grants: BTreeMap<_, _> = rows.iter().map(|(_, g)| (g.id.clone(), g)).collect();
         let ids: Vec<_> = grants.keys().cloned().collect();
         let events = rows.iter().map(|(c, g)| revoked_event(c, g, now)).collect();
+        // mark: local-off-first
         self.ports.store.revoke(&ids, revoked_state(now), row.clone(), events).await?;
         for (connection, grant) in &rows {
             self.cache.evict(connection.id.as_str());
@@ -137,7 +146,8 @@ impl Broker {
         }
     }
 
-    /// A refresh may have stored a new token set between the look and the mark: it is taken back too.
+    /// A refresh may have stored a new token set between the look and the mark: it is taken back
+    /// too.
     async fn revoke_moved(&self, rows: &[(ConnectionRow, GrantRow)], now: Timestamp) {
         for (_, seen) in rows {
             let moved = match self.ports.store.grant(&seen.id).await {
@@ -170,6 +180,26 @@ impl Broker {
         }
     }
 
+    /// How many revocations a service hasn't answered yet (at most [`PENDING_MAX`] are counted).
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn pending_revocations(&self) -> Result<usize, Error> {
+        Ok(self.ports.store.revocations_due(END_OF_TIME, PENDING_MAX).await?.len())
+    }
+
+    /// Tries all revocations that a service hasn't answered yet, due or not; their receipts.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn try_revocations(&self) -> Result<Vec<Receipt>, Error> {
+        let mut receipts = Vec::new();
+        for row in self.ports.store.revocations_due(END_OF_TIME, PENDING_MAX).await? {
+            receipts.push(receipt(&self.call_service(row).await?));
+        }
+        Ok(receipts)
+    }
+
     /// Removes a connection.
     ///
     /// # Errors
@@ -180,11 +210,17 @@ impl Broker {
         grant: ForgetGrant,
     ) -> Result<Forgotten, Error> {
         let (connection, row) = self.load(id).await?;
-        let receipt = match grant {
-            ForgetGrant::Revoke if row.state.life != Life::Revoked => {
-                Some(self.revoke(Selector::Connections(vec![id.to_owned()]), Shared::Refuse).await?)
+        let shared = match grant {
+            _ if row.state.life == Life::Revoked => None,
+            ForgetGrant::Revoke => Some(Shared::Refuse),
+            ForgetGrant::RevokeShared => Some(Shared::Allow),
+            ForgetGrant::Keep => None,
+        };
+        let receipt = match shared {
+            Some(shared) => {
+                Some(self.revoke(Selector::Connections(vec![id.to_owned()]), shared).await?)
             }
-            ForgetGrant::Revoke | ForgetGrant::Keep => None,
+            None => None,
         };
         let others = self.sharing(&row).await?;
         let others = others.iter().filter(|(c, _)| c.id != connection.id);
@@ -448,7 +484,7 @@ fn revoked_state(now: Timestamp) -> GrantState {
         code: ReasonCode::Revoked,
         detail: "it was taken back".into(),
         since: now,
-        next_step: "connect again with `indicia connect`".into(),
+        next_step: "connect again: `indicia connect CLIENT --id ID`".into(),
         cause: None,
     };
     GrantState { life: Life::Revoked, reason: Some(reason), ..GrantState::alive() }

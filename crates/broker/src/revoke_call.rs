@@ -126,8 +126,8 @@ impl Broker {
         Ok(())
     }
 
-    /// The service doesn't take the client (RFC 7009 §2.1): another secret may be the right one, and is
-    /// tried next.
+    /// The service doesn't take the client (RFC 7009 §2.1): another secret may be the right one,
+    /// and is tried next.
     async fn note_refused_client(
         &self,
         bound: &Bound,
@@ -142,8 +142,8 @@ impl Broker {
         let _ = self.client_was_refused(&bound.client, input, secret_n, &evidence, now).await;
     }
 
-    /// Whether the service's call would end a grant that lives: one that was made after this one was
-    /// taken back, for the same account.
+    /// Whether the service's call would end a grant that lives: one that was made after this one
+    /// was taken back, for the same account.
     async fn would_end_a_newer(&self, item: &RevocationItem, bound: &Bound) -> Result<bool, Error> {
         let rule = bound.service.revocation(bound.cx());
         let wide = bound.service.grant_per_account

@@ -41,7 +41,8 @@ const BACK_OFF: [Duration; 9] = [
     Duration::from_secs(900),
 ];
 
-/// A number in `0..1000` that is the same for the same grant, so that equal lives don't end in step.
+/// A number in `0..1000` that is the same for the same grant, so that equal lives don't end in
+/// step.
 fn share_of(grant: &str) -> u64 {
     let digest = Sha256::digest(grant.as_bytes());
     (u64::from(digest[0]) << 8 | u64::from(digest[1])) % 1000
@@ -97,8 +98,9 @@ pub fn good_for(facts: &TokenFacts, need: Duration, now: Timestamp) -> bool {
     }
 }
 
-/// When a refresh is due: at 70 to 80 % of the access token's life, by grant; not before the service
-/// gives a new one; and before a refresh token dies of idleness or age. `None`: never by itself.
+/// When a refresh is due: at 70 to 80 % of the access token's life, by grant; not before the
+/// service gives a new one; and before a refresh token dies of idleness or age. `None`: never by
+/// itself.
 pub fn refresh_at(facts: &TokenFacts, rule: &RefreshRule, grant: &str) -> Option<Timestamp> {
     let by_life = match facts.expiry {
         Expiry::At(end) => {

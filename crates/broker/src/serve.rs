@@ -28,8 +28,17 @@ pub(crate) fn state(grant: &GrantRow, client: Option<&ClientRow>) -> ConnectionS
 }
 
 /// Why, with the client's verdict where the grant has nothing of its own.
-pub(crate) fn reason(grant: &GrantRow, client: Option<&ClientRow>) -> Option<Reason> {
-    grant.state.reason.clone().or_else(|| {
+/// The next step names the connection that was asked about: a grant doesn't know its own.
+pub(crate) fn reason(
+    grant: &GrantRow,
+    client: Option<&ClientRow>,
+    connection: &ConnectionId,
+) -> Option<Reason> {
+    let named = |reason: Reason| {
+        let next = reason.next_step.replace("connect CLIENT", &format!("connect {}", grant.client));
+        Reason { next_step: next.replace("--id ID", &format!("--id {connection}")), ..reason }
+    };
+    grant.state.reason.clone().map(named).or_else(|| {
         let refused = client?.refused.as_ref()?;
         Some(Reason {
             code: ReasonCode::ClientRefused,
@@ -68,7 +77,7 @@ impl Broker {
     ) -> Ready {
         let row = committed.row();
         let tokens = committed.tokens();
-        let mut warnings: Vec<Warning> = reason(row, Some(&bound.client))
+        let mut warnings: Vec<Warning> = reason(row, Some(&bound.client), connection)
             .map(|r| Warning { code: code(r.code), detail: r.detail })
             .into_iter()
             .collect();
@@ -114,10 +123,13 @@ impl Broker {
         grant: &GrantRow,
         client: Option<&ClientRow>,
     ) -> Error {
-        let why = reason(grant, client);
+        let why = reason(grant, client, connection);
         match grant.state.life {
             Life::Revoked => {
-                return Error::Revoked { connection: connection.clone() };
+                return Error::Revoked {
+                    connection: connection.clone(),
+                    client: grant.client.clone(),
+                };
             }
             Life::Dead => {
                 if let Some(mut reason) = why {

@@ -1,8 +1,9 @@
-//! What a request said in secret: hidden wherever the answer echoes it, before anything of the answer
-//! is shown or written down.
+//! What a request said in secret: hidden wherever the answer echoes it, before anything of the
+//! answer is shown or written down.
 //!
-//! The reader of answers blots what looks like a token; a secret that looks like words would pass it.
-//! What was sent is known exactly, so it is looked for exactly, in the spellings an echo may have.
+//! The reader of answers blots what looks like a token; a secret that looks like words would pass
+//! it. What was sent is known exactly, so it is looked for exactly, in the spellings an echo may
+//! have.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

@@ -1,5 +1,5 @@
-//! What a token set doesn't cure: scopes that the service left out, an account that could not be learnt.
-//! Found anew at each token set, so that it neither sticks nor gets lost.
+//! What a token set doesn't cure: scopes that the service left out, an account that could not be
+//! learnt. Found anew at each token set, so that it neither sticks nor gets lost.
 
 use indicia_oauth::Timestamp;
 

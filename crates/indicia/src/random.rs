@@ -1,8 +1,8 @@
 //! The real source of unguessable bytes.
 //!
 //! What would surprise: it isn't aws-lc, which does all else that is secret. Its generator gathers
-//! jitter of the processor before it gives the first byte: 25 ms, more than all that a command with a
-//! valid token does.
+//! jitter of the processor before it gives the first byte: 25 ms, more than all that a command with
+//! a valid token does.
 
 use indicia_broker::ports::Random;
 

@@ -1,8 +1,8 @@
 //! Requests as they arrive, their parameters, and answers: plain data on both sides.
 //!
-//! A request that was rewritten to the sandbox's address (`http://127.0.0.1:PORT/HOST/PATH`) is read
-//! back into the one that was meant (`https://HOST/PATH`), so that the model sees service addresses
-//! only.
+//! A request that was rewritten to the sandbox's address (`http://127.0.0.1:PORT/HOST/PATH`) is
+//! read back into the one that was meant (`https://HOST/PATH`), so that the model sees service
+//! addresses only.
 
 use indicia_oauth::{Answer, BodyCodec, Request};
 use serde_json::Value;

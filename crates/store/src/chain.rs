@@ -1,9 +1,9 @@
-//! The chain of events: each link's hash covers the one before it, so that a change in the past shows
-//! in every later hash.
+//! The chain of events: each link's hash covers the one before it, so that a change in the past
+//! shows in every later hash.
 //!
 //! What would surprise: the JSON is canonical only because an event has fixed fields in a fixed
-//! order, and sorted maps. A field added to [`Event`] must be left out of the JSON while it is empty,
-//! or old chains no longer verify.
+//! order, and sorted maps. A field added to [`Event`] must be left out of the JSON while it is
+//! empty, or old chains no longer verify.
 
 use indicia_broker::model::{Event, EventRow};
 use sha2::{Digest, Sha256};

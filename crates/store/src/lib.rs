@@ -1,7 +1,7 @@
 //! Where sealed rows live: memory and SQLite behind one port, [`indicia_broker::ports::Store`].
 //!
-//! Knows no key and no plaintext: all it is given is sealed. What each method means is written twice,
-//! as the port's doc comments and as [`conformance`], which every store passes.
+//! Knows no key and no plaintext: all it is given is sealed. What each method means is written
+//! twice, as the port's doc comments and as [`conformance`], which every store passes.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -33,8 +33,8 @@ pub struct DutyReport {
 const FLOWS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Broker {
-    /// Does what is due: kept answers, refreshes, pending revocations. Idempotent. What is wrong with
-    /// one grant or revocation holds up no other.
+    /// Does what is due: kept answers, refreshes, pending revocations. Idempotent. What is wrong
+    /// with one grant or revocation holds up no other.
     ///
     /// # Errors
     /// The store's. What a service answers is no error here.

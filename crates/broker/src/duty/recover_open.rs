@@ -1,5 +1,5 @@
-//! Stores kept answers that were never stored: all that the journal has when a process begins, later
-//! those of spends that are open.
+//! Stores kept answers that were never stored: all that the journal has when a process begins,
+//! later those of spends that are open.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -27,8 +27,8 @@ pub struct RevocationItem {
     pub grant: GrantId,
     /// Whose client: the call is made in its name.
     pub client: ClientId,
-    /// Whose account, where known: a service that ends all that an account gave must not be asked while
-    /// a newer grant of it lives.
+    /// Whose account, where known: a service that ends all that an account gave must not be asked
+    /// while a newer grant of it lives.
     #[serde(default)]
     pub account: Option<String>,
     /// The grant's inputs, since the grant may be forgotten before the service answers.

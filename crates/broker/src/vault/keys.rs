@@ -128,6 +128,7 @@ impl Vault {
         let mut older = Vec::with_capacity(rows.len());
         let mut fingerprint = None;
         for row in rows {
+            // mark: wrong-key-changes-nothing
             let plain = root.unwrap(&context(row.id), &row.wrapped).await?;
             let (sealing, rest) = plain.split_at_checked(KEY_LEN).ok_or(VaultError::Damaged)?;
             let rest = rest.try_into().map_err(|_| VaultError::Damaged)?;

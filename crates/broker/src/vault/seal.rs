@@ -86,6 +86,7 @@ impl<'a> Field<'a> {
     /// The associated data: format, key, tag, length of the record's name, the name, its number;
     /// integers big-endian. All but the name have a fixed length, and the name's is told, so no two
     /// places have one encoding.
+    // mark: sealed-to-its-place
     fn binding(self, key: KeyId) -> Vec<u8> {
         let (tag, record, number) = self.place();
         let mut bytes = Vec::with_capacity(BINDING_FIXED_LEN + record.len());
@@ -247,6 +248,7 @@ mod tests {
         }
     }
 
+    // proves: sealed-to-its-place
     #[test]
     fn a_text_moved_to_another_field_record_or_number_is_refused() {
         for (i, of) in fields().into_iter().enumerate() {

@@ -156,6 +156,7 @@ async fn pk_7_verifiers_of_two_tabs_do_not_cross() {
     assert_ne!(verifier(&bodies[0]), verifier(&bodies[1]));
 }
 
+// proves: same-account
 #[tokio::test]
 async fn a_reconnect_keeps_the_id_and_refuses_another_account() {
     let rig = Rig::new().await;

@@ -1,5 +1,5 @@
-//! The decision table, cell by cell: outcome × how the service treats refresh tokens × how the grant
-//! stands. It prints as `docs/reference/decisions.md`, which must be what the engine does.
+//! The decision table, cell by cell: outcome × how the service treats refresh tokens × how the
+//! grant stands. It prints as `docs/reference/decisions.md`, which must be what the engine does.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -52,6 +52,7 @@ async fn an_answer_that_names_its_issuer_is_taken() {
     assert_eq!(bent(str::to_owned).await, (Ok(()), 1));
 }
 
+// proves: checked-before-the-code
 #[tokio::test]
 async fn rh_5_another_issuer_is_refused_before_any_token_request() {
     for wrong in [

@@ -25,6 +25,7 @@ async fn a_rotating_service_is_connected_read_and_refreshed() {
     assert_eq!(rig.posts().len(), 2, "one exchange, one refresh");
 }
 
+// proves: probed-before-given-up
 #[tokio::test]
 async fn a_token_that_never_expires_ends_when_the_api_refuses_it() {
     let rig = Rig::new().await;

@@ -31,6 +31,7 @@ async fn rf_1_each_refresh_replaces_the_token_and_the_store_holds_one() {
     assert_eq!(rig.posts().len(), 201);
 }
 
+// proves: valid-token-served
 #[tokio::test]
 async fn rf_6_a_lost_answer_is_not_asked_for_again_before_the_tokens_end() {
     let rig = keap().await;

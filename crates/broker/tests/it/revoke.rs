@@ -1,4 +1,5 @@
-//! Taking back: local off at once, the service by its own rule, a receipt, and what shares the grant.
+//! Taking back: local off at once, the service by its own rule, a receipt, and what shares the
+//! grant.
 
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ async fn rv_7_a_living_grant_is_taken_back_by_its_refresh_token() {
     assert!(matches!(rig.broker.token("k", None).await, Err(Error::Revoked { .. })));
 }
 
+// proves: local-off-first
 #[tokio::test]
 async fn rv_9_local_off_never_waits_for_the_service() {
     let rig = connected("klaviyo", &[("k", "alice")]).await;

@@ -1,5 +1,5 @@
-//! The engine among everything that goes wrong: brokers, store, journal, network and services in one
-//! process and one simulated time, by seed.
+//! The engine among everything that goes wrong: brokers, store, journal, network and services in
+//! one process and one simulated time, by seed.
 //!
 //! `INDICIA_SIM_SEEDS` says how many seeds, `INDICIA_SIM_SEED` which one is told aloud.
 
@@ -93,8 +93,16 @@ fn the_same_seed_tells_the_same_story() {
     }
 }
 
-#[cfg(feature = "mutants")]
+// proves: intent-before-spend
+// proves: no-slot-no-spend
+// proves: deadline-before-write
+// proves: kept-before-read
+// proves: second-look
+// proves: stale-commit-refused
+// proves: one-flight
+// proves: refused-not-sent-again
 #[test]
+#[cfg(feature = "mutants")]
 fn mutants() {
     mutants::check(told("INDICIA_SIM_MUTANT").as_deref(), |line| println!("{line}"));
 }

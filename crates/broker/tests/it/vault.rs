@@ -150,6 +150,7 @@ async fn check_refused(store: &dyn Store, root: &Root, expected: &str) {
     assert_eq!(store.change_number().await.unwrap(), change);
 }
 
+// proves: wrong-key-changes-nothing
 #[tokio::test]
 async fn a_wrong_root_key_says_so_and_changes_nothing() {
     let store = empty_store();

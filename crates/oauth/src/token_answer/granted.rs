@@ -25,8 +25,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// How far the service's clock is ahead of ours: what a time of theirs is shortened by. One that is
-    /// behind would lengthen a life, so it isn't believed; nor is one that is absurdly ahead.
+    /// How far the service's clock is ahead of ours: what a time of theirs is shortened by. One
+    /// that is behind would lengthen a life, so it isn't believed; nor is one that is absurdly
+    /// ahead.
     fn ahead(self) -> std::time::Duration {
         let ahead = self.date.map(|date| date.since(self.sent_at)).unwrap_or_default();
         if ahead <= SKEW_MAX { ahead } else { std::time::Duration::ZERO }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicia_broker::model::{EventKind, GrantId};
+use indicia_broker::model::{EventKind, GrantId, GrantState, Life};
 use indicia_broker::ports::{ClaimOutcome, ClaimedRow, Clock, Store};
 
 use super::Subject;
@@ -247,4 +247,8 @@ pub(super) async fn open_intents_are_found(subject: Arc<dyn Subject>) {
     assert_eq!(names(store.open_intents(1).await.unwrap()), ["a"]);
     store.commit(&grant_id("a"), 1, None, tokens("a", 2), vec![]).await.unwrap();
     assert_eq!(names(store.open_intents(9).await.unwrap()), ["c"]);
+    let off = GrantState { life: Life::Revoked, ..state(Life::Alive) };
+    let queued = revocation("r", "c", None);
+    store.revoke(&[grant_id("c")], off, queued, vec![]).await.unwrap();
+    assert_eq!(store.open_intents(9).await.unwrap(), vec![], "a revoked grant's spend is over");
 }

@@ -1,5 +1,5 @@
-//! The meaning of [`Store`], executable: each case is one promise of the port, and every store passes
-//! all of them.
+//! The meaning of [`Store`], executable: each case is one promise of the port, and every store
+//! passes all of them.
 //!
 //! What would surprise: this stands in `src`, as it belongs to the port and not to one store. A new
 //! store implements [`Subject`] in its tests and runs [`cases`].

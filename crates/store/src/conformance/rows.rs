@@ -1,5 +1,5 @@
-//! Rows for tests of stores: full ones, in which each field differs from its default, so that a field
-//! that is dropped on the way shows.
+//! Rows for tests of stores: full ones, in which each field differs from its default, so that a
+//! field that is dropped on the way shows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -227,7 +227,7 @@ impl State {
     pub(super) fn open_intents(&self, limit: usize) -> Vec<GrantId> {
         self.grants
             .values()
-            .filter(|held| held.row.intent.is_some())
+            .filter(|held| held.row.intent.is_some() && held.row.state.life != Life::Revoked)
             .map(|held| held.row.id.clone())
             .take(limit)
             .collect()

@@ -1,8 +1,8 @@
 //! A store in memory, for the simulation and for examples: one shared state, many holders.
 //!
-//! What would surprise: it is deterministic. It has no randomness, no thread and no clock of its own,
-//! and each call is done when its future is first polled; delays and failures are for whoever wraps
-//! it.
+//! What would surprise: it is deterministic. It has no randomness, no thread and no clock of its
+//! own, and each call is done when its future is first polled; delays and failures are for whoever
+//! wraps it.
 
 mod grants;
 mod state;

@@ -1,8 +1,8 @@
 //! Copying the write-ahead log back into the database, beside the commits and not inside them: an
 //! automatic checkpoint would make one commit in a thousand pages wait for it.
 //!
-//! What would surprise: passive checkpoints alone never end a log that is always written to. Once it
-//! is large, the writer copies the last bit itself, and the log starts anew.
+//! What would surprise: passive checkpoints alone never end a log that is always written to. Once
+//! it is large, the writer copies the last bit itself, and the log starts anew.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,8 +69,8 @@ impl Checkpointer {
         self.wish.change(|state| state.wanted = true);
     }
 
-    /// Ends the thread; empties a log that has grown: the next process, alone, reads it all before it
-    /// reads anything else.
+    /// Ends the thread; empties a log that has grown: the next process, alone, reads it all before
+    /// it reads anything else.
     pub(super) fn end(self, conn: Option<&Connection>) {
         self.wish.change(|state| state.end = true);
         let too_long = self.log_bytes() > WAL_BYTES_LEFT_MAX;

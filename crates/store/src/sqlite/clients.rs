@@ -1,5 +1,5 @@
-//! Data keys and clients in SQLite. Sealed bytes stand in columns of their own; the rest of a client
-//! is JSON in which they are empty.
+//! Data keys and clients in SQLite. Sealed bytes stand in columns of their own; the rest of a
+//! client is JSON in which they are empty.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,8 +38,8 @@ pub(super) fn add_data_key(conn: &Connection, row: &DataKeyRow) -> Result<bool, 
 pub(super) struct Parsed(Mutex<BTreeMap<ClientId, (String, ClientRow)>>);
 
 impl Parsed {
-    /// One client, as it is now. The text has times and revision in it, so an equal text means equal
-    /// secrets too.
+    /// One client, as it is now. The text has times and revision in it, so an equal text means
+    /// equal secrets too.
     pub(super) fn client(
         &self,
         conn: &Connection,

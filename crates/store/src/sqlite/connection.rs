@@ -1,8 +1,8 @@
 //! Opening SQLite's connections, each kind with its settings, and the few that read.
 //!
-//! What would surprise: closing one never checkpoints and never removes the write-ahead log. A command
-//! that only read then leaves the disk as it was, and a read-only copy of the folder can still be
-//! read.
+//! What would surprise: closing one never checkpoints and never removes the write-ahead log. A
+//! command that only read then leaves the disk as it was, and a read-only copy of the folder can
+//! still be read.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! Who holds leases: one opened store, seen by an operating-system lock on a file of its own, which
 //! falls with its process, however that ends.
 //!
-//! What would surprise: the file is made at the first claim, not when the store is opened, so that a
-//! read writes nothing. A missing file means the same as an unlocked one: its holder is dead.
+//! What would surprise: the file is made at the first claim, not when the store is opened, so that
+//! a read writes nothing. A missing file means the same as an unlocked one: its holder is dead.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -1,8 +1,8 @@
 //! The folder a store lives in: whose it is, what file system it is on, what place it is.
 //!
 //! What would surprise: nothing here may open the database file. Closing any descriptor of it would
-//! drop the locks that SQLite holds on it in this process (POSIX advisory locks are per process), so
-//! all is learnt by path.
+//! drop the locks that SQLite holds on it in this process (POSIX advisory locks are per process),
+//! so all is learnt by path.
 
 use std::fs;
 use std::io;

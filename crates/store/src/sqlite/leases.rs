@@ -1,8 +1,8 @@
 //! Leases, intents, verdicts and commits in SQLite. All of these run on the writing thread, one
 //! transaction at a time over all processes, so reading a row and then changing it is atomic.
 //!
-//! What would surprise: a claim looks at another process's lock file inside the transaction; it costs
-//! microseconds, and only when somebody holds the lease.
+//! What would surprise: a claim looks at another process's lock file inside the transaction; it
+//! costs microseconds, and only when somebody holds the lease.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -227,8 +227,8 @@ fn clear_intent(conn: &Connection, no: i64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is free comes from one index in order; what is leased, which is what is in work, is looked at
-/// one by one for leases that have ended.
+/// What is free comes from one index in order; what is leased, which is what is in work, is looked
+/// at one by one for leases that have ended.
 pub(super) fn due(
     conn: &Connection,
     now: Timestamp,
@@ -275,7 +275,7 @@ pub(super) const DUE_FREE: &str = "SELECT next_at, id FROM grants \
 pub(super) const DUE_LEASED: &str = "SELECT next_at, id, lease_holder, lease_until FROM grants \
     WHERE lease_holder IS NOT NULL AND next_at <= ?";
 pub(super) const OPEN_INTENTS: &str =
-    "SELECT id FROM grants WHERE intent_at IS NOT NULL ORDER BY id LIMIT ?";
+    "SELECT id FROM grants WHERE intent_at IS NOT NULL AND life <> 'revoked' ORDER BY id LIMIT ?";
 
 #[cfg(test)]
 mod tests {

@@ -66,8 +66,9 @@ pub struct Sqlite {
 impl Sqlite {
     /// Opens the store in `home`; an older one is brought up to date.
     ///
-    /// Reading never makes a thread, a checkpoint or a file of its own. Errors: `Unreadable` when the
-    /// home can be looked into by others, or the file is damaged or no store; `NetworkFileSystem`;
+    /// Reading never makes a thread, a checkpoint or a file of its own. Errors: `Unreadable` when
+    /// the home can be looked into by others, or the file is damaged or no store;
+    /// `NetworkFileSystem`;
     /// `Newer`, and then nothing was touched; `ReadOnly` when it has to be written and can't be.
     pub fn open(
         home: &Path,

@@ -79,6 +79,7 @@ fn known(conn: &Connection, db: &Path, migrations: &[&str]) -> Result<bool, Fail
             format!("{} is another program's database, not a store", db.display()),
         ));
     }
+    // mark: newer-store-untouched
     if version > migrations.len() {
         return Err(Failure::Home(
             StoreErrorKind::Newer,

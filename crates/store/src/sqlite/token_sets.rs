@@ -1,7 +1,7 @@
 //! The wide half of a grant: sealed tokens, and what is known of them without opening them.
 //!
-//! What would surprise: plain facts are columns and not JSON, since this row is read for every token
-//! that isn't at hand, and text is slow to read. A state with nothing in it is NULL.
+//! What would surprise: plain facts are columns and not JSON, since this row is read for every
+//! token that isn't at hand, and text is slow to read. A state with nothing in it is NULL.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,10 @@
 //! The one thread that writes, with group commit: what is waiting goes into one transaction, and is
 //! answered after the commit.
 //!
-//! What would surprise: an operation may run more than once. When the transaction of a group is lost
-//! (full disk, I/O error, an operation that fails halfway), each of its operations is tried alone, so
-//! that one that can't be stored doesn't take the others with it. Operations are therefore `Fn` and
-//! tell only by what they return.
+//! What would surprise: an operation may run more than once. When the transaction of a group is
+//! lost (full disk, I/O error, an operation that fails halfway), each of its operations is tried
+//! alone, so that one that can't be stored doesn't take the others with it. Operations are
+//! therefore `Fn` and tell only by what they return.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -136,7 +136,8 @@ fn work_off(db: &Path, busy_wait: Duration, waiting: &Receiver<Box<dyn Work>>) {
     let mut several_at_once = false;
     while let Ok(first) = waiting.recv() {
         if several_at_once {
-            // Whoever was just answered is about to ask again: a moment now makes one commit of many.
+            // Whoever was just answered is about to ask again: a moment now makes one commit of
+            // many.
             thread::yield_now();
         }
         let mut group = vec![first];
@@ -209,9 +210,9 @@ fn transact(conn: &Connection, db: &Path, group: &mut [Box<dyn Work>]) -> Went {
     went
 }
 
-/// Runs the operations. One that fails has mostly found a reason before it wrote; where it hasn't, the
-/// transaction is lost, as it can't be undone alone. (A savepoint for each could, but costs more than
-/// what it guards: a copy of every page.)
+/// Runs the operations. One that fails has mostly found a reason before it wrote; where it hasn't,
+/// the transaction is lost, as it can't be undone alone. (A savepoint for each could, but costs
+/// more than what it guards: a copy of every page.)
 fn run(conn: &Connection, group: &mut [Box<dyn Work>]) -> Result<(), Failure> {
     for work in group {
         let before = conn.total_changes();

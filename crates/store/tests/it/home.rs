@@ -1,5 +1,5 @@
-//! The home folder and what may be wrong with it: each has its kind, its words, and leaves all as it
-//! was.
+//! The home folder and what may be wrong with it: each has its kind, its words, and leaves all as
+//! it was.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -189,6 +189,7 @@ fn reading_leaves_the_disk_as_it_was() {
     assert_eq!(snapshot(&home), before);
 }
 
+// proves: newer-store-untouched
 #[test]
 fn a_newer_store_is_refused_and_untouched() {
     let (_folder, home) = place();

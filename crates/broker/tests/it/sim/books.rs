@@ -1,5 +1,5 @@
-//! The checkers' own books: what was read under which lease, sent, answered, kept and stored. Written
-//! from outside the engine, at its ports; nothing in here asks the engine.
+//! The checkers' own books: what was read under which lease, sent, answered, kept and stored.
+//! Written from outside the engine, at its ports; nothing in here asks the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 

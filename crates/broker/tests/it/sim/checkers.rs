@@ -20,8 +20,8 @@ pub struct Writing {
     pub clocks_right: bool,
 }
 
-/// Whether a token is nearly used up, or ended: RFC-wise nothing, DESIGN-wise the moment from which a
-/// lost spend may be sent again.
+/// Whether a token is nearly used up, or ended: RFC-wise nothing, DESIGN-wise the moment from which
+/// a lost spend may be sent again.
 fn used_up(facts: &TokenFacts, now: Timestamp) -> bool {
     match facts.expiry {
         Expiry::At(end) => {
@@ -82,8 +82,8 @@ impl Books {
         }
     }
 
-    /// One refresh in flight for a grant and fence; and for a grant, while nothing holds up who waits
-    /// for the answer: a lease is prolonged as long as that takes.
+    /// One refresh in flight for a grant and fence; and for a grant, while nothing holds up who
+    /// waits for the answer: a lease is prolonged as long as that takes.
     fn check_one_in_flight(&mut self, writing: &Writing) {
         let sent = &writing.sent;
         let same = |s: &&Sent| {
@@ -140,7 +140,8 @@ impl Books {
         lost.into_iter().for_each(|id| self.sent[id].lost = true);
         broken.into_iter().for_each(|text| self.broken(text));
         let Some((first, same_process)) = first_open.filter(|_| !new.late) else { return };
-        // Another process knows the first send by the wall clock alone: where that jumps, it can't tell.
+        // Another process knows the first send by the wall clock alone: where that jumps, it can't
+        // tell.
         let tells = writing.clocks_right || same_process;
         let forgiven = new.kind == Kind::Grace && (new.at < first + GRACE_MS || !tells);
         let ended = writing.claim.as_ref().is_none_or(|c| used_up(&c.facts, writing.clock));
@@ -217,8 +218,8 @@ impl Books {
         }
     }
 
-    /// Whether what ended the grant was the right thing to send: an answer to the same token was lost
-    /// before it could be kept, or it was written late.
+    /// Whether what ended the grant was the right thing to send: an answer to the same token was
+    /// lost before it could be kept, or it was written late.
     fn had_to_be_reused(&self, there: (usize, indicia_sandbox::GrantId)) -> bool {
         let of = |s: &&Sent| s.killed && self.tokens.get(&s.token) == Some(&there);
         let Some(killer) = self.sent.iter().find(of) else { return false };

@@ -1,6 +1,6 @@
-//! The journal's disk: one for the home, shared by all of its processes, and it survives them. As in
-//! the real one, each process has slots of its own; the newest version of a grant is kept, with the
-//! last answers to it.
+//! The journal's disk: one for the home, shared by all of its processes, and it survives them. As
+//! in the real one, each process has slots of its own; the newest version of a grant is kept, with
+//! the last answers to it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! A host's gate: all of its tasks stand behind it. Shut for good, they are gone (a crash: nothing of
-//! them runs again); shut for a while, they stand still where they are (a paused process).
+//! A host's gate: all of its tasks stand behind it. Shut for good, they are gone (a crash: nothing
+//! of them runs again); shut for a while, they stand still where they are (a paused process).
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

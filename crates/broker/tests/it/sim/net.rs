@@ -1,5 +1,5 @@
-//! The network and the services at its end. A request that was written goes its way whatever becomes
-//! of the host that wrote it; the answer finds the host that waits, or nobody.
+//! The network and the services at its end. A request that was written goes its way whatever
+//! becomes of the host that wrote it; the answer finds the host that waits, or nobody.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -63,8 +63,8 @@ fn rf_4_dv_35_however_many_ask_at_once_one_refresh_arrives() {
     }
 }
 
-/// Calls between the answer's arrival and the commit, in their order, and whether the answer is kept
-/// by then.
+/// Calls between the answer's arrival and the commit, in their order, and whether the answer is
+/// kept by then.
 const STEPS: [(&str, u32, bool); 6] = [
     ("send", 0, true),
     ("answer", 0, false),
@@ -131,7 +131,8 @@ fn rf_6_a_journal_that_cannot_be_read_is_waited_for() {
         let (brokers, conn) = (world.brokers(), world.conns[0].clone());
         let asked = brokers[0].token(&conn.id, None);
         let _ = tokio::time::timeout(Duration::from_secs(5), asked).await;
-        // The answer is kept, its process gone, the token ended: and nobody can look into the journal.
+        // The answer is kept, its process gone, the token ended: and nobody can look into the
+        // journal.
         world.disk.lock().unwrap().unreadable = true;
         for _ in 0..12 {
             assert!(brokers[1].token(&conn.id, None).await.is_err());

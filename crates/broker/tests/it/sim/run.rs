@@ -115,8 +115,8 @@ async fn renew(world: &World) {
             continue;
         }
         let mut said = None;
-        // A secret that was changed is found out by one try, and used by a later one: while somebody
-        // else finds it out, this one waits.
+        // A secret that was changed is found out by one try, and used by a later one: while
+        // somebody else finds it out, this one waits.
         for _ in 0..8 {
             match world.connect(&broker, conn).await {
                 Ok(view) if view.id == conn.id => said = None,
