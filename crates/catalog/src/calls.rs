@@ -16,7 +16,7 @@ use crate::service::{
     RefreshRule, RevocationRule, Rotation, Service, TokenKind,
 };
 use crate::spelling::{Auth, Codec, MethodName};
-use crate::template::{FillError, InputFrom, Level, Template, Values, whole};
+use crate::template::{FillError, InputFrom, Level, Template, Values, is_https_in, whole};
 
 impl Service {
     /// The authorization endpoint for this client.
@@ -142,7 +142,7 @@ impl Service {
         self.api_header_texts().iter().filter_map(header).collect()
     }
 
-    /// The API's base URL. `kept`: members of the token answer that the dialect kept.
+    /// The API's base URL; one from the answer only in its domain, and like its pattern. `kept`: members of the token answer that the dialect kept.
     pub fn api_base(
         &self,
         cx: Context<'_>,
@@ -155,12 +155,15 @@ impl Service {
                 let Some(url) = kept.get(member) else {
                     return Ok(None);
                 };
+                let domain = self.raw.api.base_domain.as_deref().unwrap_or_default();
                 let refused = || FillError::Refused {
                     name: member.clone(),
-                    rule: format!("an address like {pattern}"),
+                    rule: format!("an https address in {domain}, like {pattern}"),
                 };
                 let matches = whole(pattern).is_ok_and(|pattern| pattern.is_match(url));
-                match matches && crate::template::is_plain_https(url) {
+                // The pattern is the author's, and may match more than was meant: what keeps tokens
+                // at the service is the domain of the address as it is parsed.
+                match matches && is_https_in(url, domain) {
                     true => Ok(Some(url.clone())),
                     false => Err(refused()),
                 }

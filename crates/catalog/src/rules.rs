@@ -269,14 +269,7 @@ fn api(raw: &File, found: &mut Problems) {
     if api.base.is_some() && api.base_member.is_some() {
         found.add(at!["api"], "two places for the API's base URL", "keep one of them");
     }
-    if api.base_member.is_some() != api.base_pattern.is_some() {
-        let fix = "a base URL from an answer needs both `base_member` and `base_pattern`";
-        found.add(at!["api"], "half of a base URL from an answer", fix);
-    }
-    if let Some(problem) = api.base_pattern.as_deref().and_then(host_pattern_problem) {
-        let fix = r"write it like 'https://[a-z0-9-]{1,63}\.example\.com/'";
-        found.add(at!["api", "base_pattern"], problem, fix);
-    }
+    base_from_answer(raw, found);
     let relative = |call: &&crate::schema::CallFile| call.url.starts_with('/');
     let calls = [&raw.discovery, &raw.userinfo, &api.probe];
     if api.base.is_none() && calls.into_iter().flatten().any(|call| relative(&call)) {
@@ -298,36 +291,31 @@ fn api(raw: &File, found: &mut Problems) {
     }
 }
 
-/// Why a pattern might let another host in.
-fn host_pattern_problem(pattern: &str) -> Option<String> {
-    if let Err(error) = whole(pattern) {
-        return Some(format!("the pattern is not a regular expression: {error}"));
+/// What keeps a base URL from an answer at the service's own hosts is its domain; the pattern only
+/// narrows it, and may be careless.
+fn base_from_answer(raw: &File, found: &mut Problems) {
+    let api = &raw.api;
+    let told = [&api.base_member, &api.base_domain, &api.base_pattern].map(Option::is_some);
+    if told.contains(&true) && told.contains(&false) {
+        let fix = "write `base_member`, `base_domain` and `base_pattern`, all of them";
+        found.add(at!["api"], "a part of a base URL from an answer is missing", fix);
     }
-    if !pattern.starts_with("https://") || pattern.contains('|') {
-        return Some("the pattern must begin with https:// and have no alternatives".into());
+    if let Some(domain) = api.base_domain.as_deref().filter(|domain| !is_domain(domain)) {
+        let fix = "write it like \"api.example.com\", in small letters";
+        let problem = format!("{domain:?} is not a domain of two labels or more");
+        found.add(at!["api", "base_domain"], problem, fix);
     }
-    let mut in_class = false;
-    let mut escaped = false;
-    for (at, letter) in pattern.char_indices() {
-        let wide = match (escaped, in_class, letter) {
-            (true, _, 'S' | 'W' | 'D') | (false, false, '.') => true,
-            (false, false, '[') => pattern[at + 1..].starts_with('^'),
-            (false, true, '/' | '@' | ':' | '\\' | '#' | '?') => letter != '\\',
-            _ => false,
-        };
-        if wide {
-            return Some(format!("{letter:?} in the pattern would let another host in"));
-        }
-        match (escaped, letter) {
-            (false, '\\') => escaped = true,
-            (false, '[') => (in_class, escaped) = (true, false),
-            (false, ']') => (in_class, escaped) = (false, false),
-            _ => escaped = false,
-        }
+    if let Some(Err(error)) = api.base_pattern.as_deref().map(whole) {
+        let problem = "the pattern is not a regular expression";
+        found.add(at!["api", "base_pattern"], problem, error.to_string());
     }
-    let host = pattern["https://".len()..].split('/').next().unwrap_or_default();
-    let labels = host.rsplit(r"\.").take_while(|label| label.bytes().all(host_letter)).count();
-    (labels < 2).then(|| "the pattern's host must end in a domain written out".to_owned())
+}
+
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| !label.is_empty() && label.bytes().all(host_letter);
+    let name = |label: &str| !label.bytes().all(|byte| byte.is_ascii_digit());
+    let mut labels = text.split('.');
+    labels.clone().count() >= 2 && labels.clone().all(label) && labels.next_back().is_some_and(name)
 }
 
 const fn host_letter(byte: u8) -> bool {

@@ -460,8 +460,10 @@ section! {
         opt base: Option<String>,
         /// Or: dotted path in the token answer that holds it…
         opt base_member: Option<String>,
-        /// …and the pattern that the whole of it must match. `.` outside a class is refused: it
-        /// would let another host in.
+        /// …the domain that its host must be, or be in: two labels or more, such as
+        /// `api.example.com`. It must be https, on the usual port.
+        opt base_domain: Option<String>,
+        /// …and the pattern that the whole of it must match besides.
         opt base_pattern: Option<String>,
         /// Headers of each call, `{token}` being the access token.
         /// Default: `Authorization: Bearer {token}`.

@@ -231,7 +231,8 @@ pub struct CallRule {
 pub enum ApiBase {
     /// A template, fixed when it has no inputs.
     Template(Template),
-    /// A member of the token answer, allowed only when the whole of it matches the pattern.
+    /// A member of the token answer, allowed only in the domain that the file names and when the
+    /// whole of it matches the pattern.
     FromAnswer {
         /// Member (dotted path) that the dialect keeps.
         member: String,

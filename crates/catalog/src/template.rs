@@ -359,10 +359,19 @@ fn path_value(value: &str) -> Option<String> {
     Some(encoded)
 }
 
-/// Whether a text is an https address with a host, and nothing hidden in it.
-pub(crate) fn is_plain_https(text: &str) -> bool {
+/// Whether a text is an https address on the usual port, its host being the domain or in it, that
+/// every reader takes apart alike: no user, query or fragment, nothing that parsers leave out.
+pub(crate) fn is_https_in(text: &str, domain: &str) -> bool {
     let (scheme, authority, _) = split(text);
-    scheme == "https://" && !text.contains(['#', '?', '\\']) && reads_back(text, authority)
+    let plain =
+        text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains(['#', '?', '\\']);
+    let Ok(url) = Url::parse(text) else {
+        return false;
+    };
+    let before = url.host_str().and_then(|host| host.strip_suffix(domain));
+    let inside = before.is_some_and(|before| before.is_empty() || before.ends_with('.'));
+    let usual_port = url.port().is_none();
+    scheme == "https://" && plain && reads_back(text, authority) && usual_port && inside
 }
 
 fn reads_back(filled: &str, authority: &str) -> bool {

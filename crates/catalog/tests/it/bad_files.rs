@@ -220,22 +220,49 @@ fn a_stranger_cant_choose_a_host() {
             &[&told],
         );
     }
-    for pattern in [
-        "https://.*",
-        "https://.*\\.vendor\\.example/",
-        "https://[^/]+\\.vendor\\.example/",
-        "https://[a-z./]+\\.vendor\\.example/",
-        "https://[a-z]+/",
-        "https://[a-z]+\\.example",
-        "https://a\\.vendor\\.example|https://evil\\.example",
-        "https://\\S+\\.vendor\\.example/",
-        "http://[a-z]+\\.vendor\\.example/",
-    ] {
-        let api = format!("base_member = \"url\"\nbase_pattern = '{pattern}'\n");
-        let text = GOOD.replace("base = \"https://api.vendor.example\"\n", &api);
+}
+
+#[test]
+fn a_base_from_an_answer_names_its_domain() {
+    let told = |api: &str| {
+        let text = GOOD.replace("base = \"https://api.vendor.example\"\n", api);
         let errors = read("v.toml", &text).err().unwrap_or_default();
-        assert_eq!(errors.len(), 1, "{pattern}: {errors:?}");
-        assert_eq!(errors[0].line, 64, "{pattern}");
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let whole = |domain: &str, pattern: &str| {
+        format!("base_member = \"url\"\nbase_domain = \"{domain}\"\nbase_pattern = '{pattern}'\n")
+    };
+    for domain in ["vendor.example", "a-1.api.vendor.example", "1.example"] {
+        assert_eq!(told(&whole(domain, ".*")), [""; 0], "{domain}");
+    }
+    for domain in [
+        "",
+        "example",
+        ".vendor.example",
+        "vendor.example.",
+        "vendor..example",
+        "Vendor.example",
+        "*.vendor.example",
+        "{shop}.vendor.example",
+        "vendor.example/",
+        "vendor.example:443",
+        "10.0.0.1",
+    ] {
+        let problem = format!("v.toml:64: {domain:?} is not a domain of two labels or more; ");
+        let told = told(&whole(domain, ".*"));
+        assert!(told.len() == 1 && told[0].starts_with(&problem), "{told:?}");
+    }
+    let broken = told(&whole("vendor.example", "a)|(b"));
+    let problem = "v.toml:65: the pattern is not a regular expression; ";
+    assert!(broken.len() == 1 && broken[0].starts_with(problem), "{broken:?}");
+    let all = whole("vendor.example", ".*");
+    let lines: Vec<&str> = all.lines().collect();
+    for left_out in 0..lines.len() {
+        let mut part = lines.clone();
+        part.remove(left_out);
+        let told = told(&format!("{}\n", part.join("\n")));
+        let problem = "v.toml:62: a part of a base URL from an answer is missing; ";
+        assert!(told.len() == 1 && told[0].starts_with(problem), "{told:?}");
     }
 }
 

@@ -68,6 +68,65 @@ fn st_8_an_api_base_from_an_answer_must_match_its_pattern() {
 }
 
 #[test]
+fn an_api_base_from_an_answer_stays_in_its_domain_whatever_the_pattern() {
+    let taken = |pattern: &str, url: &str| {
+        let api = format!(
+            "base_member = \"api_base\", base_domain = \"example.com\", base_pattern = '{pattern}'"
+        );
+        let base = "base = \"https://{any}.api.vendor.example/{any}/v1?q={any}\"";
+        assert!(CARELESS.contains(base));
+        let service = read("careless.toml", &CARELESS.replace(base, &api)).unwrap();
+        let (inputs, settings) = (BTreeMap::new(), BTreeMap::new());
+        let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
+        let kept = BTreeMap::from([("api_base".to_owned(), url.to_owned())]);
+        service.api_base(cx, &kept).is_ok()
+    };
+    for pattern in [
+        r"https://[a-z0-9.-_]+\.example\.com/",
+        "https://[ -~]+",
+        "https://[!-z]+",
+        r"https://[a-z\x2f.]+",
+        r"https://a\.example\.com/?[a-z.]*",
+        r"https://a\.example\.com/{0,1}[a-z.]*",
+        r"https://(a\.example\.com/)?[a-z./]+",
+        r"[\s\S]*",
+    ] {
+        assert!(taken(pattern, "https://a.example.com/"), "{pattern}");
+        for url in [
+            "https://evil.net/x.example.com/",
+            "https://a.example.com.evil.net/",
+            "https://a.example.comevil.net",
+            "https://evilexample.com/",
+            "https://com/",
+            "https://evil.net/",
+            "https://evil.net\\.example.com/",
+            "https://evil.net?.example.com/",
+            "https://evil.net#.example.com/",
+            "https://a.example.com@evil.net/",
+            "https://user@a.example.com/",
+            "https://user:word@a.example.com/",
+            "https://a.example.com:8443/",
+            "https://a.example.com./",
+            "https://A.example.com/",
+            "http://a.example.com/",
+            "https:a.example.com/",
+            "https:///a.example.com/",
+            "https://a.exam\tple.com/",
+            " https://a.example.com/",
+            "https://a.example.com/\n",
+            "https://a.example.com/?to=1",
+            "https://a.example.com/#there",
+        ] {
+            assert!(!taken(pattern, url), "{pattern} {url:?}");
+        }
+    }
+    for url in ["https://example.com", "https://a.b.example.com:443/v1"] {
+        assert!(taken(".*", url), "{url}");
+        assert!(!taken(r"https://a\.example\.com/", url), "{url}: the whole pattern must match");
+    }
+}
+
+#[test]
 fn a_connection_cant_say_what_is_the_clients_to_say() {
     let cloud = service("salesforce-marketing-cloud");
     let inputs = |pairs: &[(&str, &str)]| {
