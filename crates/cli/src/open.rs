@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use indicia::root_key::BytesRootKey;
@@ -17,12 +16,7 @@ use crate::logged::Logged;
 use crate::options::{Options, RootKeySource};
 
 /// Opens it. With `pause`, the broker stops for good once it has kept an answer in the journal.
-/// `has_sent` is set when something is sent.
-pub async fn broker(
-    options: &Options,
-    pause: Option<&PathBuf>,
-    has_sent: Arc<AtomicBool>,
-) -> Result<Arc<Broker>, Failure> {
+pub async fn broker(options: &Options, pause: Option<&PathBuf>) -> Result<Arc<Broker>, Failure> {
     let catalogue = Arc::new(catalogue(options)?);
     let settings = Settings {
         // A command ends with its answer: nothing can be done behind it.
@@ -31,7 +25,7 @@ pub async fn broker(
         ..Settings::default()
     };
     let mut ports = Indicia::ports(library_options(options, settings.clone())?)?;
-    ports.transport = Arc::new(Logged { transport: ports.transport, has_sent });
+    ports.transport = Arc::new(Logged(ports.transport));
     if let Some(file) = pause {
         let journal = PausesAfterKeep { journal: ports.journal, file: file.clone() };
         ports.journal = Arc::new(journal);

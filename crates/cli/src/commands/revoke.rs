@@ -19,9 +19,7 @@ pub fn run(cx: &Cx, args: Revoke) -> Result<(), Failure> {
         let broker = cx.broker().await?;
         let shared = ask(&broker, &what, &args, bulk).await?;
         let revoked = broker.revoke(what, shared);
-        let receipt = cx.out.wait("telling the service", revoked).await?;
-        cx.do_what_is_due().await;
-        Ok(receipt)
+        Ok(cx.out.wait("telling the service", revoked).await?)
     })?;
     if cx.out.json {
         return cx.out.document(&receipt);

@@ -39,7 +39,10 @@ impl Unregistered {
 /// Shows it.
 pub fn run(cx: &Cx, name: &str) -> Result<(), Failure> {
     let catalogue = cx.catalogue()?;
-    let service = catalogue.service(name).ok_or_else(|| Error::no_service(&catalogue, name))?;
+    let service = catalogue.service(name).ok_or_else(|| {
+        let nearest = catalogue.nearest(name);
+        Failure::Broker(Error::NotFound { what: "service", id: name.to_owned(), nearest })
+    })?;
     if cx.out.json {
         return cx.out.document(&document(cx, &service));
     }
