@@ -13,6 +13,15 @@ use crate::shape::{self, Section, Shape};
 /// A key's way from the top: `["inputs", "0", "pattern"]`.
 pub(crate) type Path = Vec<String>;
 
+/// The id that a file gives, also where the rest of it is wrong.
+pub(crate) fn id(text: &str) -> Option<String> {
+    let (root, _) = DeTable::parse_recoverable(text);
+    match root.get_ref().get("id")?.get_ref() {
+        DeValue::String(id) => Some(id.to_string()),
+        _ => None,
+    }
+}
+
 /// The text with its tree.
 pub(crate) struct Tree<'a> {
     file: &'a str,

@@ -138,8 +138,8 @@ pub enum ServicesCommand {
     },
     /// Checks a service file and says what to write instead
     Check {
-        /// Service file (TOML)
-        file: PathBuf,
+        /// Service file (TOML); without one, all of those in the home
+        file: Option<PathBuf>,
     },
     /// Plays a service file through its whole life cycle, on a simulated clock
     Try {

@@ -1,7 +1,8 @@
 //! A user's own service files, `services/*.toml` in the home.
 //!
 //! What would surprise: a file that belongs to somebody else, or that everybody may write, is
-//! refused, and so is all: such a file decides where client secrets are sent.
+//! refused: such a file decides where client secrets are sent. The shipped file of that name doesn't
+//! take its place then.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -10,29 +11,33 @@ use std::path::{Path, PathBuf};
 
 use indicia_broker::Error;
 use indicia_catalog::Catalogue;
-use indicia_catalog::read::FILE_BYTES_MAX;
+use indicia_catalog::read::{FILE_BYTES_MAX, ReadError};
 
 /// The shipped services, and those of a home, which override them. A shipped file is parsed when it
-/// is asked for.
+/// is asked for. A file that is wrong, or that may not be used, takes only its own service away:
+/// [`Catalogue::problems`] tells.
 ///
 /// # Errors
-/// [`Error::Refused`], `service_file_refused`, with all problems of all files.
+/// [`Error::Refused`], `service_file_refused`, when it can't be told which files there are.
 pub fn catalogue(home: &Path) -> Result<Catalogue, Error> {
     let folder = home.join(FOLDER);
-    let paths = list(&folder).map_err(|error| refused(vec![told(&folder, &error)]))?;
-    let (mut texts, mut problems) = (Vec::new(), Vec::new());
-    for path in paths {
-        match read(&path) {
-            Ok(text) => texts.push((path, text)),
-            Err(error) => problems.push(told(&path, &error)),
-        }
+    let paths = list(&folder).map_err(|error| refused(told(&folder, &error)))?;
+    let files: Vec<_> = paths.iter().map(|path| (path, read(path))).collect();
+    let files = files.iter().map(|(path, text)| {
+        let text = text.as_ref().map(String::as_str);
+        (path.as_path(), text.map_err(|error| unusable(path, error)))
+    });
+    Ok(Catalogue::with_own_or_problems(files))
+}
+
+/// A file that is not even read.
+fn unusable(path: &Path, error: &io::Error) -> ReadError {
+    ReadError {
+        file: path.display().to_string(),
+        line: 1,
+        problem: error.to_string(),
+        fix: "mend this, or move the file out of the home".into(),
     }
-    if !problems.is_empty() {
-        return Err(refused(problems));
-    }
-    let files = texts.iter().map(|(path, text)| (path.as_path(), text.as_str()));
-    Catalogue::with_own(files)
-        .map_err(|errors| refused(errors.iter().map(ToString::to_string).collect()))
 }
 
 /// Sorted, so that problems are told in the same order each time.
@@ -75,12 +80,12 @@ fn told(path: &Path, error: &io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 
-fn refused(problems: Vec<String>) -> Error {
+fn refused(detail: String) -> Error {
     Error::Refused {
         code: "service_file_refused",
         field: FOLDER.into(),
-        detail: problems.join("\n"),
-        hint: "mend these files, or move them out of the home".into(),
+        detail,
+        hint: "check the rights of this folder".into(),
     }
 }
 

@@ -122,12 +122,16 @@ fn a_service_file_of_somebody_else_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let path = own_file(home.path(), "own-server.toml", OWN);
     assert!(catalogue(home.path()).unwrap().service("own-server").is_some());
-    let told = || catalogue(home.path()).err().unwrap().to_string();
+    let told = || {
+        let catalogue = catalogue(home.path()).unwrap();
+        assert!(catalogue.service("own-server").is_none());
+        catalogue.problems_of("own-server")[0].to_string()
+    };
 
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o646)).unwrap();
-    assert!(told().ends_with("can be written by everybody; type: chmod o-w"), "{}", told());
+    assert!(told().contains("can be written by everybody; type: chmod o-w"), "{}", told());
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(catalogue(home.path()).is_ok());
+    assert!(catalogue(home.path()).unwrap().service("own-server").is_some());
 
     // The superuser can give a file away; anybody else can point to one of the superuser's.
     if chown(&path, Some(12_345), None).is_err() {
@@ -138,14 +142,27 @@ fn a_service_file_of_somebody_else_is_refused() {
 }
 
 #[test]
-fn all_problems_of_all_service_files_are_told() {
+fn a_file_that_is_wrong_takes_only_its_own_service_away_and_all_problems_are_told() {
     let home = tempfile::tempdir().unwrap();
+    let shipped = indicia::Catalogue::shipped().ids();
+    own_file(home.path(), "own-server.toml", OWN);
+    // A shipped service's name: neither the wrong file nor the shipped one serves it.
+    own_file(home.path(), "c.toml", &format!("id = \"{}\"\nnonsense = 2\n", shipped[0]));
     own_file(home.path(), "b.toml", "schema = 1\nnonsense = 2\n");
     own_file(home.path(), "a.toml", "schema = \n");
     own_file(home.path(), "notes.txt", "no service");
-    let error = catalogue(home.path()).err().unwrap();
-    assert_eq!(error.code(), "service_file_refused");
-    let detail = error.to_string();
+    let catalogue = catalogue(home.path()).unwrap();
+    for id in ["a", "b", &shipped[0]] {
+        assert!(catalogue.service(id).is_none(), "{id}");
+        assert!(!catalogue.problems_of(id).is_empty(), "{id}");
+    }
+    for id in ["own-server", &shipped[1]] {
+        assert!(catalogue.service(id).is_some(), "{id}");
+        assert!(catalogue.problems_of(id).is_empty(), "{id}");
+    }
+    let all: Vec<_> = catalogue.problems().iter().map(ToString::to_string).collect();
+    let detail = all.join("\n");
+    assert!(detail.contains("c.toml:2: "), "{detail}");
     assert!(detail.contains("a.toml:1: ") && detail.contains("b.toml:2: "), "{detail}");
     assert!(!detail.contains("notes.txt"), "{detail}");
 }
