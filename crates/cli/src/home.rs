@@ -3,7 +3,9 @@
 //! here.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use indicia_broker::{Broker, Error};
 use indicia_catalog::Catalogue;
@@ -22,6 +24,7 @@ pub struct Cx {
     pub out: Output,
     opened: OnceLock<Arc<Broker>>,
     pause_after_keep: OnceLock<PathBuf>,
+    has_sent: Arc<AtomicBool>,
 }
 
 impl Cx {
@@ -32,6 +35,7 @@ impl Cx {
             options,
             opened: OnceLock::new(),
             pause_after_keep: OnceLock::new(),
+            has_sent: Arc::default(),
         }
     }
 
@@ -61,13 +65,32 @@ impl Cx {
         if let Some(broker) = self.opened.get() {
             return Ok(Arc::clone(broker));
         }
-        let broker = crate::open::broker(&self.options, self.pause_after_keep.get()).await?;
+        let has_sent = Arc::clone(&self.has_sent);
+        let broker =
+            crate::open::broker(&self.options, self.pause_after_keep.get(), has_sent).await?;
         Ok(Arc::clone(self.opened.get_or_init(|| broker)))
     }
 
     /// The services: the shipped ones, and those of the home.
     pub fn catalogue(&self) -> Result<Catalogue, Failure> {
         crate::open::catalogue(&self.options)
+    }
+
+    /// Whether anything was sent to a service.
+    pub fn has_sent(&self) -> bool {
+        self.has_sent.load(Ordering::Relaxed)
+    }
+
+    /// Does what is due, for a command that went to the network anyway: pending revocations, grants
+    /// that would end unused. Never fails the command, nor holds it up for long; what is under way
+    /// then is waited for and kept.
+    pub async fn do_what_is_due(&self) {
+        let Some(broker) = self.opened.get() else { return };
+        match tokio::time::timeout(DUE_MAX, broker.run_due()).await {
+            Ok(Ok(report)) => tracing::debug!(?report, "did what was due"),
+            Ok(Err(error)) => tracing::warn!(%error, "what is due can't be done now"),
+            Err(_) => tracing::info!("what is due takes longer: the next command goes on"),
+        }
     }
 
     /// Runs `work` to its end, in a runtime of its own. A signal ends it early; what it had sent is
@@ -106,6 +129,9 @@ pub async fn beside<T: Send + 'static>(
         Err(error) => Err(Failure::failed("internal", error.to_string(), "")),
     }
 }
+
+/// For how long a command goes on with what is due, once its own work is done.
+const DUE_MAX: Duration = Duration::from_secs(5);
 
 /// Waits for a signal that asks us to stop; tells which.
 async fn stopped() -> i32 {

@@ -2,6 +2,7 @@
 //! it. Query strings are left out, since some services want secrets there.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -9,7 +10,12 @@ use indicia_broker::ports::{Sent, Transport};
 use indicia_oauth::Request;
 
 /// A transport that tells what it does.
-pub struct Logged(pub Arc<dyn Transport>);
+pub struct Logged {
+    /// What does it.
+    pub transport: Arc<dyn Transport>,
+    /// Whether it did anything yet.
+    pub has_sent: Arc<AtomicBool>,
+}
 
 #[async_trait]
 impl Transport for Logged {
@@ -20,7 +26,8 @@ impl Transport for Logged {
             (names(request.headers.iter().map(|(n, _)| n)), request.body.len());
         tracing::trace!(%address, headers, body_bytes, "a request is handed over");
         let begun = Instant::now();
-        let sent = self.0.send(request, may_write).await;
+        self.has_sent.store(true, Ordering::Relaxed);
+        let sent = self.transport.send(request, may_write).await;
         let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &sent {
             Sent::Answer(answer) => {

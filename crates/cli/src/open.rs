@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use indicia::root_key::BytesRootKey;
@@ -16,7 +17,12 @@ use crate::logged::Logged;
 use crate::options::{Options, RootKeySource};
 
 /// Opens it. With `pause`, the broker stops for good once it has kept an answer in the journal.
-pub async fn broker(options: &Options, pause: Option<&PathBuf>) -> Result<Arc<Broker>, Failure> {
+/// `has_sent` is set when something is sent.
+pub async fn broker(
+    options: &Options,
+    pause: Option<&PathBuf>,
+    has_sent: Arc<AtomicBool>,
+) -> Result<Arc<Broker>, Failure> {
     let catalogue = Arc::new(catalogue(options)?);
     let settings = Settings {
         // A command ends with its answer: nothing can be done behind it.
@@ -25,7 +31,7 @@ pub async fn broker(options: &Options, pause: Option<&PathBuf>) -> Result<Arc<Br
         ..Settings::default()
     };
     let mut ports = Indicia::ports(library_options(options, settings.clone())?)?;
-    ports.transport = Arc::new(Logged(ports.transport));
+    ports.transport = Arc::new(Logged { transport: ports.transport, has_sent });
     if let Some(file) = pause {
         let journal = PausesAfterKeep { journal: ports.journal, file: file.clone() };
         ports.journal = Arc::new(journal);

@@ -45,10 +45,8 @@ pub fn run(cx: &Cx, args: Clients) -> Result<(), Failure> {
 
 fn add(cx: &Cx, args: ClientsAdd) -> Result<(), Failure> {
     let catalogue = cx.catalogue()?;
-    let service = catalogue.service(&args.service).ok_or_else(|| {
-        let nearest = catalogue.nearest(&args.service);
-        Failure::Broker(Error::NotFound { what: "service", id: args.service.clone(), nearest })
-    })?;
+    let service = catalogue.service(&args.service);
+    let service = service.ok_or_else(|| Error::no_service(&catalogue, &args.service))?;
     let kind = args.kind.map(|kind| match kind {
         Kind::Confidential => ClientKind::Confidential,
         Kind::Public => ClientKind::Public,

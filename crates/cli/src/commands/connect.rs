@@ -23,7 +23,11 @@ use crate::words::{shown, spoken};
 /// Connects.
 pub fn run(cx: &Cx, args: Connect) -> Result<(), Failure> {
     cx.must_be_there("client", &args.client)?;
-    let view = cx.block_on(connect(cx, args))?;
+    let view = cx.block_on(async {
+        let view = connect(cx, args).await?;
+        cx.do_what_is_due().await;
+        Ok(view)
+    })?;
     if cx.out.json {
         return cx.out.document(&view);
     }
@@ -58,10 +62,8 @@ async fn connect(cx: &Cx, args: Connect) -> Result<ConnectionView, Failure> {
 
 async fn request(broker: &Broker, args: Connect) -> Result<ConnectRequest, Failure> {
     let client = broker.client(&args.client).await?;
-    let service = broker.catalogue().service(&client.service).ok_or_else(|| {
-        let nearest = broker.catalogue().nearest(&client.service);
-        Error::NotFound { what: "service", id: client.service.clone(), nearest }
-    })?;
+    let service = broker.catalogue().service(&client.service);
+    let service = service.ok_or_else(|| Error::no_service(broker.catalogue(), &client.service))?;
     let capabilities = capabilities(&service, &args.can)?;
     let flow = args.flow.map(|flow| match flow {
         FlowName::AuthorizationCode => Flow::AuthorizationCode,

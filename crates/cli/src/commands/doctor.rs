@@ -121,7 +121,14 @@ fn services(cx: &Cx) -> Vec<Finding> {
             vec![Finding::bad("service files", Grade::Fail, detail, step)]
         }
         Ok(catalogue) => {
-            vec![Finding::ok("service files", format!("{} services", catalogue.ids().len()))]
+            let usable =
+                catalogue.ids().iter().filter(|id| catalogue.service(id).is_some()).count();
+            let bad = catalogue.problems().into_iter().map(|problem| {
+                let step = "mend it: until then this service can't be used, others can";
+                Finding::bad("service files", Grade::Fail, problem.to_string(), step)
+            });
+            let good = Finding::ok("service files", format!("{usable} services"));
+            std::iter::once(good).chain(bad).collect()
         }
     }
 }
@@ -238,6 +245,7 @@ async fn store(cx: &Cx) -> Result<Vec<Finding>, Failure> {
     let clients = broker.clients().await?;
     findings.extend(clients.iter().flat_map(|client| client_findings(&broker, client)));
     findings.push(connections(&broker).await?);
+    findings.push(revocations(&broker).await?);
     Ok(findings)
 }
 
@@ -262,7 +270,7 @@ fn client_findings(broker: &Broker, client: &ClientView) -> Vec<Finding> {
             let step = "use an Indicia or a service file that knows its successor";
             findings.extend(by_date("endpoint", end, detail, step));
         }
-    } else {
+    } else if broker.catalogue().problems_of(&client.service).is_empty() {
         let detail = format!("{id}: there is no service {:?} any more", client.service);
         let step = "put its file back into the folder services in the home";
         findings.push(Finding::bad("client", Grade::Fail, detail, step));
@@ -309,6 +317,18 @@ async fn connections(broker: &Broker) -> Result<Finding, Failure> {
             Grade::Warn,
             format!("{all}, of which these need attention: {}", unwell.join(", ")),
             format!("`indicia explain {first}`"),
+        ),
+    })
+}
+
+async fn revocations(broker: &Broker) -> Result<Finding, Failure> {
+    Ok(match broker.pending_revocations().await? {
+        0 => Finding::ok("revocations", "none is pending at a service"),
+        n => Finding::bad(
+            "revocations",
+            Grade::Warn,
+            format!("{n} pending: ended here, but the service hasn't taken them back yet"),
+            "`indicia recover` tries them again",
         ),
     })
 }

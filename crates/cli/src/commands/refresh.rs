@@ -19,7 +19,11 @@ pub fn run(cx: &Cx, args: Refresh) -> Result<(), Failure> {
         let before = broker.connection(&args.id).await?;
         let refreshed = broker.refresh(&args.id, force);
         let token = cx.out.wait("asking the service for a new token", refreshed).await?;
-        Ok((before, token, broker.connection(&args.id).await?))
+        let after = broker.connection(&args.id).await?;
+        if after.version != before.version {
+            cx.do_what_is_due().await;
+        }
+        Ok((before, token, after))
     })?;
     if after.version == before.version && !token.warnings.is_empty() {
         // The token at hand is good, but a new one is what was asked for.

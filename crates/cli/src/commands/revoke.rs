@@ -19,7 +19,9 @@ pub fn run(cx: &Cx, args: Revoke) -> Result<(), Failure> {
         let broker = cx.broker().await?;
         let shared = ask(&broker, &what, &args, bulk).await?;
         let revoked = broker.revoke(what, shared);
-        Ok(cx.out.wait("telling the service", revoked).await?)
+        let receipt = cx.out.wait("telling the service", revoked).await?;
+        cx.do_what_is_due().await;
+        Ok(receipt)
     })?;
     if cx.out.json {
         return cx.out.document(&receipt);

@@ -17,7 +17,7 @@ use crate::home::Cx;
 pub fn run(cx: &Cx, args: Services) -> Result<(), Failure> {
     match (args.command, args.name) {
         (Some(ServicesCommand::Show { name }), _) | (None, Some(name)) => show::run(cx, &name),
-        (Some(ServicesCommand::Check { file }), _) => check::run(cx, &file),
+        (Some(ServicesCommand::Check { file }), _) => check::run(cx, file.as_deref()),
         (Some(ServicesCommand::Try { file, seed }), _) => try_out::run(cx, &file, seed),
         (Some(ServicesCommand::List) | None, _) => list(cx),
     }
@@ -28,7 +28,8 @@ fn list(cx: &Cx) -> Result<(), Failure> {
     let services: Vec<_> = catalogue.ids().iter().filter_map(|id| catalogue.service(id)).collect();
     if cx.out.json {
         let services: Vec<Value> = services.iter().map(|service| brief(service)).collect();
-        return cx.out.document(&json!({ "services": services }));
+        let problems: Vec<Value> = catalogue.problems().iter().map(check::document).collect();
+        return cx.out.document(&json!({ "services": services, "problems": problems }));
     }
     let rows: Vec<Vec<String>> = services
         .iter()
@@ -44,6 +45,9 @@ fn list(cx: &Cx) -> Result<(), Failure> {
         })
         .collect();
     cx.out.table(&["NAME", "SERVICE", "API", "FLOWS", "FROM"], &rows)?;
+    for problem in catalogue.problems() {
+        cx.out.warning(&problem.to_string());
+    }
     cx.out.note("one in full, with how to register there: indicia services show NAME");
     Ok(())
 }

@@ -45,7 +45,12 @@ pub async fn valid(
     let broker: Arc<Broker> = cx.broker().await?;
     let min_valid = min_valid.unwrap_or(cx.options.min_valid);
     let token = broker.token(id, Some(min_valid));
-    cx.out.wait("asking the service for a new token", token).await.map_err(Failure::from)
+    let token = cx.out.wait("asking the service for a new token", token).await?;
+    // A warm token costs nothing more; nor does one that couldn't be refreshed.
+    if cx.has_sent() && token.warnings.is_empty() {
+        cx.do_what_is_due().await;
+    }
+    Ok(token)
 }
 
 /// What `--format env` prints and `exec` sets.

@@ -22,4 +22,5 @@ mod processes;
 mod services_try;
 mod stage;
 mod terminal;
+mod upkeep;
 mod worker;

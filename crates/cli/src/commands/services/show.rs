@@ -39,10 +39,7 @@ impl Unregistered {
 /// Shows it.
 pub fn run(cx: &Cx, name: &str) -> Result<(), Failure> {
     let catalogue = cx.catalogue()?;
-    let service = catalogue.service(name).ok_or_else(|| {
-        let nearest = catalogue.nearest(name);
-        Failure::Broker(Error::NotFound { what: "service", id: name.to_owned(), nearest })
-    })?;
+    let service = catalogue.service(name).ok_or_else(|| Error::no_service(&catalogue, name))?;
     if cx.out.json {
         return cx.out.document(&document(cx, &service));
     }

@@ -62,7 +62,7 @@ pub fn run(cx: &Cx, path: &Path, seed: u64) -> Result<(), Failure> {
 
 /// A file, or where there is none of that name, a service of the catalogue.
 fn read(cx: &Cx, path: &Path) -> Result<(Catalogue, Arc<Service>), Failure> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match super::check::text(path) {
         Ok(text) => text,
         Err(error) => {
             let catalogue = cx.catalogue()?;

@@ -1,0 +1,105 @@
+//! What commands do beside their own work: revocations that wait, files that are wrong.
+
+use serde_json::{Value, json};
+
+use crate::stage::{Home, Sandbox};
+
+/// A home with connections, of the ids given, at a service that can revoke.
+fn connected(ids: &[&str]) -> (Home, Sandbox) {
+    let (home, sandbox) = (Home::new(), Sandbox::start(&[]));
+    home.add_client(&sandbox, "klaviyo", &[]);
+    for id in ids {
+        home.connect(&sandbox, &["klaviyo", "--id", id, "--can", "contacts.read"]);
+    }
+    (home, sandbox)
+}
+
+/// Takes one back while the service doesn't hear it.
+fn revoked_unheard(home: &Home, sandbox: &Sandbox, id: &str) {
+    sandbox.faults(&["error-before=503@revoke"]);
+    let receipt = home.run(&["revoke", id, "--json"]).ok().json();
+    let pending = receipt["service"].as_array().unwrap().iter().any(|i| i["state"] == "pending");
+    assert!(pending, "{receipt}");
+    assert!(!is_ended(sandbox), "{}", sandbox.record("klaviyo"));
+}
+
+/// Whether the service's own record says that the first grant has ended.
+fn is_ended(sandbox: &Sandbox) -> bool {
+    sandbox.record("klaviyo")["grants"][0]["ended"][0] == "revoked"
+}
+
+fn check_of(report: &Value, name: &str) -> Value {
+    let checks = report["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["check"] == name).unwrap_or(&Value::Null).clone()
+}
+
+#[test]
+fn recover_tries_revocations_that_a_service_has_not_taken_yet() {
+    let (home, sandbox) = connected(&["one"]);
+    revoked_unheard(&home, &sandbox, "one");
+    let report = home.run(&["recover", "--json"]).ok().json();
+    assert_eq!(report["pending"], json!(["one"]), "{report}");
+    let doctor = home.run(&["doctor", "--json"]).ok().json();
+    assert_eq!(check_of(&doctor, "revocations")["state"], "warn", "{doctor}");
+
+    sandbox.faults(&[]);
+    // Due or not: whoever types this wants it tried now.
+    let told = home.run(&["recover"]).ok();
+    assert!(told.stdout.contains("revoked      one"), "{told:?}");
+    assert!(is_ended(&sandbox), "{}", sandbox.record("klaviyo"));
+    let report = home.run(&["recover", "--json"]).ok().json();
+    assert_eq!((&report["revoked"], &report["pending"]), (&json!([]), &json!([])));
+    let doctor = home.run(&["doctor", "--json"]).ok().json();
+    assert_eq!(check_of(&doctor, "revocations")["state"], "ok", "{doctor}");
+}
+
+#[test]
+fn who_goes_to_the_network_anyway_tries_them_too_and_a_warm_token_never() {
+    let (home, sandbox) = connected(&["one", "two"]);
+    revoked_unheard(&home, &sandbox, "one");
+    sandbox.faults(&[]);
+    // Longer than the first pause between two tries.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let before = sandbox.record("klaviyo")["counters"].clone();
+    home.run(&["token", "two"]).ok();
+    home.run(&["exec", "two", "--", "true"]).ok();
+    assert_eq!(sandbox.record("klaviyo")["counters"], before);
+    assert!(!is_ended(&sandbox));
+    home.run(&["refresh", "two"]).ok();
+    assert!(is_ended(&sandbox), "{}", sandbox.record("klaviyo"));
+}
+
+#[test]
+fn a_wrong_service_file_takes_only_its_own_service_away() {
+    let (home, sandbox) = connected(&["one"]);
+    home.add_client(&sandbox, "hubspot", &[]);
+    home.connect(&sandbox, &["hubspot", "--id", "other", "--can", "contacts.read"]);
+    let folder = home.path().join("services");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("a.toml"), "id = \"klaviyo\"\nnonsense = 1\n").unwrap();
+    std::fs::write(folder.join("own.toml"), "schema = \n").unwrap();
+
+    home.run(&["token", "other"]).ok();
+    home.run(&["exec", "other", "--", "true"]).ok();
+    home.run(&["refresh", "other"]).ok();
+    home.run(&["clients", "list"]).ok();
+    home.run(&["connections"]).ok();
+    for args in [&["token", "one"][..], &["refresh", "one"], &["services", "show", "klaviyo"]] {
+        let error = home.run(&[args, &["--json"]].concat()).fails(1, "").error();
+        assert_eq!(error["code"], "service_file_refused", "{error}");
+        assert!(error["detail"].as_str().unwrap().contains("a.toml:2: "), "{error}");
+    }
+    home.run(&["services", "show", "own"]).fails(1, "own.toml:1: ");
+
+    let listed = home.run(&["services"]).ok();
+    let checked = home.run(&["services", "check"]).fails(1, "problems in").stdout;
+    let doctor = home.run(&["doctor"]).fails(1, "checks failed").stdout;
+    for told in [&listed.stderr, &checked, &doctor] {
+        assert!(told.contains("a.toml:2: ") && told.contains("own.toml:1: "), "{told}");
+    }
+    let listed = home.run(&["services", "--json"]).ok().json();
+    assert!(listed["problems"].as_array().unwrap().len() >= 2, "{listed}");
+
+    std::fs::remove_file(folder.join("a.toml")).unwrap();
+    home.run(&["token", "one"]).ok();
+}
