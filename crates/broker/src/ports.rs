@@ -150,7 +150,9 @@ pub struct StoreIdentity {
 /// Where rows are kept, and who arbitrates. Sees [`Sealed`] bytes only.
 ///
 /// Each method is atomic and durable when it returns `Ok`. An error with `maybe_done` may have
-/// taken effect; callers find out by reading. Leases end by [`Clock::boot_millis`] or at once when
+/// taken effect; callers find out by reading. A lease alone may be forgotten when the machine loses
+/// its power, since it ends with that boot anyway; what is written after it takes it along. Leases
+/// end by [`Clock::boot_millis`] or at once when
 /// their holder is known to be dead. `events` are appended in the same transaction as what they
 /// tell.
 #[async_trait]

@@ -136,6 +136,10 @@ pub fn still_waits(state: &GrantState, now: Timestamp) -> bool {
 pub fn minted_lately(facts: &TokenFacts, rule: &RefreshRule, now: Timestamp) -> bool {
     let by_rule = rule.mint_limit.map(|(count, window)| window / count.max(1));
     let by_refusal = facts.rejected.then_some(REJECTED_PAUSE);
+    if !facts.rejected && !good_for(facts, Duration::ZERO, now) {
+        // It ended in its own time: what comes of asking is the service's to say.
+        return false;
+    }
     let pause = by_rule.max(by_refusal).unwrap_or_default();
     now < facts.obtained_at.plus(pause) && facts.obtained_at <= now
 }

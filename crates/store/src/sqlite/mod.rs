@@ -35,7 +35,7 @@ use clients::Parsed;
 use connection::Readers;
 use failure::Failure;
 use holder::Holder;
-use writer::Writer;
+use writer::{Flush, Writer};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -131,7 +131,18 @@ impl Sqlite {
         if !self.is_there() {
             return Err(self.missing());
         }
-        self.writer.write(act).await
+        self.writer.write(Flush::Full, act).await
+    }
+
+    /// The same for what only a lease says: it ends with the machine's boot, so no flush waits for it.
+    async fn write_lease<T: Send + 'static>(
+        &self,
+        act: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if !self.is_there() {
+            return Err(self.missing());
+        }
+        self.writer.write(Flush::WithTheNext, act).await
     }
 
     fn missing(&self) -> StoreError {

@@ -181,7 +181,8 @@ impl Store for Sqlite {
         }
         self.holder.hold().map_err(|failure| failure.told(&self.db))?;
         let (grant, us, clock) = (grant.clone(), Arc::clone(&self.holder), Arc::clone(&self.clock));
-        self.write(move |conn| leases::claim(conn, &grant, lease, &us, clock.boot_millis())).await
+        self.write_lease(move |conn| leases::claim(conn, &grant, lease, &us, clock.boot_millis()))
+            .await
     }
 
     async fn renew(
@@ -191,7 +192,7 @@ impl Store for Sqlite {
         lease: Duration,
     ) -> Result<Option<u64>, StoreError> {
         let (grant, us, clock) = (grant.clone(), Arc::clone(&self.holder), Arc::clone(&self.clock));
-        self.write(move |conn| {
+        self.write_lease(move |conn| {
             leases::renew(conn, &grant, lease_no, lease, &us, clock.boot_millis())
         })
         .await
@@ -243,7 +244,7 @@ impl Store for Sqlite {
 
     async fn release(&self, grant: &GrantId, lease_no: u64) -> Result<(), StoreError> {
         let grant = grant.clone();
-        self.write(move |conn| leases::release(conn, &grant, lease_no)).await
+        self.write_lease(move |conn| leases::release(conn, &grant, lease_no)).await
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<GrantId>, StoreError> {

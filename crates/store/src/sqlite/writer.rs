@@ -37,14 +37,16 @@ impl Writer {
         Self { db: db.to_owned(), busy_wait, running: Mutex::default() }
     }
 
-    /// Does `act` in a transaction, and returns what it returned once that is durable.
+    /// Does `act` in a transaction, and returns what it returned once that is as durable as `flush`
+    /// says.
     pub(super) async fn write<T: Send + 'static>(
         &self,
+        flush: Flush,
         act: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let db = self.db.clone();
-        self.send(Box::new(Job { act, db, outcome: None, answer }))?;
+        self.send(Box::new(Job { act, flush, db, outcome: None, answer }))?;
         // The thread ends in the middle of an operation only by a defect.
         let lost = StoreError { maybe_done: true, ..gone(&self.db) };
         answered.await.unwrap_or(Err(lost))
@@ -98,8 +100,20 @@ fn gone(db: &Path) -> StoreError {
     }
 }
 
+/// How durable an operation is when it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// It outlives a loss of power.
+    Full,
+    /// It outlives this process; a loss of power only once something later was flushed. For leases,
+    /// which end with the boot.
+    WithTheNext,
+}
+
 /// An operation that waits for its turn.
 trait Work: Send {
+    /// How durable it has to be.
+    fn flush(&self) -> Flush;
     /// Runs it, maybe again; false when it failed.
     fn run(&mut self, conn: &Connection) -> bool;
     /// Tells its caller, given how the transaction went.
@@ -108,12 +122,17 @@ trait Work: Send {
 
 struct Job<T, F> {
     act: F,
+    flush: Flush,
     db: PathBuf,
     outcome: Option<Result<T, Failure>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl<T: Send, F: Fn(&Connection) -> Result<T, Failure> + Send> Work for Job<T, F> {
+    fn flush(&self) -> Flush {
+        self.flush
+    }
+
     fn run(&mut self, conn: &Connection) -> bool {
         self.outcome.insert((self.act)(conn)).is_ok()
     }
@@ -189,6 +208,13 @@ fn commit(conn: &Connection, db: &Path, mut group: Vec<Box<dyn Work>>) {
 }
 
 fn transact(conn: &Connection, db: &Path, group: &mut [Box<dyn Work>]) -> Went {
+    let sync = match group.iter().any(|work| work.flush() == Flush::Full) {
+        true => "PRAGMA synchronous = FULL",
+        false => "PRAGMA synchronous = NORMAL",
+    };
+    if let Err(failure) = conn.execute_batch(sync) {
+        return Went::Refused(Failure::from(failure).told(db));
+    }
     if let Err(failure) = execute(conn, "BEGIN IMMEDIATE") {
         return Went::Refused(failure.told(db));
     }
@@ -277,7 +303,8 @@ mod tests {
                 .map(|(bytes, fails)| {
                     let (answer, answered) = oneshot::channel();
                     let (act, db) = (insert(*bytes, *fails), db.clone());
-                    (Box::new(Job { act, db, outcome: None, answer }) as Box<dyn Work>, answered)
+                    let job = Job { act, flush: Flush::Full, db, outcome: None, answer };
+                    (Box::new(job) as Box<dyn Work>, answered)
                 })
                 .unzip();
             commit(&conn, &db, group);
