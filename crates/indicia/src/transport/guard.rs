@@ -3,7 +3,8 @@
 //!
 //! What would surprise: an address of the well-known NAT64 prefix is judged by the IPv4 address in
 //! it, as the network will deliver it there; without that, nothing could be reached from IPv6-only
-//! hosts. Every other translated form is refused whole: no honest name resolves to one.
+//! hosts. Every other translated form is refused whole: no honest name resolves to one. And of all
+//! other IPv6 addresses only the global ones are called, whatever the list leaves out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -34,8 +35,12 @@ fn forbidden_v6(v6: Ipv6Addr) -> Option<Forbidden> {
         let [.., a, b, c, d] = v6.octets();
         return forbidden_v4(Ipv4Addr::new(a, b, c, d));
     }
-    let row = IPV6.iter().find(|row| bits_v6(v6, row.0.len) == bits_v6(row.0.start, row.0.len))?;
-    Some(row.1)
+    let row = IPV6.iter().find(|row| bits_v6(v6, row.0.len) == bits_v6(row.0.start, row.0.len));
+    let global = bits_v6(v6, GLOBAL_V6.len) == bits_v6(GLOBAL_V6.start, GLOBAL_V6.len);
+    match row {
+        Some(row) => Some(row.1),
+        None => (!global).then_some(never("a reserved address")),
+    }
 }
 
 fn bits_v4(address: Ipv4Addr, len: u32) -> u32 {
@@ -71,12 +76,16 @@ const fn never(kind: &'static str) -> Forbidden {
 /// 64:ff9b::/96 (RFC 6052 §2.1).
 const NAT64: [u8; 12] = [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0];
 
+/// All that is given out to be reached by everybody (RFC 4291 §2.4, IANA's IPv6 address space).
+const GLOBAL_V6: Block<Ipv6Addr> = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
+
 /// The first row that fits decides. Source: IANA's special-purpose registry (RFC 6890), read
 /// 2026-11, and the metadata addresses of the large clouds.
 const IPV4: &[(Block<Ipv4Addr>, Forbidden)] = &[
     (v4(169, 254, 169, 254, 32), never("a cloud's metadata address")),
     (v4(169, 254, 170, 2, 32), never("a cloud's metadata address")),
     (v4(100, 100, 100, 200, 32), never("a cloud's metadata address")),
+    (v4(168, 63, 129, 16, 32), never("a cloud's metadata address")),
     (v4(192, 0, 0, 192, 32), never("a cloud's metadata address")),
     (v4(0, 0, 0, 0, 8), never("an unspecified address")),
     (v4(224, 0, 0, 0, 4), never("a multicast address")),
@@ -100,6 +109,7 @@ const IPV6: &[(Block<Ipv6Addr>, Forbidden)] = &[
     (v6([0; 8], 128), never("an unspecified address")),
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), never("a multicast address")),
     (v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96), never("a mapped address")),
+    (v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96), never("a translated address")),
     (v6([0, 0, 0, 0, 0, 0, 0, 1], 128), unless_allowed("a loopback address")),
     (v6([0; 8], 96), never("a mapped address")),
     (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), unless_allowed("a translated address")),
