@@ -14,6 +14,7 @@
 pub mod clock;
 pub mod drive;
 pub mod journal_file;
+mod own_file;
 pub mod random;
 pub mod root_key;
 mod services;
@@ -37,6 +38,8 @@ use transport::{HttpsTransport, TransportOptions};
 
 pub use indicia_broker::{Broker, Error, Settings};
 pub use indicia_catalog::Catalogue;
+/// Bytes of a service file at most; more needn't be read.
+pub use indicia_catalog::read::FILE_BYTES_MAX;
 pub use services::catalogue;
 
 /// How an engine is opened on a home folder.

@@ -1,17 +1,17 @@
 //! A user's own service files, `services/*.toml` in the home.
 //!
-//! What would surprise: a file that belongs to somebody else, or that everybody may write, is
+//! What would surprise: a file that belongs to somebody else, or that others may write, is
 //! refused: such a file decides where client secrets are sent. The shipped file of that name doesn't
 //! take its place then.
 
-use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use indicia_broker::Error;
 use indicia_catalog::Catalogue;
 use indicia_catalog::read::{FILE_BYTES_MAX, ReadError};
+
+use crate::own_file::{self, Only};
 
 /// The shipped services, and those of a home, which override them. A shipped file is parsed when it
 /// is asked for. A file that is wrong, or that may not be used, takes only its own service away:
@@ -46,6 +46,8 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
+    // Who may write to the folder can exchange the files in it.
+    own_file::check(folder, &std::fs::metadata(folder)?, Only::WeWrite)?;
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -57,19 +59,8 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Looks at the file that was opened, not at its name, so that nobody swaps it in between.
 fn read(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    let us = rustix::process::geteuid().as_raw();
-    if metadata.uid() != us {
-        let owner = metadata.uid();
-        let problem = format!("belongs to user {owner}, not to you ({us}); type: chown {us}");
-        return Err(io::Error::other(problem));
-    }
-    if metadata.mode() & 0o002 != 0 {
-        return Err(io::Error::other("can be written by everybody; type: chmod o-w"));
-    }
+    let file = own_file::open(path, Only::WeWrite)?;
     let mut text = String::new();
     // One byte more than is read: the catalogue then says that it is too large.
     file.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;

@@ -6,7 +6,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +15,7 @@ use indicia_broker::ports::{Random, RootKey, RootKeyError};
 use zeroize::Zeroizing;
 
 use super::wrap::{KEY_BYTES, Key};
+use crate::own_file::{self, Only};
 
 /// What to do when there is no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,18 +82,14 @@ impl RootKey for FileRootKey {
 }
 
 fn read(path: &Path) -> Result<Option<Key>, RootKeyError> {
-    let file = match File::open(path) {
+    let file = match own_file::open(path, Only::WeUse) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::Other => {
+            return Err(unavailable(path, &error.to_string()));
+        }
         Err(error) => return Err(unavailable(path, &format!("can't be read: {error}"))),
         Ok(file) => file,
     };
-    let metadata = file.metadata().map_err(|error| unavailable(path, &error.to_string()))?;
-    let mode = metadata.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        let shown = path.display();
-        let fix = format!("can be used by others (mode {mode:04o}); type: chmod 600 {shown}");
-        return Err(unavailable(path, &fix));
-    }
     let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX + 1));
     let limit = FILE_BYTES_MAX as u64 + 1;
     file.take(limit)

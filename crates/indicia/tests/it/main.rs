@@ -11,6 +11,7 @@ mod journal_many;
 mod journal_support;
 mod open;
 mod root_key;
+mod service_files;
 mod support;
 mod tls;
 mod transport_pool;

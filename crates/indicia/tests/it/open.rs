@@ -128,8 +128,12 @@ fn a_service_file_of_somebody_else_is_refused() {
         catalogue.problems_of("own-server")[0].to_string()
     };
 
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o646)).unwrap();
-    assert!(told().contains("can be written by everybody; type: chmod o-w"), "{}", told());
+    for mode in [0o646, 0o664] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let fix =
+            format!("written by others (mode {mode:04o}); type: chmod go-w {}", path.display());
+        assert!(told().contains(&fix), "{}", told());
+    }
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert!(catalogue(home.path()).unwrap().service("own-server").is_some());
 

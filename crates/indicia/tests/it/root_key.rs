@@ -1,12 +1,15 @@
 //! Root keys: where they come from, when one is made, and how a wrong one is told.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::sync::Arc;
 
 use indicia::random::SystemChance;
 use indicia::root_key::{BytesRootKey, FileRootKey, Missing};
 use indicia_broker::ports::{RootKey, RootKeyError};
+use rustix::fs::{CWD, FileType, mknodat};
+
+use crate::support::at_once;
 
 fn file(path: &Path, missing: Missing) -> FileRootKey {
     FileRootKey::new(path.to_owned(), missing, Arc::new(SystemChance))
@@ -148,5 +151,43 @@ async fn a_file_that_others_can_use_or_that_holds_no_key_is_refused() {
         std::fs::write(&path, content).unwrap();
         let words = refused(&file(&path, Missing::Make), &wrapped).await;
         assert!(words.contains("holds no root key"), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_somebody_else_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let mut path = home.path().join("root.key");
+    let wrapped = file(&path, Missing::Make).wrap(b"key 1", b"x").await.unwrap();
+    // The superuser can give a file away; to anybody else the list of users is somebody else's.
+    if chown(&path, Some(12_345), None).is_err() {
+        path = "/etc/passwd".into();
+    }
+    let words = refused(&file(&path, Missing::Make), &wrapped).await;
+    let told = format!("{} belongs to user {}, not to you (", path.display(), owner(&path));
+    assert!(words.contains(&told), "{words}");
+}
+
+fn owner(path: &Path) -> u32 {
+    path.metadata().unwrap().uid()
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_refused_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let wrapped = bytes(&[7; 32]).unwrap().wrap(b"key 1", b"x").await.unwrap();
+    let pipe = home.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, 0o600.into(), 0).unwrap();
+    let folder = home.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    for path in [pipe, folder] {
+        let words = at_once({
+            let (path, wrapped) = (path.clone(), wrapped.clone());
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(refused(&file(&path, Missing::Make), &wrapped))
+            }
+        });
+        assert!(words.ends_with("is no regular file"), "{}: {words}", path.display());
     }
 }

@@ -71,3 +71,10 @@ pub fn words(sent: &Sent) -> String {
 pub fn begins(text: &str, expected: &str) {
     assert!(text.starts_with(expected), "{text:?} doesn't begin with {expected:?}");
 }
+
+/// What this gives, which must not wait for anything.
+pub fn at_once<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(act()));
+    told.recv_timeout(std::time::Duration::from_secs(20)).unwrap()
+}
