@@ -3,7 +3,8 @@
 //! Nothing is sent again behind the caller's back and no redirect is followed. What would surprise:
 //! a request is tried on a second connection only when not one of its bytes was given to the first
 //! (an idle one that turned out to be closed); whether a byte was is not guessed but watched, right
-//! below HTTP ([`link`]).
+//! below HTTP ([`link`]). And although only `identity` is asked for, a body that comes in gzip or
+//! deflate is decoded, within the same limit ([`decode`]): nobody above need know codings.
 
 mod connect;
 mod decode;

@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use super::Limits;
 use super::link::Link;
 
-/// Bytes of a body at most. What is longer is cut there, and counts as incomplete.
+/// Bytes of a body at most, as it comes and as it is decoded. What comes longer is cut there, and
+/// counts as incomplete; what would be longer decoded is left in its content coding.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads a body, until `end` at the latest. The flag: all of it came.
