@@ -106,6 +106,9 @@ pub enum Command {
     Completions(Completions),
     /// Prints the manual page, of a command if one is named
     Man(Man),
+    /// For `indicia connect`, which has the browser started without its own variables
+    #[command(hide = true)]
+    Browse(Browse),
 }
 
 /// `demo`.
@@ -350,7 +353,10 @@ pub enum TokenFormat {
     Json,
     /// The headers of an API call, a line each
     Header,
-    /// INDICIA_TOKEN=… and INDICIA_API_BASE_URL=…, a line each
+    /// An env file: INDICIA_TOKEN=… and INDICIA_API_BASE_URL=…, a line each
+    ///
+    /// Refused where a value has characters other than letters, digits and ._~+/=:- since no two
+    /// readers of such files agree on quotes; `indicia exec` takes any value.
     Env,
 }
 
@@ -465,6 +471,13 @@ pub struct Completions {
 pub struct Man {
     /// Command, such as `connect` or `clients add`
     pub command: Vec<String>,
+}
+
+/// `browse`.
+#[derive(Debug, ClapArgs)]
+pub struct Browse {
+    /// Address to open
+    pub url: String,
 }
 
 /// RFC 6749 §2.1.

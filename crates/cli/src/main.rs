@@ -39,6 +39,10 @@ fn main() -> ExitCode {
         Err(error) => return not_understood(&raw, error),
     };
     let output = Output { json: args.global.json, quiet: args.global.quiet };
+    if let args::Command::Browse(args) = &args.command {
+        // Whether it worked is all that is asked.
+        return commands::browse(&args.url).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let done = Options::resolve(&args.global).and_then(|options| {
         home::log_to_stderr(args.global.verbose);
         commands::run(&Cx::new(options), args.command)

@@ -18,7 +18,7 @@ use tabled::settings::object::Columns;
 use tabled::settings::{Padding, Style};
 
 use crate::failure::{Failure, Said};
-use crate::words::{shown, spoken};
+use crate::words::{shown, shown_json, spoken};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,10 +55,11 @@ impl Output {
         stdout.flush().map_err(Failure::from)
     }
 
-    /// The one JSON document of a result.
+    /// The one JSON document of a result, past the stream that looks for colours: it would take
+    /// parts of strings for those.
     pub fn document(&self, document: &impl Serialize) -> Result<(), Failure> {
         match serde_json::to_string_pretty(document) {
-            Ok(text) => self.line(&text),
+            Ok(text) => self.secret_line(&shown_json(&text)),
             Err(error) => Err(Failure::failed("internal", error.to_string(), "")),
         }
     }
@@ -86,7 +87,8 @@ impl Output {
     pub fn error(&self, said: &Said) {
         if self.json {
             let text = serde_json::to_string(said).unwrap_or_default();
-            self.say(&text);
+            // Nothing can be done when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "{}", *shown_json(&text));
             return;
         }
         let head = "error:";

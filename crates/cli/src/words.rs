@@ -1,6 +1,9 @@
 //! Small readings of what people type: `K=V`, `60s`, and what they may have meant.
 
+use std::fmt::Write as _;
 use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 /// Reads `K=V`; only the first `=` counts.
 pub fn pair(text: &str) -> Result<(String, String), String> {
@@ -72,15 +75,37 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// Text from outside, made safe for a terminal: control characters, which could move the cursor or
-/// change what was printed before, become `\u{fffd}`.
+/// Text from outside, made safe for a terminal: what could move the cursor, change what was printed
+/// before, or read as something else becomes `\u{fffd}`.
 pub fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || is_direction(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// Characters that turn the direction of text around, so that it reads as something else.
-fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// JSON text with hidden characters as `\uXXXX`, so that it is the same document and as safe to look
+/// at. Its own line breaks stay: inside strings there are none.
+pub fn shown_json(json: &str) -> Zeroizing<String> {
+    // Room for some, so that a secret isn't copied while the text grows.
+    let mut text = Zeroizing::new(String::with_capacity(json.len() * 2));
+    for c in json.chars() {
+        if c == '\n' || !is_hidden(c) {
+            text.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = write!(text, "\\u{unit:04x}");
+        }
+    }
+    text
+}
+
+/// Characters that nobody sees, but that change what others see: controls, marks that turn the
+/// direction of text around, joiners and spaces without width, line and paragraph breaks, tags.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
 }
 
 const NEAREST_MAX: usize = 3;
@@ -121,5 +146,19 @@ mod tests {
             "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d\u{fffd}e"
         );
         assert_eq!(shown("Bücher 書"), "Bücher 書");
+        for hidden in ["\u{61c}", "\u{feff}", "\u{200b}", "\u{2028}", "\u{2029}", "\u{e0041}"] {
+            assert_eq!(shown(hidden), "\u{fffd}", "{hidden:?}");
+        }
+    }
+
+    #[test]
+    fn json_hides_nothing_and_says_the_same() {
+        let text = "a\u{7f}b\u{9b}c\u{202e}d\u{e0041}\n\u{1b}\"\\ü書";
+        let json = serde_json::to_string_pretty(&serde_json::json!({ "k": text })).unwrap();
+        let shown = shown_json(&json);
+        assert!(shown.contains(r"a\u007fb\u009bc\u202ed\udb40\udc41\n\u001b"), "{}", *shown);
+        assert!(!shown.chars().any(|c| c != '\n' && is_hidden(c)));
+        let again: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(again["k"], text);
     }
 }

@@ -3,6 +3,7 @@
 //! Surprise: standard output carries the connection's id and nothing else, so that a script can
 //! take it; what a person reads, the address included, goes to standard error.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use indicia_broker::{Broker, Error};
 use indicia_catalog::{Capability, Flow, Service};
 
 use crate::args::{Connect, FlowName};
+use crate::commands::exec::without_ours;
 use crate::commands::{clients, connections};
 use crate::failure::Failure;
 use crate::home::{Cx, beside};
@@ -169,6 +171,7 @@ async fn until_ours(
     listener: &mut Listener,
 ) -> Result<ConnectionView, Failure> {
     let begun = now();
+    let mut has_told = false;
     loop {
         let left = step.expires_at.since(now());
         let Ok(arrived) = tokio::time::timeout(left, listener.next()).await else {
@@ -185,7 +188,11 @@ async fn until_ours(
         let _ = arrived.reply.send(show);
         match finished {
             Err(error) if is_stray(&error) => {
-                cx.out.note("an answer came that belongs to no flow of this home; still waiting");
+                // Any page can send many: once is enough.
+                if !std::mem::replace(&mut has_told, true) {
+                    cx.out
+                        .note("an answer came that belongs to no flow of this home; still waiting");
+                }
             }
             // Another `connect` of this client waits too, and its browser came to our port.
             Ok(view) if view.id != step.connection => {
@@ -239,9 +246,19 @@ fn too_late(after: Duration) -> Failure {
 fn open_browser(cx: &Cx, url: &str) {
     cx.out.say("waiting for the browser; should it not have opened, open this address:");
     cx.out.say(url);
-    if !has_browser() || webbrowser::open(url).is_err() {
+    if !has_browser() || !browses(cx, url) {
         cx.out.note("no browser was found here; from another machine: --no-browser");
     }
+}
+
+/// Starts the browser from a process of this program that has none of our variables: the library
+/// that knows how to start one hands on what it finds.
+fn browses(cx: &Cx, url: &str) -> bool {
+    let Ok(program) = std::env::current_exe() else { return false };
+    let mut command = Command::new(program);
+    command.args(["browse", url]);
+    without_ours(&mut command, &cx.options);
+    command.status().is_ok_and(|status| status.success())
 }
 
 /// Without a screen only a browser in this very terminal could open, in the middle of our output.

@@ -12,6 +12,7 @@ use crate::args::Exec;
 use crate::commands::token;
 use crate::failure::Failure;
 use crate::home::Cx;
+use crate::options::{Options, RootKeySource};
 
 /// Becomes the command.
 pub fn run(cx: &Cx, args: Exec) -> Result<(), Failure> {
@@ -28,9 +29,7 @@ fn become_command(cx: &Cx, args: &Exec) -> Result<(), Failure> {
     };
     let mut command = Command::new(program);
     command.args(arguments);
-    for name in ours(std::env::vars_os().map(|(name, _)| name)) {
-        command.env_remove(name);
-    }
+    without_ours(&mut command, &cx.options);
     for (name, value) in token::variables(&token) {
         command.env(name, value.as_str());
     }
@@ -39,7 +38,14 @@ fn become_command(cx: &Cx, args: &Exec) -> Result<(), Failure> {
     Err(Failure::failed("command_not_run", detail, "check the name of the command and its rights"))
 }
 
-/// The variables that are ours: a key to everything must not reach a command that needs one token.
-fn ours(names: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    names.filter(|name: &OsString| OsStr::as_bytes(name).starts_with(b"INDICIA_")).collect()
+/// Takes our variables from a command's environment, and the one that holds the root key, whatever
+/// its name: a key to everything must not reach a command that needs one token, or a browser.
+pub fn without_ours(command: &mut Command, options: &Options) {
+    let ours = |name: &OsString| OsStr::as_bytes(name).starts_with(b"INDICIA_");
+    for name in std::env::vars_os().map(|(name, _)| name).filter(ours) {
+        command.env_remove(name);
+    }
+    if let RootKeySource::Variable(name) = &options.root_key {
+        command.env_remove(name);
+    }
 }

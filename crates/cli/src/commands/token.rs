@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::args::{Token, TokenFormat};
 use crate::failure::Failure;
 use crate::home::Cx;
+use crate::words::shown_json;
 
 /// Prints it.
 pub fn run(cx: &Cx, args: Token) -> Result<(), Failure> {
@@ -19,7 +20,7 @@ pub fn run(cx: &Cx, args: Token) -> Result<(), Failure> {
     let format = if cx.out.json { TokenFormat::Json } else { args.format };
     match format {
         TokenFormat::Plain => cx.out.secret_line(&token.access_token),
-        TokenFormat::Json => cx.out.secret_line(&token.to_json()),
+        TokenFormat::Json => cx.out.secret_line(&shown_json(&token.to_json())),
         TokenFormat::Header => {
             for (name, value) in &token.headers {
                 cx.out.secret_line(&Zeroizing::new(format!("{name}: {}", value.as_str())))?;
@@ -27,7 +28,15 @@ pub fn run(cx: &Cx, args: Token) -> Result<(), Failure> {
             Ok(())
         }
         TokenFormat::Env => {
-            for (name, value) in variables(&token) {
+            let variables = variables(&token);
+            if let Some((name, _)) = variables.iter().find(|(_, value)| !is_plain(value)) {
+                return Err(Failure::failed(
+                    "not_plain",
+                    format!("{name} has characters that a shell or an env file may read as more"),
+                    format!("give it to a command: `indicia exec {} -- CMD`", args.id),
+                ));
+            }
+            for (name, value) in variables {
                 cx.out.secret_line(&Zeroizing::new(format!("{name}={}", value.as_str())))?;
             }
             Ok(())
@@ -62,5 +71,27 @@ pub fn variables(token: &TokenView) -> Vec<(&'static str, Zeroizing<String>)> {
     variables
 }
 
+/// Whether a value means itself in every env file and shell.
+fn is_plain(value: &str) -> bool {
+    !value.is_empty()
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~+/=:-".contains(&b))
+}
+
 const TOKEN_VARIABLE: &str = "INDICIA_TOKEN";
 const URL_VARIABLE: &str = "INDICIA_API_BASE_URL";
+
+#[cfg(test)]
+mod tests {
+    use super::is_plain;
+
+    #[test]
+    fn only_what_means_itself_everywhere_goes_into_an_env_file() {
+        for plain in ["abc.DEF-1_2~3", "a+b/c==", "https://api.example.com:8080/v1"] {
+            assert!(is_plain(plain), "{plain}");
+        }
+        for other in ["", "a b", "a\nb", "$(id)", "`id`", "a;b", "a'b", "a\"b", "a#b", "a%b", "ü"]
+        {
+            assert!(!is_plain(other), "{other:?}");
+        }
+    }
+}

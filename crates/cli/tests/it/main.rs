@@ -19,6 +19,7 @@ mod peers_lost;
 mod peers_oidc;
 mod peers_proxy;
 mod processes;
+mod secrecy;
 mod services_try;
 mod stage;
 mod terminal;

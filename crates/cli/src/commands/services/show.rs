@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::commands::word;
 use crate::failure::Failure;
 use crate::home::Cx;
-use crate::words::spoken;
+use crate::words::{shown, spoken};
 
 /// What is asked of the catalogue for a client that has told nothing of itself yet.
 struct Unregistered {
@@ -65,26 +65,27 @@ pub fn run(cx: &Cx, name: &str) -> Result<(), Failure> {
     scopes(cx, &service)?;
     cx.out.line("\nsources:")?;
     for source in &service.sources {
-        cx.out.line(&format!("  {}, read {}\n    {}", source.title, source.read, source.url))?;
+        let (title, url) = (shown(&source.title), shown(&source.url));
+        cx.out.line(&format!("  {title}, read {}\n    {url}", shown(&source.read)))?;
     }
     Ok(())
 }
 
 fn register(cx: &Cx, service: &Service) -> Result<(), Failure> {
-    cx.out.line(&format!("\nhow to register a client, at {}:", service.portal_url))?;
+    cx.out.line(&format!("\nhow to register a client, at {}:", shown(&service.portal_url)))?;
     for (n, step) in service.portal_steps.iter().enumerate() {
-        cx.out.line(&format!("  {}. {step}", n + 1))?;
+        cx.out.line(&format!("  {}. {}", n + 1, shown(step)))?;
     }
     let uri = default_uri(cx, service);
-    cx.out.line(&format!("  redirect URI: {uri}"))?;
+    cx.out.line(&format!("  redirect URI: {}", shown(&uri)))?;
     if !service.redirect.note.is_empty() {
-        cx.out.line(&format!("  {}", service.redirect.note))?;
+        cx.out.line(&format!("  {}", shown(&service.redirect.note)))?;
     }
     let mut command = format!("indicia clients add {} --client-id X", service.id);
     for input in service.inputs.iter().filter(|i| is_needed(i)) {
         command += &format!(" --input {}={}", input.name, input.example);
     }
-    cx.out.line(&format!("  then: {command}"))
+    cx.out.line(&format!("  then: {}", shown(&command)))
 }
 
 fn is_needed(input: &Input) -> bool {
