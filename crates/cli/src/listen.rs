@@ -6,10 +6,12 @@
 //! `SO_REUSEADDR`, so a connection that we closed would keep the next `connect` from it for a
 //! minute.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -63,6 +65,14 @@ pub struct Listener {
     gate: Arc<Gate>,
     arrived: mpsc::Receiver<Arrived>,
     connections: JoinSet<()>,
+    /// The same ones, oldest first.
+    open: VecDeque<Open>,
+}
+
+/// A connection, and whether a request has come on it.
+struct Open {
+    task: AbortHandle,
+    has_asked: Arc<AtomicBool>,
 }
 
 /// What a request must be like, and where it goes.
@@ -93,7 +103,7 @@ impl Listener {
         let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
         let gate = Arc::new(Gate { authority, path: url.path().to_owned(), arrivals });
-        Ok(Self { sockets, gate, arrived, connections: JoinSet::new() })
+        Ok(Self { sockets, gate, arrived, connections: JoinSet::new(), open: VecDeque::new() })
     }
 
     /// The next callback. Requests of any other kind are answered in passing.
@@ -108,15 +118,26 @@ impl Listener {
                 Some(arrived) = self.arrived.recv() => return arrived,
                 Some(_) = self.connections.join_next(), if !self.connections.is_empty() => {}
                 Ok((stream, _)) = accepted => {
-                    // Who holds many connections open without a request gets no more of them.
-                    if self.connections.len() < CONNECTIONS_MAX {
-                        self.connections.spawn(serve(stream, Arc::clone(&self.gate)));
-                    }
+                    self.take(stream);
                 }
                 // A failed accept (out of descriptors) passes; a busy loop would not help it.
                 else => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
         }
+    }
+
+    /// Serves a connection. Where there are many already, the oldest that has asked for nothing goes:
+    /// who holds connections open in silence must not keep the browser out.
+    fn take(&mut self, stream: TcpStream) {
+        self.open.retain(|open| !open.task.is_finished());
+        if self.open.len() >= CONNECTIONS_MAX {
+            let silent = self.open.iter().position(|o| !o.has_asked.load(Ordering::Relaxed));
+            let Some(open) = silent.and_then(|at| self.open.remove(at)) else { return };
+            open.task.abort();
+        }
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let serving = serve(stream, Arc::clone(&self.gate), Arc::clone(&has_asked));
+        self.open.push_back(Open { task: self.connections.spawn(serving), has_asked });
     }
 
     /// Closes the port at once, then lets the answers under way arrive.
@@ -155,8 +176,11 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn serve(stream: TcpStream, gate: Arc<Gate>) {
-    let service = service_fn(move |request| answer(Arc::clone(&gate), request));
+async fn serve(stream: TcpStream, gate: Arc<Gate>, has_asked: Arc<AtomicBool>) {
+    let service = service_fn(move |request| {
+        has_asked.store(true, Ordering::Relaxed);
+        answer(Arc::clone(&gate), request)
+    });
     let served = hyper::server::conn::http1::Builder::new()
         .keep_alive(false)
         .max_buf_size(HEAD_BYTES_MAX)

@@ -275,3 +275,20 @@ fn an_answer_to_another_attempt_does_not_end_this_one() {
     let (_, ran, ..) = waiting.deliver(&callback);
     assert_eq!(ran.ok().line(), "klaviyo");
 }
+
+#[test]
+fn connections_that_say_nothing_keep_no_callback_out_and_a_stray_one_is_told_once() {
+    let waiting = Waiting::start("127.0.0.1");
+    let host = waiting.address();
+    for n in 0..3 {
+        let stray = format!("/oauth/callback/klaviyo?code=x&state=stray{n}");
+        assert_eq!(waiting.send("GET", &stray, &host).status, 400);
+    }
+    let silent: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(&host).unwrap()).collect();
+    let callback = waiting.callback();
+    let (answer, ran, ..) = waiting.deliver(&callback);
+    assert_eq!(answer.status, 200);
+    assert_eq!(ran.clone().ok().line(), "klaviyo");
+    assert_eq!(ran.stderr.matches("belongs to no flow").count(), 1, "{ran:?}");
+    drop(silent);
+}
