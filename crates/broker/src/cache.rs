@@ -9,10 +9,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use indicia_oauth::Timestamp;
 
-use crate::model::{GrantId, TokenFacts};
+use crate::model::{ClientId, ClientRow, GrantId, TokenFacts};
 use crate::view::TokenView;
 
 const SHARDS: usize = 64;
+
+/// Clients held in memory at most.
+const CLIENTS_MAX: usize = 10_000;
 
 /// A token ready to hand out, with what decides for how long.
 pub(crate) struct Ready {
@@ -37,6 +40,7 @@ pub(crate) struct Cache {
     /// Of grants that changed: what is older isn't served, nor put back.
     known: RwLock<BTreeMap<GrantId, Known>>,
     tick: AtomicU64,
+    clients: RwLock<BTreeMap<ClientId, Arc<ClientRow>>>,
 }
 
 impl Cache {
@@ -46,6 +50,7 @@ impl Cache {
             per_shard_max: (entries_max / SHARDS).max(1),
             known: RwLock::default(),
             tick: AtomicU64::new(0),
+            clients: RwLock::default(),
         }
     }
 
@@ -75,8 +80,32 @@ impl Cache {
         self.shard(id).write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
+    pub(crate) fn client(&self, id: &ClientId) -> Option<Arc<ClientRow>> {
+        self.clients.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Keeps a client that was looked up at `read_at`, unless one has changed since.
+    pub(crate) fn put_client(&self, row: Arc<ClientRow>, read_at: u64) {
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        if self.now() == read_at {
+            if clients.len() >= CLIENTS_MAX {
+                clients.clear();
+            }
+            clients.insert(row.id.clone(), row);
+        }
+    }
+
+    /// A client changed: it is looked up anew, and so is what was made ready with it.
+    pub(crate) fn client_changed(&self) {
+        self.clear();
+    }
+
     /// Everything is looked up anew.
     pub(crate) fn clear(&self) {
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        self.tick.fetch_add(1, Ordering::Relaxed);
+        clients.clear();
+        drop(clients);
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).clear();
         }

@@ -13,7 +13,7 @@ use crate::model::{ClientId, ClientRow};
 
 /// A client bound to its service, with all inputs that are known.
 pub(crate) struct Bound {
-    pub(crate) client: ClientRow,
+    pub(crate) client: Arc<ClientRow>,
     pub(crate) service: Arc<Service>,
     pub(crate) inputs: BTreeMap<String, String>,
 }
@@ -73,9 +73,10 @@ impl Broker {
     /// Binds a client to its service; the client's inputs go before the connection's.
     pub(crate) fn bind(
         &self,
-        client: ClientRow,
+        client: impl Into<Arc<ClientRow>>,
         inputs: &BTreeMap<String, String>,
     ) -> Result<Bound, Error> {
+        let client = client.into();
         let service = self.service(&client.service)?;
         let mut all = inputs.clone();
         all.extend(client.inputs.clone());
@@ -85,6 +86,18 @@ impl Broker {
     /// A service of the catalogue.
     pub(crate) fn service(&self, id: &str) -> Result<Arc<Service>, Error> {
         self.catalogue.service(id).ok_or_else(|| Error::no_service(&self.catalogue, id))
+    }
+
+    /// A client as a read needs it: as it was when it was last looked up, until it is known to have
+    /// changed.
+    pub(crate) async fn client_seen(&self, id: &ClientId) -> Result<Arc<ClientRow>, Error> {
+        if let Some(row) = self.cache.client(id) {
+            return Ok(row);
+        }
+        let read_at = self.cache.now();
+        let row = Arc::new(self.client_row(id).await?);
+        self.cache.put_client(Arc::clone(&row), read_at);
+        Ok(row)
     }
 
     /// A client that must be there.

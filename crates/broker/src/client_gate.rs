@@ -143,7 +143,9 @@ impl Broker {
             row.revision += 1;
             let event = client_event(&row, EventKind::ClientRefused, now);
             let events = if first { vec![event] } else { Vec::new() };
-            if self.ports.store.update_client(row, events).await? {
+            let told = self.ports.store.update_client(row, events).await?;
+            self.cache.client_changed();
+            if told {
                 return Ok(left);
             }
         }
@@ -175,7 +177,9 @@ impl Broker {
             crate::clients::make_current(&mut row.secrets, secret_n);
             row.revision += 1;
             let event = client_event(&row, EventKind::ClientAccepted, now);
-            if self.ports.store.update_client(row, vec![event]).await? {
+            let told = self.ports.store.update_client(row, vec![event]).await?;
+            self.cache.client_changed();
+            if told {
                 return Ok(());
             }
         }

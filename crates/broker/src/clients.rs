@@ -1,6 +1,7 @@
 //! Clients: applications as registered in a service's developer portal, and their secrets.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use indicia_catalog::ClientKind;
 use indicia_catalog::service::Origin;
@@ -106,7 +107,7 @@ impl Broker {
     async fn pinned(&self, row: ClientRow) -> Result<ClientRow, Error> {
         let bound = self.bind(row, &BTreeMap::new())?;
         let pins = self.pins(&bound).await?;
-        let mut row = bound.client;
+        let mut row = Arc::unwrap_or_clone(bound.client);
         row.settings.extend(pins);
         Ok(row)
     }
@@ -266,7 +267,9 @@ impl Broker {
     pub async fn remove_client(&self, id: &str) -> Result<(), Error> {
         let row = self.client_named(id).await?;
         let event = client_event(&row, EventKind::ClientRemoved, self.ports.clock.now());
-        match self.ports.store.remove_client(&row.id, vec![event]).await? {
+        let removed = self.ports.store.remove_client(&row.id, vec![event]).await?;
+        self.cache.client_changed();
+        match removed {
             None => Ok(()),
             Some(n) => Err(Error::Conflict {
                 code: "client_in_use",
@@ -332,7 +335,9 @@ impl Broker {
         }
         row.revision += 1;
         let event = client_event(row, EventKind::ClientSecretChanged, now);
-        Ok(self.ports.store.update_client(row.clone(), vec![event]).await?)
+        let changed = self.ports.store.update_client(row.clone(), vec![event]).await?;
+        self.cache.client_changed();
+        Ok(changed)
     }
 }
 

@@ -96,7 +96,7 @@ impl Broker {
         let service = self.service(&client.service)?;
         service.inputs_for(&client.inputs, &request.inputs).map_err(|e| {
             let bound = Bound {
-                client: client.clone(),
+                client: Arc::new(client.clone()),
                 service: Arc::clone(&service),
                 inputs: BTreeMap::new(),
             };

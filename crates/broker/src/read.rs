@@ -151,12 +151,16 @@ impl Broker {
             && grant.state.life != Life::Revoked
             && serves(ahead.row(), self.ports.clock.now())
         {
-            let client = self.client_row(&grant.client).await?;
+            let client = self.client_seen(&grant.client).await?;
             return self.hand_out_committed(connection, &ahead, client, Behind::Yes);
         }
         let now = self.ports.clock.now();
         let need = schedule::effective_min_valid(&grant.facts, min_valid);
-        let client = self.client_row(&grant.client).await?;
+        let client = match grant.state.life {
+            // Whether its client's secret is another one by now decides what may be tried.
+            Life::Dead => Arc::new(self.client_row(&grant.client).await?),
+            Life::Alive | Life::Revoked => self.client_seen(&grant.client).await?,
+        };
         // mark: valid-token-served
         if grant.state.life != Life::Revoked && schedule::good_for(&grant.facts, need, now) {
             if self.settings.refresh_ahead && grant.next_at.is_some_and(|at| at <= now) {
@@ -177,7 +181,7 @@ impl Broker {
         self: &Arc<Self>,
         connection: &ConnectionRow,
         grant: GrantRow,
-        client: ClientRow,
+        client: Arc<ClientRow>,
         min_valid: Option<Duration>,
         now: Timestamp,
     ) -> Result<Arc<TokenView>, Error> {
@@ -200,16 +204,16 @@ impl Broker {
     ) -> Result<Arc<TokenView>, Error> {
         match end {
             End::Committed(committed, behind) => {
-                let client = self.client_row(&committed.row().client).await?;
+                let client = self.client_seen(&committed.row().client).await?;
                 self.hand_out_committed(connection, &committed, client, behind)
             }
             End::Row(row) => {
-                let client = self.client_row(&row.client).await?;
+                let client = self.client_seen(&row.client).await?;
                 self.serve_as_it_is(connection, (*row).clone(), client)
             }
             End::Failed(error) => match before {
                 Some(grant) => {
-                    let client = self.client_row(&grant.client).await?;
+                    let client = self.client_seen(&grant.client).await?;
                     let now = self.ports.clock.now();
                     if serves(&grant, now) {
                         let view = self.hand_out(connection, grant, client)?;
@@ -228,7 +232,7 @@ impl Broker {
         self: &Arc<Self>,
         connection: &ConnectionRow,
         grant: GrantRow,
-        client: ClientRow,
+        client: Arc<ClientRow>,
     ) -> Result<Arc<TokenView>, Error> {
         if serves(&grant, self.ports.clock.now()) {
             self.hand_out(connection, grant, client)
@@ -241,7 +245,7 @@ impl Broker {
         &self,
         connection: &ConnectionRow,
         grant: GrantRow,
-        client: ClientRow,
+        client: Arc<ClientRow>,
     ) -> Result<Arc<TokenView>, Error> {
         let committed = Committed::load(&self.vault, grant)?;
         self.hand_out_committed(connection, &committed, client, Behind::No)
@@ -251,7 +255,7 @@ impl Broker {
         &self,
         connection: &ConnectionRow,
         committed: &Committed,
-        client: ClientRow,
+        client: Arc<ClientRow>,
         behind: Behind,
     ) -> Result<Arc<TokenView>, Error> {
         let bound = self.bind(client, &committed.row().inputs)?;

@@ -122,7 +122,7 @@ fn headers(
         headers.push((name, Zeroizing::new(value.clone())));
     }
     // Without `Accept`, some services answer in form encoding. Identity: a token answer is small,
-    // and a body that we don't decode can't be a decompression bomb.
+    // and what isn't compressed needs no limit of its own.
     for (name, value) in [("accept", "application/json"), ("accept-encoding", "identity")] {
         if !headers.iter().any(|(n, _)| n == name) {
             headers.push((name.to_owned(), Zeroizing::new(value.to_owned())));

@@ -17,7 +17,7 @@ pub(super) enum Body {
     Json(Json, Vec<&'static str>),
     /// Nothing but white space.
     Empty,
-    /// In a content coding that we didn't ask for, and don't decode.
+    /// Still in a content coding: one that the transport doesn't know, or could not undo whole.
     Coded,
     /// Anything else.
     Other,
