@@ -142,7 +142,8 @@ impl Service {
         self.api_header_texts().iter().filter_map(header).collect()
     }
 
-    /// The API's base URL; one from the answer only in its domain, and like its pattern. `kept`: members of the token answer that the dialect kept.
+    /// The API's base URL; one from the answer only in its domain, and like its pattern. `kept`:
+    /// members of the token answer that the dialect kept.
     pub fn api_base(
         &self,
         cx: Context<'_>,

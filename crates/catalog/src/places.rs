@@ -2,8 +2,8 @@
 //! can't be chosen by a stranger, its parameters aren't the protocol's.
 //!
 //! Surprise: the end of a host is what matters. `{dc}.api.example.com` is safe with any value of
-//! host letters; `api.{region}` is safe only when a table or the client's owner says what it is, and
-//! no default of it lets in what a callback said.
+//! host letters; `api.{region}` is safe only when a table or the client's owner says what it is,
+//! and no default of it lets in what a callback said.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! A user's own service files, `services/*.toml` in the home.
 //!
 //! What would surprise: a file that belongs to somebody else, or that others may write, is
-//! refused: such a file decides where client secrets are sent. The shipped file of that name doesn't
-//! take its place then.
+//! refused: such a file decides where client secrets are sent. The shipped file of that name
+//! doesn't take its place then.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};

@@ -3,9 +3,9 @@
 //! What would surprise: an error is looked for first, whatever the status says, and JSON decides by
 //! its content, whatever its media type says. A body that arrived shorter than announced is still
 //! read when the JSON in it is whole (JSON ends itself): to drop a rotated refresh token over a
-//! wrong length would lose the grant. A body that is still in a content coding (the transport undoes
-//! those that it knows, within its limits) is not read: with 2xx it is ambiguous, and kept in the
-//! journal like any other.
+//! wrong length would lose the grant. A body that is still in a content coding (the transport
+//! undoes those that it knows, within its limits) is not read: with 2xx it is ambiguous, and kept
+//! in the journal like any other.
 
 mod body;
 mod bytes;

@@ -1,13 +1,13 @@
 //! What of many records is still worth keeping: of each grant or flow the newest version, for a
 //! week after it was noted as stored.
 //!
-//! What would surprise: the week alone bounds nothing, since an answer that was never noted as stored
-//! stays for ever, as it must. What bounds a segment is that only the newest version of a grant or
-//! flow lives, with at most [`SAME_VERSION_MAX`] answers, however often it is refreshed: of the
-//! grants that this home has ever refreshed the newest, and of flows those of the last week and those
-//! that a crash cut off between answer and note. The file is at most four times as large as what
-//! lived in it at its fullest and the slots taken then, and a megabyte: it grows only while what is
-//! dead in it is less than what lives, or leaves too little room for the slots. It is never
+//! What would surprise: the week alone bounds nothing, since an answer that was never noted as
+//! stored stays for ever, as it must. What bounds a segment is that only the newest version of a
+//! grant or flow lives, with at most [`SAME_VERSION_MAX`] answers, however often it is refreshed:
+//! of the grants that this home has ever refreshed the newest, and of flows those of the last week
+//! and those that a crash cut off between answer and note. The file is at most four times as large
+//! as what lived in it at its fullest and the slots taken then, and a megabyte: it grows only while
+//! what is dead in it is less than what lives, or leaves too little room for the slots. It is never
 //! shortened; its room is used again.
 
 use std::collections::BTreeMap;

@@ -134,7 +134,8 @@ impl Sqlite {
         self.writer.write(Flush::Full, act).await
     }
 
-    /// The same for what only a lease says: it ends with the machine's boot, so no flush waits for it.
+    /// The same for what only a lease says: it ends with the machine's boot, so no flush waits for
+    /// it.
     async fn write_lease<T: Send + 'static>(
         &self,
         act: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
