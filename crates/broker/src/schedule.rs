@@ -112,6 +112,11 @@ pub fn refresh_at(facts: &TokenFacts, rule: &RefreshRule, grant: &str) -> Option
         }
         Expiry::Never | Expiry::Unknown => None,
     };
+    by_life.into_iter().chain(keep_alive_at(facts, rule)).min()
+}
+
+/// When a refresh token must be used lest it die of idleness or age. `None`: it doesn't.
+pub fn keep_alive_at(facts: &TokenFacts, rule: &RefreshRule) -> Option<Timestamp> {
     let by_idleness = rule
         .idle
         .filter(|_| facts.refresh.is_some())
@@ -120,7 +125,7 @@ pub fn refresh_at(facts: &TokenFacts, rule: &RefreshRule, grant: &str) -> Option
         .refresh_expires_at
         .zip(facts.refresh_since)
         .map(|(end, since)| since.plus(fine_thousandths(end.since(since), IDLE_SHARE)));
-    [by_life, by_idleness, by_age].into_iter().flatten().min()
+    [by_idleness, by_age].into_iter().flatten().min()
 }
 
 /// Whether a row's `retry_at` still holds. One that lies further ahead than any pause of ours was

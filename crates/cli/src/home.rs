@@ -86,7 +86,7 @@ impl Cx {
     /// then is waited for and kept.
     pub async fn do_what_is_due(&self) {
         let Some(broker) = self.opened.get() else { return };
-        match tokio::time::timeout(DUE_MAX, broker.run_due()).await {
+        match tokio::time::timeout(DUE_MAX, broker.keep_up()).await {
             Ok(Ok(report)) => tracing::debug!(?report, "did what was due"),
             Ok(Err(error)) => tracing::warn!(%error, "what is due can't be done now"),
             Err(_) => tracing::info!("what is due takes longer: the next command goes on"),

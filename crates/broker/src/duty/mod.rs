@@ -11,6 +11,7 @@ use std::time::Duration;
 use indicia_oauth::Timestamp;
 
 use crate::Broker;
+use crate::duty::refresh_due::Which;
 use crate::error::Error;
 
 /// What a round of duties did.
@@ -39,9 +40,23 @@ impl Broker {
     /// # Errors
     /// The store's. What a service answers is no error here.
     pub async fn run_due(self: &Arc<Self>) -> Result<DutyReport, Error> {
+        self.run(Which::Due).await
+    }
+
+    /// As [`Self::run_due`], for a process that ends with its own work (the command line): it
+    /// refreshes only what would die unused. What is due otherwise is refreshed when it is asked
+    /// for.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn keep_up(self: &Arc<Self>) -> Result<DutyReport, Error> {
+        self.run(Which::WouldDie).await
+    }
+
+    async fn run(self: &Arc<Self>, which: Which) -> Result<DutyReport, Error> {
         let mut report = DutyReport::default();
         recover_open::run(self, &mut report).await?;
-        refresh_due::run(self, &mut report).await?;
+        refresh_due::run(self, which, &mut report).await?;
         revoke_pending::run(self, &mut report).await?;
         let now = self.ports.clock.now();
         self.ports.store.purge_flows(now.minus(FLOWS_KEPT)).await?;

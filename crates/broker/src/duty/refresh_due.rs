@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use indicia_oauth::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ use crate::Broker;
 use crate::end::{End, Force};
 use crate::error::Error;
 use crate::model::{ClientId, GrantRow};
+use crate::schedule;
 
 /// Refreshes in flight at once.
 const IN_FLIGHT_MAX: usize = 16;
@@ -32,12 +34,21 @@ const ROUND_TIME: Duration = Duration::from_secs(30);
 /// When to look again after a round that was not full.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(broker: &Arc<Broker>, report: &mut DutyReport) -> Result<(), Error> {
+pub(super) async fn run(
+    broker: &Arc<Broker>,
+    which: Which,
+    report: &mut DutyReport,
+) -> Result<(), Error> {
     let now = broker.ports.clock.now();
     let due = broker.ports.store.due(now, ROUND_MAX).await?;
     let mut rows = Vec::new();
     for id in &due {
-        rows.extend(broker.ports.store.grant(id).await?);
+        let row = broker.ports.store.grant(id).await?;
+        if let Some(row) = row
+            && (which == Which::Due || would_die(broker, &row, now).await?)
+        {
+            rows.push(row);
+        }
     }
     let budget = Budget::of(&rows);
     let ends = join_all(rows.iter().map(|row| budget.spend(broker, row))).await;
@@ -55,6 +66,23 @@ pub(super) async fn run(broker: &Arc<Broker>, report: &mut DutyReport) -> Result
     let more = due.len() == ROUND_MAX;
     report.next_at = Some(if more { now } else { now.plus(LOOK_EVERY) });
     Ok(())
+}
+
+/// Whether a grant's refresh token dies soon, unless it is used.
+async fn would_die(broker: &Broker, row: &GrantRow, now: Timestamp) -> Result<bool, Error> {
+    let Some(client) = broker.ports.store.client(&row.client).await? else { return Ok(false) };
+    let Ok(bound) = broker.bind(client, &row.inputs) else { return Ok(false) };
+    let at = schedule::keep_alive_at(&row.facts, &bound.refresh_rule());
+    Ok(at.is_some_and(|at| at <= now))
+}
+
+/// What is refreshed in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// All that is due.
+    Due,
+    /// What would die unused. Who asks for one token is no reason to refresh others.
+    WouldDie,
 }
 
 /// How many may be in flight.

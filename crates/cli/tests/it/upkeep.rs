@@ -103,3 +103,17 @@ fn a_wrong_service_file_takes_only_its_own_service_away() {
     std::fs::remove_file(folder.join("a.toml")).unwrap();
     home.run(&["token", "one"]).ok();
 }
+
+#[test]
+fn who_asks_for_one_token_refreshes_no_other() {
+    let (home, sandbox) = (Home::new(), Sandbox::start(&["--life", "3s"]));
+    home.add_client(&sandbox, "klaviyo", &[]);
+    for id in ["one", "two"] {
+        home.connect(&sandbox, &["klaviyo", "--id", id, "--can", "contacts.read"]);
+    }
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    home.run(&["token", "one"]).ok();
+    assert_eq!(sandbox.record("klaviyo")["counters"]["refresh"], 1);
+    home.run(&["exec", "two", "--", "true"]).ok();
+    assert_eq!(sandbox.record("klaviyo")["counters"]["refresh"], 2);
+}
