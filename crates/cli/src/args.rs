@@ -435,6 +435,9 @@ pub struct Forget {
     /// Leaves the grant alive at the service
     #[arg(long)]
     pub keep_grant: bool,
+    /// With --revoke, also where other connections share the grant: they end too
+    #[arg(long, conflicts_with = "keep_grant")]
+    pub shared: bool,
 }
 
 /// `sandbox`.
@@ -451,7 +454,8 @@ pub struct Sandbox {
     /// Written as KIND[=VALUE][:TIMES|:PERCENT%][@[SERVICE/]ENDPOINT]. Kinds: latency=200ms,
     /// drip=20ms, reset-before, reset-after, throttle=30, error-before=503, error-after=500, html,
     /// html-502, truncate, wrong-type, skew=300. Endpoints: authorize, token (exchange and
-    /// refresh), revoke, introspect, metadata, api. More can be added while it runs.
+    /// refresh), exchange, refresh, revoke, introspect, metadata, api. More can be
+    /// added while it runs, as below; DELETE instead takes all away.
     #[arg(long = "fault", value_name = "SPEC")]
     pub faults: Vec<String>,
     /// Number that all chance comes from

@@ -112,7 +112,14 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["revoke"], &["indicia revoke {browser}", "indicia revoke --leaked < found.txt"]),
     (&["forget"], &["indicia forget {browser} --revoke"]),
     (&["recover"], &["indicia recover"]),
-    (&["sandbox"], &["indicia sandbox --life 30s --fault reset-after:1@refresh"]),
+    (
+        &["sandbox"],
+        &[
+            "indicia sandbox --life 30s --fault reset-after:1@refresh",
+            "curl -H content-type:application/json -d '{\"add\":[\"error-before=503@refresh\"]}' \
+             http://127.0.0.1:8918/_sandbox/faults",
+        ],
+    ),
     (&["doctor"], &["indicia doctor"]),
     (&["man"], &["indicia man connect | man -l -"]),
     (&["completions"], &["indicia completions bash > indicia.bash"]),

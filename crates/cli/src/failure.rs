@@ -61,6 +61,20 @@ impl Failure {
         Self::Home(Said::new(code, detail, hint))
     }
 
+    /// Several things that were typed and can't be done, told at once; one alone as it is.
+    pub fn all(mut failures: Vec<Self>) -> Self {
+        match failures.pop() {
+            Some(only) if failures.is_empty() => return only,
+            last => failures.extend(last),
+        }
+        let said: Vec<Said> = failures.iter().filter_map(Self::said).collect();
+        let lines = |of: fn(&Said) -> &str| {
+            let lines = said.iter().map(of).filter(|line| !line.is_empty());
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        Self::usage("options_refused", lines(|s| &s.detail), lines(|s| &s.hint))
+    }
+
     /// A file that can't be read.
     pub fn file(path: &std::path::Path, error: &io::Error) -> Self {
         let detail = format!("{} can't be read: {error}", path.display());

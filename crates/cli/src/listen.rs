@@ -126,8 +126,8 @@ impl Listener {
         }
     }
 
-    /// Serves a connection. Where there are many already, the oldest that has asked for nothing goes:
-    /// who holds connections open in silence must not keep the browser out.
+    /// Serves a connection. Where there are many already, the oldest that has asked for nothing
+    /// goes: who holds connections open in silence must not keep the browser out.
     fn take(&mut self, stream: TcpStream) {
         self.open.retain(|open| !open.task.is_finished());
         if self.open.len() >= CONNECTIONS_MAX {

@@ -124,3 +124,68 @@ const STORE: u8 = 6;
 const BEFORE_COMMAND: u8 = 125;
 /// A shell's way to say which signal it was.
 const SIGNAL: u8 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indicia_broker::model::{ClientId, ConnectionId, Reason, ReasonCode};
+    use indicia_oauth::Timestamp;
+
+    fn refused(code: &'static str, field: &str) -> Error {
+        let (detail, hint) = ("what is wrong".to_owned(), "what to type".to_owned());
+        Error::Refused { code, field: field.to_owned(), detail, hint }
+    }
+
+    fn unavailable(code: &'static str) -> Error {
+        let detail = "no valid token".to_owned();
+        Error::Unavailable { code, detail, retry_after: None, hint: "try again".to_owned() }
+    }
+
+    fn store(code: &'static str) -> Error {
+        Error::Store { code, detail: "the store".to_owned(), hint: "doctor".to_owned() }
+    }
+
+    #[test]
+    fn each_error_has_its_status_its_code_and_something_to_do() {
+        let check = |error: Error, expected: u8, code: &str| {
+            let failure = Failure::Broker(error);
+            let said = failure.said().unwrap();
+            assert_eq!((status(&failure), said.code), (expected, code), "{said:?}");
+            assert!(!said.detail.is_empty() && !said.hint.is_empty(), "{said:?}");
+            let before = Failure::BeforeCommand(Box::new(failure));
+            assert_eq!((status(&before), before.said()), (BEFORE_COMMAND, Some(said)));
+        };
+        let missing = Error::NotFound { what: "client", id: "x".into(), nearest: Vec::new() };
+        check(missing, NOT_FOUND, "not_found");
+        let (connection, client) = (ConnectionId::new("x").unwrap(), ClientId::new("c").unwrap());
+        let reason = Box::new(Reason {
+            code: ReasonCode::GrantRefused,
+            detail: "the owner took it back".into(),
+            since: Timestamp::from_millis(0),
+            next_step: "connect again".into(),
+            cause: None,
+        });
+        let reauthorize = Error::Reauthorization { connection: connection.clone(), reason };
+        check(reauthorize, REAUTHORIZE, "reauthorization_required");
+        check(Error::Revoked { connection, client }, REAUTHORIZE, "revoked");
+        for code in ["service_unavailable", "throttled", "answer_lost", "client_refused"] {
+            check(unavailable(code), UNAVAILABLE, code);
+        }
+        // What a browser or a service brought.
+        for code in ["state_expired", "state_used", "state_unknown"] {
+            check(refused(code, "state"), FAILED, code);
+        }
+        check(refused("access_denied", "callback"), FAILED, "access_denied");
+        check(refused("code_refused", "code"), FAILED, "code_refused");
+        check(refused("service_file_refused", "service"), FAILED, "service_file_refused");
+        // What somebody typed.
+        check(refused("input_refused", "--input"), USAGE, "input_refused");
+        let conflict =
+            Error::Conflict { code: "id_taken", detail: "taken".into(), hint: "another".into() };
+        check(conflict, FAILED, "id_taken");
+        for code in ["store_locked", "wrong_root_key", "store_full", "store_newer"] {
+            check(store(code), STORE, code);
+        }
+        check(Error::Internal("a defect".into()), FAILED, "internal");
+    }
+}

@@ -71,6 +71,13 @@ impl Output {
         }
     }
 
+    /// A word beside the result that matters also to who takes the result as JSON.
+    pub fn remark(&self, text: &str) {
+        if !self.quiet {
+            self.say(text);
+        }
+    }
+
     /// A word that the user must see to go on, on standard error, whatever was asked.
     pub fn say(&self, text: &str) {
         // Nothing can be done when standard error is closed, and the result matters more.

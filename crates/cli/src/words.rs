@@ -81,8 +81,8 @@ pub fn shown(text: &str) -> String {
     text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// JSON text with hidden characters as `\uXXXX`, so that it is the same document and as safe to look
-/// at. Its own line breaks stay: inside strings there are none.
+/// JSON text with hidden characters as `\uXXXX`, so that it is the same document and as safe to
+/// look at. Its own line breaks stay: inside strings there are none.
 pub fn shown_json(json: &str) -> Zeroizing<String> {
     // Room for some, so that a secret isn't copied while the text grows.
     let mut text = Zeroizing::new(String::with_capacity(json.len() * 2));

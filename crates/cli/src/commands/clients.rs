@@ -11,6 +11,7 @@ use indicia_oauth::{ClientSecret, Timestamp};
 use serde_json::json;
 
 use crate::args::{Clients, ClientsAdd, ClientsCommand, Kind, SecretSource, SecretsCommand};
+use crate::commands::connections::OVERRIDDEN;
 use crate::commands::word;
 use crate::failure::Failure;
 use crate::home::Cx;
@@ -51,30 +52,56 @@ fn add(cx: &Cx, args: ClientsAdd) -> Result<(), Failure> {
         Kind::Confidential => ClientKind::Confidential,
         Kind::Public => ClientKind::Public,
     });
-    let secret = secret_for(&service, kind, &args.secret)?;
+    let mut problems = Vec::new();
+    let environment = told(environment(args.sandbox.as_deref()), &mut problems);
+    let secret_expires_at = args.secret_expires.as_deref().map(last_day).transpose();
+    let secret_expires_at = told(secret_expires_at, &mut problems);
+    let inputs = told(once("--input", args.inputs), &mut problems);
+    let settings = told(once("--set", args.settings), &mut problems);
+    // A person is asked only once all else is right.
+    let asks = !problems.is_empty() && prompt::somebody_is_there();
+    let secret = match asks {
+        true => None,
+        false => told(secret_for(&service, kind, &args.secret), &mut problems),
+    };
+    let all = (environment, secret_expires_at, inputs, settings, secret);
+    let (Some(environment), Some(secret_expires_at), Some(inputs), Some(settings), Some(secret)) =
+        all
+    else {
+        return Err(Failure::all(problems));
+    };
     let new = NewClient {
         service: args.service,
         id: args.id,
         client_id: args.client_id,
         secret,
-        secret_expires_at: args.secret_expires.as_deref().map(last_day).transpose()?,
+        secret_expires_at,
         kind,
         redirect_uri: args.redirect_uri,
-        inputs: once("--input", args.inputs)?,
-        settings: once("--set", args.settings)?,
-        environment: environment(args.sandbox.as_deref())?,
+        inputs,
+        settings,
+        environment,
     };
     let view = cx.block_on(async { Ok(cx.broker().await?.add_client(new).await?) })?;
     if cx.out.json {
         return cx.out.document(&view);
     }
     cx.out.line(&view.id)?;
+    if let Some(path) = &view.overridden {
+        let path = crate::words::shown(path);
+        cx.out.note(&format!("{} is overridden by your own file {path}", view.service));
+    }
     if service.flows.contains(&Flow::AuthorizationCode) {
         let uri = crate::words::shown(&view.redirect_uri);
         cx.out.note(&format!("redirect URI to enter in the portal: {uri}"));
     }
     cx.out.note(&format!("next: indicia connect {}", view.id));
     Ok(())
+}
+
+/// Takes what is right, and notes what isn't.
+fn told<T>(read: Result<T, Failure>, problems: &mut Vec<Failure>) -> Option<T> {
+    read.map_err(|failure| problems.push(failure)).ok()
 }
 
 /// The client's secret. A client that keeps one is asked for it; who can't be asked must say where
@@ -151,7 +178,10 @@ fn list(cx: &Cx) -> Result<(), Failure> {
         .map(|view| {
             vec![
                 view.id.clone(),
-                view.service.clone(),
+                match view.overridden {
+                    Some(_) => format!("{}{OVERRIDDEN}", view.service),
+                    None => view.service.clone(),
+                },
                 environment_word(&view.environment),
                 word(&view.kind),
                 view.client_id.clone(),
@@ -183,6 +213,7 @@ fn show(cx: &Cx, view: &ClientView) -> Result<(), Failure> {
     cx.out.facts(&[
         ("client", view.id.clone()),
         ("service", view.service.clone()),
+        ("overridden", view.overridden.clone().unwrap_or_default()),
         ("environment", environment_word(&view.environment)),
         ("client id", view.client_id.clone()),
         ("kind", word(&view.kind)),

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicia_broker::connect::{BrowserStep, ConnectRequest, ConnectStep};
-use indicia_broker::view::ConnectionView;
+use indicia_broker::list::ConnectionQuery;
+use indicia_broker::view::{ConnectionState, ConnectionView};
 use indicia_broker::{Broker, Error};
 use indicia_catalog::{Capability, Flow, Service};
 
 use crate::args::{Connect, FlowName};
+use crate::commands::connections::Access;
 use crate::commands::exec::without_ours;
 use crate::commands::{clients, connections};
 use crate::failure::Failure;
@@ -26,7 +28,8 @@ use crate::words::{shown, spoken};
 pub fn run(cx: &Cx, args: Connect) -> Result<(), Failure> {
     cx.must_be_there("client", &args.client)?;
     let view = cx.block_on(async {
-        let view = connect(cx, args).await?;
+        let view = connect(cx, args).await.map_err(nothing_at_hand)?;
+        tell_of(cx, &view).await?;
         cx.do_what_is_due().await;
         Ok(view)
     })?;
@@ -42,6 +45,43 @@ pub fn run(cx: &Cx, args: Connect) -> Result<(), Failure> {
         cx.out.warning(&reason.detail);
     }
     cx.out.line(&view.id)
+}
+
+/// What else there is to know of a connection that was just made.
+async fn tell_of(cx: &Cx, view: &ConnectionView) -> Result<(), Failure> {
+    let broker = cx.broker().await?;
+    if connections::access(&broker, view) == Access::Full {
+        cx.out.remark("its token has full access to the account");
+    }
+    if let Some(path) = &view.overridden {
+        let path = shown(path);
+        cx.out.remark(&format!("{} is overridden by your own file {path}", view.service));
+    }
+    let Some(account) = &view.account else { return Ok(()) };
+    let query =
+        ConnectionQuery { service: Some(view.service.clone()), ..ConnectionQuery::default() };
+    let (others, _) = broker.connections(query, None, LOOKED_AT_MAX).await?;
+    let others = others.iter().filter(|other| {
+        let same = other.account.as_ref().is_some_and(|other| other.id == account.id);
+        let lives = other.state != ConnectionState::Revoked;
+        same && lives && other.id != view.id && other.environment == view.environment
+    });
+    let names: Vec<&str> = others.map(|other| other.id.as_str()).take(NAMED_MAX).collect();
+    if !names.is_empty() {
+        cx.out.remark(&format!("this account is connected also as {}", names.join(", ")));
+    }
+    Ok(())
+}
+
+/// A client that the service refuses is a later matter for who has a token; who wants the first one
+/// has to mend it.
+fn nothing_at_hand(failure: Failure) -> Failure {
+    match failure {
+        Failure::Broker(Error::Unavailable { code: "client_refused", detail, hint, .. }) => {
+            Failure::failed("client_refused", detail, hint)
+        }
+        other => other,
+    }
 }
 
 async fn connect(cx: &Cx, args: Connect) -> Result<ConnectionView, Failure> {
@@ -111,16 +151,16 @@ fn capabilities(service: &Service, typed: &[String]) -> Result<Vec<Capability>, 
 /// What is asked for, and why it matters.
 fn tell(cx: &Cx, step: &BrowserStep) {
     if step.full_access {
-        cx.out.note("asks for full access to the account: this service knows no less");
+        cx.out.remark("asks for full access to the account: this service knows no less");
     }
     if !step.asks.is_empty() {
-        cx.out.note("asks for:");
+        cx.out.remark("asks for:");
     }
     for (scope, meaning) in &step.asks {
         let (scope, meaning) = (shown(scope), shown(meaning));
         match meaning.is_empty() {
-            true => cx.out.note(&format!("  {scope}")),
-            false => cx.out.note(&format!("  {scope}: {meaning}")),
+            true => cx.out.remark(&format!("  {scope}")),
+            false => cx.out.remark(&format!("  {scope}: {meaning}")),
         }
     }
 }
@@ -267,6 +307,9 @@ fn has_browser() -> bool {
     !cfg!(target_os = "linux") || ["DISPLAY", "WAYLAND_DISPLAY", "BROWSER"].into_iter().any(set)
 }
 
+/// Connections that are looked through for the same account.
+const LOOKED_AT_MAX: usize = 1_000;
+const NAMED_MAX: usize = 3;
 /// What the engine says of callbacks that didn't take our flow.
 const STRAY_CODES: &[&str] = &[
     "state_unknown",

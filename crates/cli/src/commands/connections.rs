@@ -1,5 +1,6 @@
 //! `indicia connections`: what there is, and how healthy.
 
+use indicia_broker::Broker;
 use indicia_broker::list::ConnectionQuery;
 use indicia_broker::model::Environment;
 use indicia_broker::view::{ConnectionState, ConnectionView, ExpiryKind};
@@ -17,11 +18,14 @@ pub fn run(cx: &Cx, args: Connections) -> Result<(), Failure> {
         None => list(cx, args.filter),
         Some(ConnectionsCommand::List(filter)) => list(cx, filter),
         Some(ConnectionsCommand::Show { id }) => {
-            let view = cx.block_on(async {
+            let (view, access) = cx.block_on(async {
                 cx.must_be_there("connection", &id)?;
-                Ok(cx.broker().await?.connection(&id).await?)
+                let broker = cx.broker().await?;
+                let view = broker.connection(&id).await?;
+                let access = access(&broker, &view);
+                Ok((view, access))
             })?;
-            show(cx, &view)
+            show(cx, &view, access)
         }
     }
 }
@@ -75,10 +79,32 @@ fn row(view: &ConnectionView) -> Vec<String> {
 }
 
 fn service(view: &ConnectionView) -> String {
-    match &view.environment {
-        Environment::Live => view.service.clone(),
-        Environment::Sandbox { .. } => format!("{} (sandbox)", view.service),
+    let mut text = view.service.clone();
+    if matches!(view.environment, Environment::Sandbox { .. }) {
+        text += " (sandbox)";
     }
+    if view.overridden.is_some() {
+        text += OVERRIDDEN;
+    }
+    text
+}
+
+/// What a connection's token may do: everything, where its service knows no less.
+pub fn access(broker: &Broker, view: &ConnectionView) -> Access {
+    let service = broker.catalogue().service(&view.service);
+    match service.is_some_and(|service| service.scopes.full_access) {
+        true => Access::Full,
+        false => Access::AsGranted,
+    }
+}
+
+/// What a connection's token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    Full,
+    /// What its scopes say.
+    AsGranted,
 }
 
 /// The account's name, or its id where it has no name.
@@ -99,10 +125,14 @@ fn expiry(view: &ConnectionView) -> String {
 }
 
 /// Shows one in full.
-pub fn show(cx: &Cx, view: &ConnectionView) -> Result<(), Failure> {
+pub fn show(cx: &Cx, view: &ConnectionView, access: Access) -> Result<(), Failure> {
     if cx.out.json {
         return cx.out.document(view);
     }
+    let full = match access {
+        Access::Full => "full access to the account",
+        Access::AsGranted => "",
+    };
     let environment = match &view.environment {
         Environment::Live => "live".to_owned(),
         Environment::Sandbox { address } => format!("sandbox at {address}"),
@@ -117,6 +147,7 @@ pub fn show(cx: &Cx, view: &ConnectionView) -> Result<(), Failure> {
     cx.out.facts(&[
         ("connection", view.id.clone()),
         ("service", view.service.clone()),
+        ("overridden", view.overridden.clone().unwrap_or_default()),
         ("client", view.client.clone()),
         ("environment", environment),
         ("account", account.unwrap_or_else(|| "not learnt".to_owned())),
@@ -125,6 +156,7 @@ pub fn show(cx: &Cx, view: &ConnectionView) -> Result<(), Failure> {
         ("reason", reason.map(|r| format!("{}: {}", word(&r.code), r.detail)).unwrap_or_default()),
         ("since", reason.map(|r| at(r.since)).unwrap_or_default()),
         ("next step", reason.map(|r| r.next_step.clone()).unwrap_or_default()),
+        ("access", full.to_owned()),
         ("asked for", view.scopes.asked.join(" ")),
         ("granted", view.scopes.granted.join(" ")),
         ("token", view.expires_at.map_or_else(|| expiry(view), |end| format!("ends {}", at(end)))),
@@ -147,3 +179,6 @@ fn rotation(view: &ConnectionView) -> String {
     }
     .to_owned()
 }
+
+/// Beside the name of a service whose facts come from a file of the user's own.
+pub const OVERRIDDEN: &str = " (overridden)";

@@ -64,8 +64,13 @@ fn report(cx: &Cx, findings: &[Finding]) -> Result<(), Failure> {
         cx.out.document(&json!({ "checks": findings }))?;
     } else {
         for finding in findings {
-            let (grade, detail) = (cx.out.grade(finding.state), shown(&finding.detail));
-            cx.out.line(&format!("{grade}  {:14}  {detail}", finding.check))?;
+            let grade = cx.out.grade(finding.state);
+            let mut lines = finding.detail.lines().map(shown);
+            let first = lines.next().unwrap_or_default();
+            cx.out.line(&format!("{grade}  {:14}  {first}", finding.check))?;
+            for line in lines {
+                cx.out.line(&format!("      {:14}  {line}", ""))?;
+            }
             if let Some(step) = &finding.next_step {
                 cx.out.line(&format!("      {:14}  next: {}", "", shown(step)))?;
             }
@@ -256,6 +261,11 @@ fn client_findings(broker: &Broker, client: &ClientView) -> Vec<Finding> {
         let step = format!("check its secret, then `indicia clients secrets {id} add`");
         let detail = format!("{id}: the service refuses it: {said}");
         findings.push(Finding::bad("client", Grade::Fail, detail, step));
+    }
+    if let Some(path) = &client.overridden {
+        let detail = format!("{id}: {} is overridden by {path}", client.service);
+        let step = "nothing, if it is yours; it decides where this client's secrets go";
+        findings.push(Finding::bad("overridden", Grade::Warn, detail, step));
     }
     let current = client.secrets.iter().find(|secret| secret.state == SecretState::Current);
     if let Some(end) = current.and_then(|secret| secret.expires_at) {

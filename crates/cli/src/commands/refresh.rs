@@ -13,7 +13,7 @@ pub fn run(cx: &Cx, args: Refresh) -> Result<(), Failure> {
         cx.pause_after_keep(file);
     }
     let force = if args.force { Force::Yes } else { Force::No };
-    let (before, token, after) = cx.block_on(async {
+    let (before, token, access, after) = cx.block_on(async {
         cx.must_be_there("connection", &args.id)?;
         let broker = cx.broker().await?;
         let before = broker.connection(&args.id).await?;
@@ -23,7 +23,7 @@ pub fn run(cx: &Cx, args: Refresh) -> Result<(), Failure> {
         if after.version != before.version {
             cx.do_what_is_due().await;
         }
-        Ok((before, token, after))
+        Ok((before, token, connections::access(&broker, &after), after))
     })?;
     if after.version == before.version && !token.warnings.is_empty() {
         // The token at hand is good, but a new one is what was asked for.
@@ -41,5 +41,5 @@ pub fn run(cx: &Cx, args: Refresh) -> Result<(), Failure> {
     for warning in &token.warnings {
         cx.out.warning(&warning.detail);
     }
-    connections::show(cx, &after)
+    connections::show(cx, &after, access)
 }

@@ -13,11 +13,18 @@ use crate::prompt;
 
 /// Takes them back.
 pub fn run(cx: &Cx, args: Revoke) -> Result<(), Failure> {
-    let bulk = args.client.is_some() || args.service.is_some() || args.label.is_some();
+    let bulk = match args.client.is_some() || args.service.is_some() || args.label.is_some() {
+        true => Bulk::Yes,
+        false => Bulk::No,
+    };
     let what = selector(cx, &args)?;
     let receipt = cx.block_on(async {
         let broker = cx.broker().await?;
-        let shared = ask(&broker, &what, &args, bulk).await?;
+        let shared = match (args.shared, args.yes) {
+            (true, _) => Shared::Allow,
+            (false, true) => Shared::Refuse,
+            (false, false) => ask(&broker, &what, bulk).await?,
+        };
         let revoked = broker.revoke(what, shared);
         let receipt = cx.out.wait("telling the service", revoked).await?;
         cx.do_what_is_due().await;
@@ -47,22 +54,23 @@ fn selector(cx: &Cx, args: &Revoke) -> Result<Selector, Failure> {
     Ok(Selector::Leaked(prompt::from_stdin("leaked token")?))
 }
 
+/// Whether many may be meant without being named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bulk {
+    /// All of a client, a service, a label.
+    Yes,
+    /// Those that are named.
+    No,
+}
+
 /// Asks where more ends than was named; where nobody can be asked, the engine refuses and names
 /// them.
-async fn ask(
-    broker: &Broker,
-    what: &Selector,
-    args: &Revoke,
-    bulk: bool,
-) -> Result<Shared, Failure> {
-    if args.shared {
-        return Ok(Shared::Allow);
-    }
-    if args.yes || !prompt::somebody_is_there() {
+pub async fn ask(broker: &Broker, what: &Selector, bulk: Bulk) -> Result<Shared, Failure> {
+    if !prompt::somebody_is_there() {
         return Ok(Shared::Refuse);
     }
     let plan = broker.revoke_plan(what).await?;
-    if plan.shared_with.is_empty() && !(bulk && plan.connections.len() > 1) {
+    if plan.shared_with.is_empty() && !(bulk == Bulk::Yes && plan.connections.len() > 1) {
         return Ok(Shared::Refuse);
     }
     let mut question = format!("this ends {}", plan.connections.join(", "));

@@ -86,7 +86,12 @@ fn announce(cx: &Cx, running: &Running, services: &[Arc<Service>]) -> Result<(),
          what it saw: http://{address}/_sandbox/record\n\
          its clock:   curl -d '{{\"advance_seconds\":3600}}' -H content-type:application/json \
          http://{address}/_sandbox/clock\n\
-         stop it with Ctrl-C"
+         add a fault: curl -d '{{\"add\":[\"error-before=503@refresh\"]}}' \
+         -H content-type:application/json http://{address}/_sandbox/faults\n\
+         no faults:   curl -X DELETE http://{address}/_sandbox/faults\n\
+         (endpoints: {}; kinds: indicia sandbox --help)\n\
+         stop it with Ctrl-C",
+        ENDPOINTS.join(", ")
     ));
     Ok(())
 }

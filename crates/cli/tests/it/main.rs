@@ -23,5 +23,6 @@ mod secrecy;
 mod services_try;
 mod stage;
 mod terminal;
+mod told;
 mod upkeep;
 mod worker;
