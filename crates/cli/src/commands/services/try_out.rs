@@ -32,6 +32,9 @@ use crate::words::{shown, spoken};
 /// One step of the life cycle.
 #[derive(Debug, Serialize)]
 struct Step {
+    flow: String,
+    /// One word, the same for every service.
+    step: &'static str,
     what: String,
     how: String,
     ok: bool,
@@ -45,7 +48,11 @@ pub fn run(cx: &Cx, path: &Path, seed: u64) -> Result<(), Failure> {
     if cx.out.json {
         cx.out.document(&json!({ "service": name, "seed": seed, "steps": steps }))?;
     } else {
+        let mut flow = "";
         for step in &steps {
+            if std::mem::replace(&mut flow, &step.flow) != step.flow {
+                cx.out.line(&format!("{}:", step.flow))?;
+            }
             let grade = cx.out.grade(if step.ok { Grade::Ok } else { Grade::Fail });
             cx.out.line(&format!("{grade}  {}: {}", step.what, shown(&step.how)))?;
         }
@@ -102,26 +109,37 @@ async fn play(
     seed: u64,
 ) -> Result<Vec<Step>, Failure> {
     let known = [Flow::AuthorizationCode, Flow::ClientCredentials];
-    let Some(flow) = service.flows.iter().copied().find(|flow| known.contains(flow)) else {
+    let flows: Vec<Flow> = service.flows.iter().copied().filter(|f| known.contains(f)).collect();
+    let Some(first) = flows.first().copied() else {
         return Ok(vec![Step {
+            flow: String::new(),
+            step: "connect",
             what: "flow".into(),
             how: "none of its flows can be played yet".into(),
             ok: false,
         }]);
     };
     let world = World::new(catalogue, Arc::clone(&service), seed).await?;
-    let mut life = Life { world, service, flow, client: String::new(), steps: Vec::new() };
-    // Each step builds on the one before: the first that can't go on ends the play.
-    if let Err(failure) = life.through().await {
-        let said = failure.said().map(|said| said.detail).unwrap_or_default();
-        life.steps.push(Step { what: "goes on".into(), how: said, ok: false });
+    let steps = Vec::new();
+    let mut life = Life { world, service, flow: first, client: String::new(), steps };
+    let mut done = life.register().await;
+    for flow in flows {
+        life.flow = flow;
+        if done.is_ok() {
+            done = life.through().await;
+        }
+        // Each step builds on the one before: the first that can't go on ends the play.
+        if let Err(failure) = &done {
+            let said = failure.said().map(|said| said.detail).unwrap_or_default();
+            life.step("connect", "goes on", said, false);
+            break;
+        }
     }
     Ok(life.steps)
 }
 
 impl Life {
     async fn through(&mut self) -> Result<(), Failure> {
-        self.register().await?;
         let view = self.connect().await?;
         let id = view.id.clone();
         let token = self.token(&id).await?;
@@ -131,12 +149,15 @@ impl Life {
         if self.flow == Flow::AuthorizationCode {
             self.owner_ends_it(&view).await?;
             self.reconnect(&view).await?;
+        } else {
+            self.secret_is_refused(&id).await?;
         }
         self.take_back(&id).await
     }
 
-    fn step(&mut self, what: &str, how: impl Into<String>, ok: bool) {
-        self.steps.push(Step { what: what.to_owned(), how: how.into(), ok });
+    fn step(&mut self, step: &'static str, what: &str, how: impl Into<String>, ok: bool) {
+        let (flow, what) = (word(&self.flow), what.to_owned());
+        self.steps.push(Step { flow, step, what, how: how.into(), ok });
     }
 
     async fn register(&mut self) -> Result<(), Failure> {
@@ -165,7 +186,7 @@ impl Life {
             inputs,
             settings: BTreeMap::new(),
         });
-        self.step("registers a client", client.redirect_uri.clone(), true);
+        self.step("register", "registers a client", client.redirect_uri.clone(), true);
         self.client = client.id;
         Ok(())
     }
@@ -209,7 +230,12 @@ impl Life {
             Some(id) => format!("{}, account {id}", word(&self.flow)),
             None => format!("{}, account not learnt", word(&self.flow)),
         };
-        self.step("connects", told, view.state != ConnectionState::ReauthorizationRequired);
+        self.step(
+            "connect",
+            "connects",
+            told,
+            view.state != ConnectionState::ReauthorizationRequired,
+        );
         Ok(view)
     }
 
@@ -221,7 +247,7 @@ impl Life {
             None => "its end isn't told".to_owned(),
         };
         let good = self.is_valid(&token);
-        self.step("serves a token", until, good);
+        self.step("token", "serves a token", until, good);
         Ok(token)
     }
 
@@ -234,7 +260,7 @@ impl Life {
     /// Calls the API's base with the headers that the token view gives.
     fn api(&mut self, token: &TokenView) {
         let Some(incoming) = token.api_base_url.as_deref().and_then(Incoming::get) else {
-            self.step("calls the API", "no base URL is known: not tried", true);
+            self.step("api", "calls the API", "no base URL is known: not tried", true);
             return;
         };
         let headers = token.headers.iter();
@@ -248,7 +274,7 @@ impl Life {
             (answer.status, model.record().count("api_call") > before)
         };
         let url = token.api_base_url.clone().unwrap_or_default();
-        self.step("calls the API", format!("{url} answers {status}"), taken);
+        self.step("api", "calls the API", format!("{url} answers {status}"), taken);
     }
 
     /// The service is down while the token is good: reads go on.
@@ -268,27 +294,27 @@ impl Life {
             }
             Err(error) => error.to_string(),
         };
-        self.step("serves it while the service is down", how, same);
+        self.step("outage", "serves it while the service is down", how, same);
     }
 
     /// The token ends, or the API refuses it: a new one comes, where the service gives any.
     async fn end_of_the_token(&mut self, id: &str, token: &TokenView) -> Result<(), Failure> {
         let Some(end) = token.expires_at else {
             let how = "the token has no end to wait for";
-            self.step("keeps serving", how, self.is_valid(token));
+            self.step("refresh", "keeps serving", how, self.is_valid(token));
             return Ok(());
         };
         self.world.pass(end.since(self.world.now()) + A_MOMENT);
         let dead = !self.is_valid(token);
-        self.step("the token ends at the service", "by its own clock", dead);
+        self.step("end", "the token ends at the service", "by its own clock", dead);
         match self.fresh(id).await {
             Ok(next) => {
                 let good = self.is_valid(&next) && next.version > token.version;
-                self.step("gets a new one", format!("version {}", next.version), good);
+                self.step("refresh", "gets a new one", format!("version {}", next.version), good);
             }
             Err(Error::Reauthorization { reason, .. }) => {
                 let none = !self.rule().supported;
-                self.step("asks for a new connection", reason.detail.clone(), none);
+                self.step("refresh", "asks for a new connection", reason.detail.clone(), none);
                 self.obtain(Some(id.to_owned())).await?;
             }
             Err(error) => return Err(error.into()),
@@ -320,6 +346,34 @@ impl Life {
         read
     }
 
+    /// The service refuses the client's secret for a while: no grant is to blame.
+    async fn secret_is_refused(&mut self, id: &str) -> Result<(), Failure> {
+        let last = self.fresh(id).await?;
+        self.world.model().set_secrets(PLAY_CLIENT, vec![OTHER_SECRET.to_owned()]);
+        self.let_end(id, &last).await;
+        let refused = self.world.broker.token(id, None).await;
+        self.world.model().set_secrets(PLAY_CLIENT, vec![PLAY_SECRET.to_owned()]);
+        let by_client = matches!(&refused, Err(Error::Unavailable { code: "client_refused", .. }));
+        let next = self.fresh(id).await?;
+        let back = self.is_valid(&next) && next.version > last.version;
+        let told = refused.err().map(|error| error.to_string()).unwrap_or_default();
+        let how = format!("{told}; with the right one again: version {}", next.version);
+        self.step("refuse", "notices that its secret is refused", how, by_client && back);
+        Ok(())
+    }
+
+    /// Lets a token end; one that has no end is told to have been refused by the API.
+    async fn let_end(&self, id: &str, token: &TokenView) {
+        match token.expires_at {
+            Some(end) => self.world.pass(end.since(self.world.now()) + A_MOMENT),
+            None => {
+                // Only the API's refusal shows it; the caller tells us.
+                let hash = sha256_hex(&token.access_token);
+                let _ = self.world.broker.rejected(id, &hash).await;
+            }
+        }
+    }
+
     /// The account's owner takes the grant back at the service.
     async fn owner_ends_it(&mut self, view: &ConnectionView) -> Result<(), Failure> {
         let account = {
@@ -331,19 +385,12 @@ impl Life {
             account
         };
         let last = self.world.broker.token(&view.id, None).await?;
-        match last.expires_at {
-            Some(end) => self.world.pass(end.since(self.world.now()) + A_MOMENT),
-            None => {
-                // Only the API's refusal shows it; the caller tells us.
-                let hash = sha256_hex(&last.access_token);
-                let _ = self.world.broker.rejected(&view.id, &hash).await;
-            }
-        }
+        self.let_end(&view.id, &last).await;
         let read = self.fresh(&view.id).await;
         let dead = matches!(read, Err(Error::Reauthorization { .. }));
         let told = self.world.broker.explain(&view.id).await?;
         let who = format!("{account} takes it back; explained as: {}", told.summary);
-        self.step("notices that the owner ended it", who, dead);
+        self.step("refuse", "notices that the owner ended it", who, dead);
         Ok(())
     }
 
@@ -351,7 +398,12 @@ impl Life {
         let view = self.obtain(Some(before.id.clone())).await?;
         let token = self.world.broker.token(&view.id, None).await?;
         let same = view.id == before.id && view.version > before.version && self.is_valid(&token);
-        self.step("reconnects in place", format!("{}, version {}", view.id, view.version), same);
+        self.step(
+            "reconnect",
+            "reconnects in place",
+            format!("{}, version {}", view.id, view.version),
+            same,
+        );
         Ok(())
     }
 
@@ -371,7 +423,12 @@ impl Life {
         };
         let off =
             matches!(self.world.broker.refresh(id, Force::Yes).await, Err(Error::Revoked { .. }));
-        self.step("takes it back", format!("{}: {how}", states.join(", ")), off && !pending);
+        self.step(
+            "revoke",
+            "takes it back",
+            format!("{}: {how}", states.join(", ")),
+            off && !pending,
+        );
         Ok(())
     }
 }
@@ -393,6 +450,7 @@ fn sha256_hex(text: &str) -> String {
 
 const PLAY_CLIENT: &str = "play-client";
 const PLAY_SECRET: &str = "play-secret";
+const OTHER_SECRET: &str = "other-secret";
 const A_MOMENT: Duration = Duration::from_secs(1);
 const A_WHILE: Duration = Duration::from_secs(600);
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
