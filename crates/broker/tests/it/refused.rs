@@ -190,3 +190,17 @@ async fn rf_9_an_idle_refresh_token_is_kept_alive() {
     }
     assert!(rig.broker.token("k", None).await.is_ok());
 }
+
+#[tokio::test]
+async fn rf_9_a_command_keeps_a_refresh_token_alive_and_refreshes_nothing_before() {
+    let rig = keap().await;
+    rig.advance(DAYS);
+    rig.broker.keep_up().await.unwrap();
+    // Its access token has ended long ago; nobody asked for another.
+    assert_eq!(rig.broker.connection("k").await.unwrap().version, 1);
+    for _ in 0..100 {
+        rig.advance(DAYS);
+        rig.broker.keep_up().await.unwrap();
+    }
+    assert!(rig.broker.token("k", None).await.is_ok());
+}
