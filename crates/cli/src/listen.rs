@@ -295,3 +295,58 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// For how long the browser may take to close after our answer.
 const PEER_CLOSE_MAX: Duration = Duration::from_millis(500);
 const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn gate() -> Gate {
+        let (arrivals, _) = mpsc::channel(1);
+        let (authority, path) = ("127.0.0.1:8917".to_owned(), "/oauth/callback/c".to_owned());
+        Gate { authority, path, arrivals }
+    }
+
+    /// Mostly what is right, else anything.
+    fn mostly(right: &'static str, else_: &'static str) -> impl Strategy<Value = String> {
+        prop_oneof![3 => Just(right.to_owned()), 1 => else_]
+    }
+
+    proptest! {
+        /// Whatever comes: it is the callback exactly if method, path and the one name are ours,
+        /// and what is handed on begins with our own address.
+        #[test]
+        fn only_get_on_our_path_by_our_name_is_the_callback(
+            method in mostly("GET", "GE|POST|PUT|HEAD|OPTIONS|get"),
+            path in mostly("/oauth/callback/c", "/[a-z/.%]{0,20}"),
+            query in "(\\?[a-zA-Z0-9=&%._~+-]{0,40})?",
+            hosts in proptest::collection::vec(
+                mostly("127.0.0.1:8917", "[a-z0-9.:]{1,20}"), 0..3),
+            absolute in proptest::option::of(mostly("127.0.0.1:8917", "[a-z]{1,8}\\.test")),
+        ) {
+            let origin = absolute.as_ref().map(|host| format!("http://{host}")).unwrap_or_default();
+            let mut request = Request::builder();
+            request = request.method(method.as_str()).uri(format!("{origin}{path}{query}"));
+            for host in &hosts {
+                request = request.header(header::HOST, host);
+            }
+            let Ok(request) = request.body(()) else { return Ok(()) };
+            let gate = gate();
+            let ours = method == "GET"
+                && path == gate.path
+                && hosts == [gate.authority.clone()]
+                && absolute.is_none_or(|host| host == gate.authority);
+            match verdict(&gate, &request) {
+                Ok(url) => {
+                    prop_assert!(ours);
+                    prop_assert_eq!(&*url, &format!("http://{}{}{query}", gate.authority, gate.path));
+                }
+                Err((status, _)) => {
+                    prop_assert!(!ours);
+                    prop_assert!(status.is_client_error());
+                }
+            }
+        }
+    }
+}
