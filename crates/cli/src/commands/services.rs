@@ -68,6 +68,6 @@ fn origin(service: &Service) -> String {
     match &service.origin {
         Origin::Shipped => "shipped".to_owned(),
         Origin::Own(path) => path.display().to_string(),
-        Origin::Overrides(path) => format!("{} (instead of the shipped one)", path.display()),
+        Origin::Overrides(path) => format!("overridden by {}", path.display()),
     }
 }

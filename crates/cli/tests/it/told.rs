@@ -103,7 +103,8 @@ fn an_overridden_service_is_marked_wherever_it_appears() {
         (&["clients"], "klaviyo (overridden)"),
         (&["connections", "show", "klaviyo"], path),
         (&["clients", "show", "klaviyo"], path),
-        (&["services", "show", "klaviyo"], path),
+        (&["services"], &format!("overridden by {path}")),
+        (&["services", "show", "klaviyo"], &format!("overridden by {path}")),
         (&["doctor"], "is overridden by"),
     ] {
         let ran = home.run(args).ok();
