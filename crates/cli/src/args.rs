@@ -106,9 +106,6 @@ pub enum Command {
     Completions(Completions),
     /// Prints the manual page, of a command if one is named
     Man(Man),
-    /// For `indicia connect`, which has the browser started without its own variables
-    #[command(hide = true)]
-    Browse(Browse),
 }
 
 /// `demo`.
@@ -475,13 +472,6 @@ pub struct Completions {
 pub struct Man {
     /// Command, such as `connect` or `clients add`
     pub command: Vec<String>,
-}
-
-/// `browse`.
-#[derive(Debug, ClapArgs)]
-pub struct Browse {
-    /// Address to open
-    pub url: String,
 }
 
 /// RFC 6749 §2.1.

@@ -34,15 +34,16 @@ use crate::output::Output;
 fn main() -> ExitCode {
     home::switch_core_dumps_off();
     let raw: Vec<OsString> = std::env::args_os().collect();
+    if let [_, verb, url] = raw.as_slice()
+        && verb == BROWSE
+    {
+        return browse(url);
+    }
     let args = match Args::try_parse_from(&raw) {
         Ok(args) => args,
         Err(error) => return not_understood(&raw, error),
     };
     let output = Output { json: args.global.json, quiet: args.global.quiet };
-    if let args::Command::Browse(args) = &args.command {
-        // Whether it worked is all that is asked.
-        return commands::browse(&args.url).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
-    }
     let done = Options::resolve(&args.global).and_then(|options| {
         home::log_to_stderr(args.global.verbose);
         commands::run(&Cx::new(options), args.command)
@@ -56,6 +57,13 @@ fn main() -> ExitCode {
             ExitCode::from(status(&failure))
         }
     }
+}
+
+/// Opens the system browser: `connect` runs this program for that, without our variables. No
+/// command of the user's, so it is in no help; whether it worked is all that is asked.
+fn browse(url: &OsString) -> ExitCode {
+    let opened = url.to_str().is_some_and(|url| webbrowser::open(url).is_ok());
+    if opened { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The exit status of a failure: DESIGN's table, and 125 for what happened before `exec`'s command.
@@ -112,6 +120,8 @@ pub(crate) fn command() -> clap::Command {
     Args::command()
 }
 
+/// What `connect` runs this program with, before an address.
+pub(crate) const BROWSE: &str = "browse";
 /// Fields of a refusal that nobody typed.
 const BROUGHT: &[&str] = &["state", "callback", "code", "service"];
 const FAILED: u8 = 1;

@@ -296,7 +296,7 @@ fn open_browser(cx: &Cx, url: &str) {
 fn browses(cx: &Cx, url: &str) -> bool {
     let Ok(program) = std::env::current_exe() else { return false };
     let mut command = Command::new(program);
-    command.args(["browse", url]);
+    command.args([crate::BROWSE, url]);
     without_ours(&mut command, &cx.options);
     command.status().is_ok_and(|status| status.success())
 }

@@ -40,14 +40,7 @@ pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
         Command::Doctor => doctor::run(cx),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
-        Command::Browse(args) => browse(&args.url),
     }
-}
-
-/// Opens the system browser. Needs no home: `main` comes here before it looks for one.
-pub fn browse(url: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::failed("no_browser", error.to_string(), "");
-    webbrowser::open(url).map_err(failed)
 }
 
 /// The word that JSON has for a value, so that text and JSON never differ.
