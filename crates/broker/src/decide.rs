@@ -34,6 +34,11 @@ const LOST_NEXT: &str = "nothing now: it is tried again when the token has ended
 const UNREADABLE: &str = "the answer to a refresh is kept, but can't be understood";
 const WRONG_NEXT: &str = "`indicia doctor` and `indicia services show` look closer";
 
+/// How long a request that nobody waits for any more may still be on its way, or in the service's
+/// works: a second one that overtakes it would make the first one the reuse. Nothing is sent again
+/// before, save where the service forgives it.
+pub const FLYING: Duration = Duration::from_secs(10);
+
 /// Kept free at the end of a reuse grace for the way to the service.
 pub(crate) const GRACE_MARGIN: Duration = Duration::from_secs(1);
 
@@ -184,8 +189,10 @@ impl Case<'_> {
         let end = schedule::served_until(&self.grant.facts);
         let failures = self.grant.state.failures.saturating_add(1);
         let pause = schedule::back_off(failures, evidence.retry_after, self.grant.id.as_str());
+        let pause = pause.max(FLYING);
+        let landed = self.now.plus(FLYING);
         let (retry_at, next_at) = match end {
-            Some(end) if serving && end > self.now => (end, Some(end)),
+            Some(end) if serving && end > self.now => (end.max(landed), Some(end.max(landed))),
             // Without an end, only the API's refusal can end the token: see `Store::reject`.
             None if serving => (self.now.plus(NO_END_PAUSE), None),
             Some(_) | None => (self.now.plus(pause), Some(self.now.plus(pause))),

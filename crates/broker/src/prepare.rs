@@ -169,10 +169,10 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
 /// one is the table's) nor the pause before a refusal is confirmed.
 fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp) -> bool {
     let not_yet = schedule::still_waits(&grant.state, now);
-    if grant.state.ambiguous_at.is_some() {
-        return not_yet;
+    if let Some(at) = grant.state.ambiguous_at {
+        return not_yet || flies(at, now);
     }
-    if open_spend(grant) && !grant.facts.rejected {
+    if open_spend(grant) {
         // Its holder died between the intent and the answer: as ambiguous as a lost answer.
         let forgiven = grant
             .intent
@@ -180,12 +180,19 @@ fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp) -> 
             .zip(rule.reuse_grace)
             .is_some_and(|(i, grace)| now.since(i.at) + decide::GRACE_MARGIN < grace);
         let need = schedule::effective_min_valid(&grant.facts, None);
-        return !forgiven && schedule::good_for(&grant.facts, need, now);
+        let flies = grant.intent.as_ref().is_some_and(|i| flies(i.at, now));
+        return !forgiven && (flies || schedule::good_for(&grant.facts, need, now));
     }
     let unconfirmed =
         grant.state.reason.as_ref().is_some_and(|r| r.code == ReasonCode::RefusalUnconfirmed);
     let minted = schedule::minted_lately(&grant.facts, rule, now);
     (not_yet && (force == Force::No || unconfirmed)) || (minted && force == Force::No)
+}
+
+/// Whether a request sent at `at` may still reach the service. A clock that was put back since says
+/// nothing about it.
+fn flies(at: Timestamp, now: Timestamp) -> bool {
+    now.since(at) < decide::FLYING && at.since(now) < decide::FLYING
 }
 
 /// Whether this very credential was refused by this endpoint for this secret.

@@ -9,7 +9,7 @@ use indicia_oauth::revocation::{self, Revoked};
 use indicia_oauth::{Credentials, Timestamp};
 
 use crate::Broker;
-use crate::call::Bound;
+use crate::call::{Bound, refuses_token};
 use crate::client_gate::Gate;
 use crate::error::Error;
 use crate::model::{Event, EventKind, RevocationItem, RevocationItemState, RevocationRow};
@@ -35,6 +35,12 @@ impl Broker {
         }
         if row.proof.is_none() {
             row.proof = self.prove(&mut row).await;
+        }
+        // What is done is kept no longer than the proof needs it.
+        for item in &mut row.items {
+            if item.state == RevocationItemState::Revoked {
+                (item.sealed, item.probe) = (None, None);
+            }
         }
         let pending = |i: &&RevocationItem| i.state == RevocationItemState::Pending;
         let tries = row.items.iter().filter(pending).map(|i| i.tries).max();
@@ -163,9 +169,7 @@ impl Broker {
             if item.state != RevocationItemState::Revoked {
                 continue;
             }
-            let Some(sealed) = item.probe.take() else {
-                continue;
-            };
+            let Some(sealed) = item.probe.clone() else { continue };
             let n = PROBE_ITEMS + u32::try_from(n).ok()?;
             let token = self.open_item(&id, n, &sealed)?;
             let client = self.ports.store.client(&item.client).await.ok()??;
@@ -174,19 +178,36 @@ impl Broker {
             let shown = format!("{} {}", probe.method.as_str(), shown(&probe.url));
             let request = self.api_request(&bound, &probe, &token);
             if let Sent::Answer(answer) = self.ports.transport.send(request, &|| true).await {
-                let refused = crate::call::refuses_token(&bound.service, &answer);
-                if refused {
+                if refuses_token(&bound.service, &answer) {
                     return Some((shown, self.ports.clock.now()));
                 }
                 if answer.is_success() {
-                    item.next_step =
-                        Some("the access token still works; it ends by itself".to_owned());
+                    still_works(item, &bound);
                 }
             }
         }
         None
     }
 }
+
+/// The API takes the access token although the service said that it took it back. Where revoking is
+/// known to end it, that answer is not believed: it may have been somebody else's, such as a network's
+/// login page, which RFC 7009 §2.2 lets us take for a yes.
+fn still_works(item: &mut RevocationItem, bound: &Bound) {
+    let ends_it = matches!(
+        bound.service.revocation(bound.cx()),
+        Ok(RevocationRule::Call { kills: Kills::Grant | Kills::Account, .. })
+    );
+    if ends_it && item.sealed.is_some() && item.tries < DOUBTED_TRIES_MAX {
+        item.state = RevocationItemState::Pending;
+        item.answer = Some("the service said yes, but the API still takes the token".to_owned());
+    } else {
+        item.next_step = Some("the access token still works; it ends by itself".to_owned());
+    }
+}
+
+/// Times that a yes is doubted.
+const DOUBTED_TRIES_MAX: u32 = 5;
 
 fn note(item: &mut RevocationItem, sent: Sent) {
     let pending = |item: &mut RevocationItem, answer: String| item.answer = Some(answer);
@@ -195,7 +216,6 @@ fn note(item: &mut RevocationItem, sent: Sent) {
             Revoked::Done => {
                 item.state = RevocationItemState::Revoked;
                 item.answer = Some(format!("status {}", answer.status));
-                item.sealed = None;
                 item.next_step = None;
             }
             Revoked::Later(_) => pending(item, format!("status {}: later", answer.status)),

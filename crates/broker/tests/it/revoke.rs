@@ -62,6 +62,19 @@ async fn rv_9_local_off_never_waits_for_the_service() {
 }
 
 #[tokio::test]
+async fn a_yes_is_not_believed_while_the_api_takes_the_token() {
+    let rig = connected("klaviyo", &[("k", "alice")]).await;
+    rig.fate(Fate::Answer(200, "text/html", "<html>Welcome to our network</html>"));
+    let receipt = rig.broker.revoke(one("k"), Shared::Refuse).await.unwrap();
+    assert_eq!(receipt.service[0].state, RevocationItemState::Pending, "{receipt:?}");
+    assert!(receipt.proof.is_none());
+    let receipts = rig.broker.try_revocations().await.unwrap();
+    assert_eq!(receipts[0].service[0].state, RevocationItemState::Revoked);
+    assert!(receipts[0].proof.is_some());
+    assert_eq!(rig.broker.pending_revocations().await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_leaked_token_is_found_without_opening_the_store() {
     let rig = connected("klaviyo", &[("k", "alice"), ("other", "bob")]).await;
     let token = rig.broker.token("k", None).await.unwrap();

@@ -214,7 +214,18 @@ impl Books {
             None => false,
         };
         if !fine {
-            self.broken(format!("{} was given up; the service's record: {why:?}", before.id));
+            let place = (place, record.id);
+            let killer =
+                self.sent.iter().find(|s| s.killed && self.tokens.get(&s.token) == Some(&place));
+            let how = killer.map(|k| {
+                format!(
+                    "{} sent {:?} at {}, version {}, lease {:?}, {:?}",
+                    k.holder, k.token, k.at, k.version, k.lease_no, k.seen
+                )
+            });
+            let what =
+                format!("{} was given up; the service's record: {why:?}; {how:?}", before.id);
+            self.broken(what);
         }
     }
 
