@@ -77,7 +77,8 @@ impl Broker {
         let Some(refused) = &client.refused else {
             return self.open_secret(client, chosen(&rows, client)).map(Gate::Open);
         };
-        // One that lies further ahead than any pause of ours was written under a clock that was wrong.
+        // One that lies further ahead than any pause of ours was written under a clock that was
+        // wrong.
         if now < refused.retry_at && refused.retry_at.since(now) <= REFUSED_PAUSE {
             return Ok(Gate::Closed(refused.clone()));
         }

@@ -191,8 +191,8 @@ impl Broker {
 }
 
 /// The API takes the access token although the service said that it took it back. Where revoking is
-/// known to end it, that answer is not believed: it may have been somebody else's, such as a network's
-/// login page, which RFC 7009 §2.2 lets us take for a yes.
+/// known to end it, that answer is not believed: it may have been somebody else's, such as a
+/// network's login page, which RFC 7009 §2.2 lets us take for a yes.
 fn still_works(item: &mut RevocationItem, bound: &Bound) {
     let ends_it = matches!(
         bound.service.revocation(bound.cx()),

@@ -184,9 +184,16 @@ fn lost(stage: &mut Stage) -> Result<Vec<Proven>, Failure> {
 fn reconnect(stage: &mut Stage) -> Result<Vec<Proven>, Failure> {
     let part = Part::Rotates;
     let before = stage.run(&["connections", "show", part.id(), "--json"])?.must("show")?.json();
-    stage.tell("    (waiting for the token to end)");
+    stage.tell("    (waiting for the token to end, and for the lost request to have landed)");
     std::thread::sleep(LIFE + MARGIN);
-    let read = stage.token(part)?;
+    let mut read = stage.token(part)?;
+    for _ in 0..LANDING_SECS_MAX {
+        if read.status != RETRY_LATER {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        read = stage.token(part)?;
+    }
     let told = stage.run(&["explain", part.id(), "--json"])?.must("explain")?.json();
     let dead = stage.record(part)?;
     let died = !dead.alive() && dead.count("reuse_detected") == 1;
@@ -319,3 +326,9 @@ fn version(connection: &Value) -> u64 {
 
 /// A token is surely over this long after its end.
 const MARGIN: Duration = Duration::from_millis(300);
+
+/// Exit status of a read that may be tried again.
+const RETRY_LATER: i32 = 5;
+
+/// How long the verdict on a lost answer may take after the token's end.
+const LANDING_SECS_MAX: u32 = 12;
