@@ -113,6 +113,12 @@ pub fn decide(
     }
 }
 
+/// Whether a spend first sent at `sent_at` is still forgiven. Not by a clock that was put back since:
+/// then nobody knows how long ago that was.
+pub fn within_grace(sent_at: Timestamp, grace: Duration, now: Timestamp) -> bool {
+    sent_at <= now && now.since(sent_at) + GRACE_MARGIN < grace
+}
+
 /// How this grant's refresh token must be treated: as the catalogue has it verified, but a grant
 /// that was ever given a different one rotates from then on. Where nothing is spent, nothing can be
 /// lost.
@@ -175,10 +181,10 @@ impl Case<'_> {
     /// Whether the service still forgives a second send of the same refresh token.
     fn forgiven(&self) -> bool {
         self.attempt.sends < GRACE_SENDS_MAX
-            && self.rule.reuse_grace.is_some_and(|grace| {
-                let spent = self.now.since(self.attempt.first_sent_at);
-                spent + GRACE_MARGIN < grace
-            })
+            && self
+                .rule
+                .reuse_grace
+                .is_some_and(|grace| within_grace(self.attempt.first_sent_at, grace, self.now))
     }
 
     /// A spend whose answer is lost (or kept, but not understood): nothing is sent before the

@@ -178,7 +178,7 @@ fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp) -> 
             .intent
             .as_ref()
             .zip(rule.reuse_grace)
-            .is_some_and(|(i, grace)| now.since(i.at) + decide::GRACE_MARGIN < grace);
+            .is_some_and(|(i, grace)| decide::within_grace(i.at, grace, now));
         let need = schedule::effective_min_valid(&grant.facts, None);
         let flies = grant.intent.as_ref().is_some_and(|i| flies(i.at, now));
         return !forgiven && (flies || schedule::good_for(&grant.facts, need, now));

@@ -155,8 +155,12 @@ fn forgiven_until(
     if attempt.sends < 2 || !schedule::good_for(&grant.facts, need, now) {
         return None;
     }
+    let grace = rule.reuse_grace.unwrap_or_default();
+    if !decide::within_grace(attempt.first_sent_at, grace, now) {
+        return Some(0);
+    }
     let spent = now.since(attempt.first_sent_at) + decide::GRACE_MARGIN;
-    let left = rule.reuse_grace.unwrap_or_default().saturating_sub(spent);
+    let left = grace.saturating_sub(spent);
     let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     Some(broker.ports.clock.boot_millis().saturating_add(left))
 }

@@ -56,7 +56,7 @@ fn ar_17_dv_24_metadata_under_a_path_a_wrong_secret_and_the_owners_end() {
     home.run_with(&args, "wrong").ok();
     let connecting = home.connecting(&["conf", "--can", "campaigns.read"]);
     let callback = peer.allow(&connecting.address);
-    connecting.paste(&callback).fails(5, "secret");
+    connecting.paste(&callback).fails(1, "secret");
     assert_eq!(peer.answers("authorization_code", 401), 1);
     home.run_with(&["clients", "secrets", "conf", "add", "--secret-stdin"], peers::UGLY).ok();
     home.run(&["clients", "secrets", "conf", "promote", "2"]).ok();

@@ -98,7 +98,7 @@ fn dv_24_rh_3_a_failed_exchange_ends_the_flow() {
     home.run_with(&args, "not the secret").ok();
     let connecting = home.connecting(&["conf", "--can", "account.read"]);
     let callback = peer.allow(&connecting.address);
-    let ran = connecting.paste(&callback).fails(5, "secret");
+    let ran = connecting.paste(&callback).fails(1, "secret");
     assert_eq!(ran.error()["code"], "client_refused", "{ran:?}");
     assert_eq!(peer.answers("authorization_code", 401), 1);
     // The code is still good there; it isn't sent a second time, with the right secret neither.
