@@ -113,8 +113,8 @@ pub fn decide(
     }
 }
 
-/// Whether a spend first sent at `sent_at` is still forgiven. Not by a clock that was put back since:
-/// then nobody knows how long ago that was.
+/// Whether a spend first sent at `sent_at` is still forgiven. Not by a clock that was put back
+/// since: then nobody knows how long ago that was.
 pub fn within_grace(sent_at: Timestamp, grace: Duration, now: Timestamp) -> bool {
     sent_at <= now && now.since(sent_at) + GRACE_MARGIN < grace
 }
