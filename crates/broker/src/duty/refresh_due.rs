@@ -44,7 +44,8 @@ pub(super) async fn run(
     let mut rows = Vec::new();
     for id in &due {
         let row = broker.ports.store.grant(id).await?;
-        if let Some(row) = row
+        // Once more: another may have refreshed it since the list was read.
+        if let Some(row) = row.filter(|row| row.next_at.is_some_and(|at| at <= now))
             && (which == Which::Due || would_die(broker, &row, now).await?)
         {
             rows.push(row);
