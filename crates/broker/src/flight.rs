@@ -42,6 +42,11 @@ impl Flights {
         Open(self)
     }
 
+    /// Whether a refresh of this grant is in the air in this process.
+    pub(crate) fn has(&self, grant: &GrantId) -> bool {
+        self.lock().contains_key(grant)
+    }
+
     /// What the journal has and the store hasn't yet, if it is newer than `version`.
     pub(crate) fn ahead_of(&self, grant: &GrantId, version: u64) -> Option<Arc<Committed>> {
         let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);

@@ -29,6 +29,10 @@ pub(super) async fn run(broker: &Arc<Broker>, report: &mut DutyReport) -> Result
         return Ok(());
     }
     for id in broker.ports.store.open_intents(ROUND_MAX).await? {
+        if broker.flights.has(&id) {
+            // Its own flight ends it.
+            continue;
+        }
         match prepare::recover_kept(broker, &id).await {
             Ok(Kept::Stored) => report.recovered += 1,
             Ok(Kept::Nothing | Kept::Unreadable(_)) => {}
