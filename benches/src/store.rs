@@ -69,7 +69,7 @@ pub async fn filled(world: &World, home: &Path, ids: &[String]) -> Result<Arc<Sq
         let grant = GrantRow { id: new, account: None, tokens, ..grant.clone() };
         let id = ConnectionId::new(id)?;
         let connection = ConnectionRow { id, grant: grant.id.clone(), ..connection.clone() };
-        waiting.push(store.connect(connection, grant, Vec::new()));
+        waiting.push(store.connect(connection, grant, None, Vec::new()));
         if waiting.len() >= CONNECTS_AT_ONCE {
             waiting.next().await.transpose()?;
         }
@@ -124,6 +124,7 @@ async fn one(store: &Sqlite, id: &GrantId) -> Result<()> {
         inputs: grant.inputs,
         account: None,
         asked: None,
+        flow: None,
     };
     let lease = Some(claimed.lease_no);
     let outcome = store.commit(id, grant.version, lease, new, Vec::new()).await?;

@@ -34,6 +34,8 @@ pub(crate) struct Adoption {
     pub(crate) bound: Bound,
     pub(crate) connection: ConnectionId,
     pub(crate) flow: Flow,
+    /// The taken flow that it comes from; none where nobody clicked.
+    pub(crate) consent: Option<Consent>,
     pub(crate) asked: Vec<String>,
     pub(crate) labels: BTreeMap<String, String>,
     /// A reconnect may go to another account.
@@ -43,6 +45,25 @@ pub(crate) struct Adoption {
     pub(crate) in_journal: bool,
     /// Number of the secret that worked, where that is known.
     pub(crate) secret_n: Option<u32>,
+}
+
+/// The taken flow of a consent.
+pub(crate) struct Consent {
+    pub(crate) state_hash: String,
+    /// The connection was off by then already.
+    pub(crate) after_revocation: bool,
+}
+
+impl Adoption {
+    fn flow_id(&self) -> Option<&str> {
+        self.consent.as_ref().map(|consent| consent.state_hash.as_str())
+    }
+
+    /// Whether the connection was taken back after this consent was given.
+    fn is_taken_back(&self, grant: &GrantRow) -> bool {
+        let before = self.consent.as_ref().is_some_and(|consent| !consent.after_revocation);
+        before && grant.state.life == Life::Revoked
+    }
 }
 
 impl Broker {
@@ -59,6 +80,11 @@ impl Broker {
                 if self.is_adopted(&adoption, &grant).await? {
                     return self.connection(id.as_str()).await;
                 }
+                if adoption.is_taken_back(&grant) {
+                    let now = self.ports.clock.now();
+                    self.revoke_late(&grant, &adoption.bound, adoption.tokens, now).await?;
+                    return Err(revoked_meanwhile());
+                }
                 if let Err(error) = self.check_same(&adoption, &grant, account.as_ref()) {
                     return Err(self.not_adopted(adoption, account, error).await);
                 }
@@ -71,15 +97,26 @@ impl Broker {
             let connection = self.connection_row(&adoption, &grant.id);
             let event = grant_event(&grant, EventKind::Connected, grant.created_at);
             let event = Event { connection: Some(id.clone()), ..event };
-            match self.ports.store.connect(connection, grant, vec![event]).await {
+            let flow = adoption.flow_id();
+            match self.ports.store.connect(connection, grant, flow, vec![event]).await {
                 Ok(ConnectOutcome::Done) => return self.connection(id.as_str()).await,
                 // Somebody made it meanwhile, or we did and did not hear of it: look again.
-                Ok(ConnectOutcome::IdTaken) => {}
+                Ok(ConnectOutcome::IdTaken | ConnectOutcome::Missing) => {}
+                Ok(ConnectOutcome::FlowEnded) => return self.as_it_stands(&id).await,
                 Err(error) if adoption.in_journal && !error.maybe_done => return Err(error.into()),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
         Err(Error::Internal(format!("connection {id} keeps changing")))
+    }
+
+    /// The flow had ended: its consent was stored before, or a newer one, or the connection was
+    /// forgotten.
+    async fn as_it_stands(self: &Arc<Self>, id: &ConnectionId) -> Result<ConnectionView, Error> {
+        match self.ports.store.connection(id).await? {
+            Some(_) => self.connection(id.as_str()).await,
+            None => Err(revoked_meanwhile()),
+        }
     }
 
     /// Whether this very token set was stored before, and may have been refreshed since: a callback
@@ -172,16 +209,19 @@ impl Broker {
             let event = Event { connection: Some(row.id.clone()), ..event };
             let row = ConnectionRow { grant: new.id.clone(), ..row };
             let id = row.id.clone();
-            self.ports.store.reconnect(row, new, vec![event]).await?;
-            return self.connection(id.as_str()).await;
+            let flow = adoption.flow_id();
+            self.ports.store.reconnect(row, new, flow, vec![event]).await?;
+            return self.as_it_stands(&id).await;
         }
         let account = account.or_else(|| grant.account.clone());
         let kind = EventKind::Reconnected;
-        self.next_version(adoption, grant, account, kind).await?;
+        let flow = adoption.flow_id().map(str::to_owned);
         let id = row.id.clone();
-        self.ports.store.update_connection(row, Vec::new()).await?;
+        if self.next_version(adoption, grant, account, kind, flow).await? == Next::Stored {
+            self.ports.store.update_connection(row, Vec::new()).await?;
+        }
         self.cache.evict(id.as_str());
-        self.connection(id.as_str()).await
+        self.as_it_stands(&id).await
     }
 
     /// A new connection on a grant that is there.
@@ -196,11 +236,17 @@ impl Broker {
         let now = self.ports.clock.now();
         let event = grant_event(&grant, EventKind::Connected, now);
         let event = Event { connection: Some(row.id.clone()), ..event };
-        self.next_version(adoption, grant, account, EventKind::Refreshed).await?;
+        let flow = adoption.flow_id().map(str::to_owned);
+        if !self.is_adopted(&adoption, &grant).await? {
+            // Its flow goes on until the connection is there too.
+            self.next_version(adoption, grant, account, EventKind::Refreshed, None).await?;
+        }
         let id = row.id.clone();
-        match self.ports.store.join(row, vec![event]).await? {
-            ConnectOutcome::Done => self.connection(id.as_str()).await,
+        match self.ports.store.join(row, flow.as_deref(), vec![event]).await? {
             ConnectOutcome::IdTaken => Err(taken(&id, &client)),
+            ConnectOutcome::Done | ConnectOutcome::Missing | ConnectOutcome::FlowEnded => {
+                self.as_it_stands(&id).await
+            }
         }
     }
 
@@ -212,7 +258,8 @@ impl Broker {
         mut grant: GrantRow,
         account: Option<Account>,
         kind: EventKind,
-    ) -> Result<(), Error> {
+        flow: Option<String>,
+    ) -> Result<Next, Error> {
         let now = self.ports.clock.now();
         let Adoption { bound, asked, tokens, sent_at, in_journal, secret_n, .. } = adoption;
         let copy = tokens.to_bytes();
@@ -225,6 +272,7 @@ impl Broker {
                 }
             }
             let plan = plan(&bound, &grant, &asked, &tokens, account.clone(), secret_n, now);
+            let plan = Plan { flow: flow.clone(), ..plan };
             let events = [grant_event(&grant, kind, now)];
             let writing = Writing {
                 grant: &grant,
@@ -237,8 +285,9 @@ impl Broker {
             match store_tokens(self, writing, tokens, &plan, &events).await {
                 Stored::Committed(committed) => {
                     self.cache.evict_older(&grant.id, committed.row().version);
-                    return Ok(());
+                    return Ok(Next::Stored);
                 }
+                Stored::FlowEnded => return Ok(Next::Overtaken),
                 Stored::Superseded(row) => grant = *row,
                 Stored::Failed(_, error) if !in_journal => {
                     tracing::warn!(%error, "a new grant can't be stored yet");
@@ -371,6 +420,14 @@ impl Broker {
     }
 }
 
+/// What became of a token set that was to be the next version.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Stored,
+    /// It was stored before, or a newer consent was.
+    Overtaken,
+}
+
 fn named(account: &Account) -> String {
     match &account.name {
         Some(name) => format!("{name:?} ({})", account.id),
@@ -440,6 +497,7 @@ fn plan(
         inputs: connection_inputs(bound),
         account,
         asked: Some(asked.to_vec()),
+        flow: None,
     }
 }
 

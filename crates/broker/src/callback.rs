@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::Broker;
-use crate::adopt::Adoption;
+use crate::adopt::{Adoption, Consent};
 use crate::call::Bound;
 use crate::client_gate::{ChosenSecret, Gate};
 use crate::commit_code::{CodeFlown, CodeKept, CodeSpend, TakenCode};
@@ -158,6 +158,10 @@ impl Broker {
             bound,
             connection: flow.connection.clone(),
             flow: Flow::AuthorizationCode,
+            consent: Some(Consent {
+                state_hash: flow.state_hash.clone(),
+                after_revocation: flow.after_revocation,
+            }),
             asked: flow.asked.clone(),
             labels: flow.labels.clone(),
             other_account,
@@ -167,10 +171,13 @@ impl Broker {
             secret_n,
         };
         let view = self.adopt(adoption).await;
-        // Refused for its account or id: kept no longer, or `recover` would try for ever.
-        if matches!(view, Ok(_) | Err(Error::Conflict { .. })) {
-            let _ = self.ports.journal.committed(&flow.state_hash, 0, now).await;
+        let refused = matches!(view, Err(Error::Conflict { .. }));
+        if refused {
+            // For its account or id: kept no longer, or `recover` would try for ever.
             let _ = self.ports.store.remove_flow(&flow.state_hash).await;
+        }
+        if refused || view.is_ok() {
+            let _ = self.ports.journal.committed(&flow.state_hash, 0, now).await;
         }
         view
     }

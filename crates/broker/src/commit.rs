@@ -34,8 +34,11 @@ use crate::vault::{Field, VaultError};
 /// How long a lease lasts unless it is renewed.
 pub(crate) const LEASE: Duration = Duration::from_secs(15);
 
-/// How often it is renewed while a request flies.
+/// How often it is renewed while a request flies, at least; sooner when little is left of it.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
+
+/// Pause after a renewal that failed, at least.
+const RENEW_PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// A request isn't written when less than this is left of the lease.
 const WRITE_MARGIN_MS: u64 = 2_000;
@@ -351,7 +354,10 @@ impl Claim {
     /// flight: its late answer is judged by the version.
     async fn renew(&self, broker: &Broker) -> std::convert::Infallible {
         loop {
-            tokio::time::sleep(RENEW_EVERY).await;
+            let until = self.until_boot_ms.load(Ordering::SeqCst);
+            let left = until.saturating_sub(broker.ports.clock.boot_millis());
+            let third = Duration::from_millis(left / 3).max(RENEW_PAUSE_MIN);
+            tokio::time::sleep(third.min(RENEW_EVERY)).await;
             match broker.ports.store.renew(&self.grant.id, self.lease_no, LEASE).await {
                 Ok(Some(until)) => self.until_boot_ms.store(until, Ordering::SeqCst),
                 Ok(None) => std::future::pending::<()>().await,

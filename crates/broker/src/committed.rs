@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) account: Option<Account>,
     /// Scopes asked for, where they change.
     pub(crate) asked: Option<Vec<String>>,
+    /// The flow that a new consent comes from.
+    pub(crate) flow: Option<String>,
 }
 
 /// What is written from, and to.
@@ -59,6 +61,8 @@ pub(crate) enum Stored {
     Revoked(Box<TokenSet>),
     /// The grant was forgotten meanwhile, and kept at the service.
     Forgotten,
+    /// Its consent was stored before, or a newer one was.
+    FlowEnded,
     /// Neither store nor journal took it, so it isn't handed out.
     Failed(Box<TokenSet>, StoreError),
 }
@@ -89,6 +93,7 @@ pub(crate) async fn store_tokens(
             inputs: plan.inputs.clone(),
             account: plan.account.clone(),
             asked: plan.asked.clone(),
+            flow: plan.flow.clone(),
         };
         let store = &broker.ports.store;
         match store.commit(&grant.id, from, lease_no, new.clone(), events.to_vec()).await {
@@ -104,6 +109,7 @@ pub(crate) async fn store_tokens(
             Ok(CommitOutcome::Superseded(row)) => return Stored::Superseded(row),
             Ok(CommitOutcome::Revoked) => return Stored::Revoked(Box::new(tokens)),
             Ok(CommitOutcome::Missing) => return Stored::Forgotten,
+            Ok(CommitOutcome::FlowEnded) => return Stored::FlowEnded,
             Err(_) if tries < STORE_TRIES => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;

@@ -145,7 +145,8 @@ async fn store(
             let _ = broker.ports.journal.committed(grant.id.as_str(), seen, now).await;
             End::Row(Arc::new(broker.ports.store.grant(&grant.id).await?.unwrap_or(grant)))
         }
-        Stored::Forgotten => End::Failed(gone(&grant.id)),
+        // A refresh comes from no flow.
+        Stored::Forgotten | Stored::FlowEnded => End::Failed(gone(&grant.id)),
         Stored::Failed(_, error) => End::Failed(error.into()),
     };
     Ok(Step::End(end))
@@ -164,6 +165,7 @@ fn plan(grant: &GrantRow, fuel: &Fuel, state: GrantState) -> Plan {
         inputs: grant.inputs.clone(),
         account: grant.account.clone(),
         asked: None,
+        flow: None,
     }
 }
 

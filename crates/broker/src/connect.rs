@@ -227,6 +227,7 @@ impl Broker {
             expires_at: now.plus(FLOW_LIFE),
             used_at: None,
             journal: None,
+            after_revocation: false,
         })
     }
 }

@@ -54,6 +54,7 @@ impl Broker {
                     bound,
                     connection,
                     flow: Flow::ClientCredentials,
+                    consent: None,
                     asked: asked.scopes,
                     labels: request.labels,
                     other_account: request.other_account,

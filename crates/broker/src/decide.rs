@@ -10,7 +10,7 @@ use indicia_catalog::{RefreshRule, Rotation};
 use indicia_oauth::Timestamp;
 
 use crate::model::{
-    Cause, EventKind, GrantRow, GrantState, Life, Reason, ReasonCode, RefusedSpend,
+    Cause, EventKind, GrantRow, GrantState, Life, REFUSALS_MAX, Reason, ReasonCode, RefusedSpend,
 };
 use crate::outcome::{Evidence, Outcome};
 use crate::schedule;
@@ -232,15 +232,8 @@ impl Case<'_> {
             let reason = self.reason(ReasonCode::GrantRefused, what, evidence, WRONG_NEXT);
             return self.wait(Some(WRONG_PAUSE), reason);
         }
-        let times = self.refused_before() + 1;
-        let refused = self.attempt.fingerprint.map(|fingerprint| RefusedSpend {
-            fingerprint,
-            secret_n: self.attempt.secret_n,
-            endpoint: self.attempt.endpoint.clone(),
-            at: self.now,
-            times,
-        });
-        let state = GrantState { refused, ambiguous_at: None, ..self.grant.state.clone() };
+        let (refusals, times) = self.refusals();
+        let state = GrantState { refusals, ambiguous_at: None, ..self.grant.state.clone() };
         if self.rotation == Rotation::Keeps && times == 1 {
             return self.unconfirmed(state, evidence);
         }
@@ -280,13 +273,25 @@ impl Case<'_> {
         }
     }
 
-    fn refused_before(&self) -> u32 {
-        let same = |r: &&RefusedSpend| {
-            Some(r.fingerprint) == self.attempt.fingerprint
-                && r.secret_n == self.attempt.secret_n
-                && r.endpoint == self.attempt.endpoint
+    /// What was refused before and now, and how often this very thing was.
+    fn refusals(&self) -> (Vec<RefusedSpend>, u32) {
+        let Attempt { fingerprint, secret_n, endpoint, .. } = self.attempt;
+        let same = |r: &mut RefusedSpend| {
+            Some(r.fingerprint) == *fingerprint
+                && r.secret_n == *secret_n
+                && r.endpoint == *endpoint
         };
-        self.grant.state.refused.as_ref().filter(same).map_or(0, |r| r.times)
+        let mut all = self.grant.state.refusals.clone();
+        let times = all.extract_if(.., same).map(|r| r.times).sum::<u32>() + 1;
+        all.extend(fingerprint.map(|fingerprint| RefusedSpend {
+            fingerprint,
+            secret_n: *secret_n,
+            endpoint: endpoint.clone(),
+            at: self.now,
+            times,
+        }));
+        all.drain(..all.len().saturating_sub(REFUSALS_MAX));
+        (all, times)
     }
 
     /// Why a grant died, as far as the evidence goes; the surest cause first.

@@ -136,11 +136,13 @@ impl Broker {
                 "no answer to it is kept in this home's journal".into()
             });
         }
-        if let Some(refused) = &grant.state.refused {
+        for refused in &grant.state.refusals {
             lines.push(format!(
-                "the service refused this refresh token {} time(s), last at {}; it isn't sent again",
+                "the service refused this refresh token {} time(s), last at {}; it isn't sent again \
+                 with client secret {}",
                 refused.times,
-                rfc3339(refused.at)
+                rfc3339(refused.at),
+                refused.secret_n
             ));
         }
         let lost = grant.state.reason.as_ref().is_some_and(|r| r.code == ReasonCode::AnswerLost);

@@ -99,6 +99,8 @@ pub struct NewTokens {
     pub account: Option<Account>,
     /// Scopes asked for, where this commit changes them (a reconnect).
     pub asked: Option<Vec<String>>,
+    /// The taken flow whose consent this is: ended by this commit ([`Store::take_flow`]).
+    pub flow: Option<String>,
 }
 
 /// What a commit did.
@@ -112,15 +114,21 @@ pub enum CommitOutcome {
     Revoked,
     /// No such grant: nothing was written.
     Missing,
+    /// Its flow had ended: nothing was written.
+    FlowEnded,
 }
 
-/// What making a connection did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What making or moving a connection did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectOutcome {
     /// It is there.
     Done,
     /// A connection of this id is there already: nothing was written.
     IdTaken,
+    /// There is no such connection to be moved: nothing was written.
+    Missing,
+    /// The flow that it comes from had ended: nothing was written.
+    FlowEnded,
 }
 
 /// Which connections.
@@ -197,7 +205,13 @@ pub trait Store: Send + Sync {
     async fn add_flow(&self, row: FlowRow) -> Result<(), StoreError>;
 
     /// Takes a pending flow once: exactly one caller gets [`TakenFlow::Taken`]; the row is marked
-    /// used at `now`, by `journal`.
+    /// used, by `journal`, at `now`, or just after the latest that was taken for the same
+    /// connection: clocks jump, the order of consents must not.
+    ///
+    /// A taken flow ends, once, with the write that stores its consent (`flow` of [`Self::connect`],
+    /// [`Self::join`], [`Self::reconnect`], [`NewTokens`]); with it end those of its connection that
+    /// were taken before it, and all of them when the connection is forgotten. So whatever the
+    /// clocks say, no consent is stored twice, or over a newer one.
     async fn take_flow(
         &self,
         state_hash: &str,
@@ -220,6 +234,7 @@ pub trait Store: Send + Sync {
         &self,
         connection: ConnectionRow,
         grant: GrantRow,
+        flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError>;
 
@@ -228,19 +243,20 @@ pub trait Store: Send + Sync {
     async fn join(
         &self,
         connection: ConnectionRow,
+        flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError>;
 
     /// Points a connection that is there at a new grant (which is added), in one step; the grant
     /// before goes when no other connection points to it and no revocation waits for it, or as soon
-    /// as that is so. `false` when there is no such connection; an error when a grant of this id is
-    /// there.
+    /// as that is so. An error when a grant of this id is there.
     async fn reconnect(
         &self,
         connection: ConnectionRow,
         grant: GrantRow,
+        flow: Option<&str>,
         events: Vec<Event>,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<ConnectOutcome, StoreError>;
 
     /// Replaces labels, grant and time of a connection that is there; `false` when it isn't. An
     /// error when the new grant isn't there. What becomes of the old one: as in

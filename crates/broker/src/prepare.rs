@@ -49,6 +49,13 @@ pub(crate) async fn prepare(
             Prepared::Ready(claim, _) => Ok(Prepared::Not(claim)),
             other => Ok(other),
         },
+        Ok(Look::Refused(fuel)) => match recover_or(broker, claim, fuel).await? {
+            Prepared::Ready(claim, _) => {
+                let row = not_due(broker, claim).await;
+                Ok(Prepared::Stored(Step::End(End::Row(Arc::new(row)))))
+            }
+            other => Ok(other),
+        },
         Ok(Look::Lost(fuel)) => match recover_or(broker, claim, fuel).await? {
             Prepared::Ready(claim, fuel) => lost(broker, claim, *fuel).await.map(Prepared::Stored),
             other => Ok(other),
@@ -111,8 +118,10 @@ fn open_spend(grant: &GrantRow) -> bool {
 enum Look {
     /// May be sent.
     Send(Box<Fuel>),
-    /// May not be sent, but a kept answer may be waiting.
+    /// May not be sent yet, but a kept answer may be waiting.
     Kept(Box<Fuel>),
+    /// May not be sent again at all, but a kept answer may be waiting.
+    Refused(Box<Fuel>),
     /// A spend is open whose answer nobody waits for any more: as ambiguous as a lost answer.
     Lost(Box<Fuel>),
     /// May not be sent.
@@ -155,7 +164,7 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
     let n = next_secret(&bound.client, bound.secret_input());
     if refused_before(broker, grant, n, &endpoint, force, &rule) {
         let secret = ChosenSecret { n, secret: None };
-        return Ok(Look::Kept(Box::new(Fuel { bound, rule, endpoint, secret, asked })));
+        return Ok(Look::Refused(Box::new(Fuel { bound, rule, endpoint, secret, asked })));
     }
     match broker.gate(&bound.client, bound.secret_input(), now).await? {
         Gate::Closed(refused) => Err(closed(&bound, &refused, now)),
@@ -210,16 +219,17 @@ fn refused_before(
     }
     let keeps = !grant.facts.rotated && rule.keeps().is_some();
     let allowed = if keeps { 2 } else { 1 };
-    match &grant.state.refused {
-        Some(r) => {
-            Some(r.fingerprint) == grant.facts.refresh
-                && r.secret_n == secret_n
-                && r.endpoint == endpoint.url
-                && r.times >= allowed
-        }
+    let refusals = &grant.state.refusals;
+    if refusals.is_empty() {
         // Dead without such a record: nothing that we could send would change it.
-        None => grant.state.life == Life::Dead,
+        return grant.state.life == Life::Dead;
     }
+    refusals.iter().any(|r| {
+        Some(r.fingerprint) == grant.facts.refresh
+            && r.secret_n == secret_n
+            && r.endpoint == endpoint.url
+            && r.times >= allowed
+    })
 }
 
 fn closed(bound: &Bound, refused: &ClientRefused, now: Timestamp) -> Error {

@@ -281,10 +281,11 @@ fn may_refresh(grant: &GrantRow, client: &ClientRow, now: Timestamp) -> bool {
     }
     match grant.state.life {
         Life::Revoked => false,
-        Life::Dead => grant.state.refused.as_ref().is_some_and(|refused| {
+        Life::Dead => {
+            let refusals = &grant.state.refusals;
             let mut current = client.secrets.iter().filter(|s| s.state == SecretState::Current);
-            current.any(|s| s.n != refused.secret_n)
-        }),
+            !refusals.is_empty() && current.any(|s| refusals.iter().all(|r| r.secret_n != s.n))
+        }
         Life::Alive => {
             // An open spend that nobody has noted as lost yet: its answer may be kept.
             let unresolved = grant.intent.is_some() && grant.state.ambiguous_at.is_none();

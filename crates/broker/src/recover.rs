@@ -9,7 +9,7 @@ use indicia_oauth::Answer;
 use crate::Broker;
 use crate::commit_code::CodeKept;
 use crate::error::Error;
-use crate::model::{FlowRow, GrantId, GrantRow, Life};
+use crate::model::{GrantId, GrantRow, Life};
 use crate::outcome::{self, Outcome};
 use crate::ports::{ConnectionFilter, JournalEntry};
 use crate::prepare;
@@ -143,17 +143,16 @@ impl Broker {
         age: Duration,
         report: &mut RecoverReport,
     ) -> Result<(), Error> {
-        let Some(flow) = self.ports.store.flow(&entry.of).await? else { return Ok(()) };
         let now = self.ports.clock.now();
+        let Some(flow) = self.ports.store.flow(&entry.of).await? else {
+            // Its consent was stored, or a newer one was.
+            let _ = self.ports.journal.committed(&entry.of, entry.version, now).await;
+            return Ok(());
+        };
         if now < entry.sent_at.plus(age) {
             return Ok(());
         }
         let name = flow.connection.to_string();
-        if self.has_newer(&flow, entry).await? {
-            let _ = self.ports.journal.committed(&entry.of, entry.version, now).await;
-            self.ports.store.remove_flow(&entry.of).await?;
-            return Ok(());
-        }
         let kept = CodeKept::from_journal(self, flow, entry)?;
         let client = self.client_row(&kept.flow().client).await?;
         let bound = self.bind(client, &kept.flow().inputs)?;
@@ -165,17 +164,6 @@ impl Broker {
             other => report.unreadable.push((name, other.name().to_owned())),
         }
         Ok(())
-    }
-
-    /// Whether the connection was made, renewed or revoked after that exchange: then its answer is
-    /// no better truth any more.
-    async fn has_newer(&self, flow: &FlowRow, entry: &JournalEntry) -> Result<bool, Error> {
-        let found = self.ports.store.connection(&flow.connection).await?;
-        Ok(found.is_some_and(|(connection, grant)| {
-            let revoked = grant.state.life == Life::Revoked
-                && grant.state.reason.as_ref().is_some_and(|r| r.since >= entry.sent_at);
-            revoked || connection.updated_at > entry.sent_at
-        }))
     }
 
     /// The store is behind: goes on trying until it has the answer, or this process ends (the next

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use indicia_catalog::RevocationRule;
 use indicia_catalog::service::Kills;
 use indicia_oauth::revocation::{self, Revoked};
-use indicia_oauth::{Credentials, Timestamp};
+use indicia_oauth::{Answer, Credentials, Timestamp};
 
 use crate::Broker;
 use crate::call::{Bound, refuses_token};
@@ -209,10 +209,19 @@ fn still_works(item: &mut RevocationItem, bound: &Bound) {
 /// Times that a yes is doubted.
 const DOUBTED_TRIES_MAX: u32 = 5;
 
+fn is_page(answer: &Answer) -> bool {
+    answer.body.trim_ascii_start().starts_with(b"<")
+}
+
 fn note(item: &mut RevocationItem, sent: Sent) {
     let pending = |item: &mut RevocationItem, answer: String| item.answer = Some(answer);
     match sent {
         Sent::Answer(answer) => match revocation::read(&answer) {
+            // RFC 7009 §2.2 has us ignore the body of a yes; a page of a network or a gateway has
+            // that status too.
+            Revoked::Done if is_page(&answer) && item.tries < DOUBTED_TRIES_MAX => {
+                pending(item, format!("status {}, but with a page: asked again", answer.status));
+            }
             Revoked::Done => {
                 item.state = RevocationItemState::Revoked;
                 item.answer = Some(format!("status {}", answer.status));

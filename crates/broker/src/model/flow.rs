@@ -38,6 +38,10 @@ pub struct FlowRow {
     pub used_at: Option<Timestamp>,
     /// Whose journal would hold the answer.
     pub journal: Option<JournalId>,
+    /// When its callback came, the connection's grant had been revoked: this consent is the newer
+    /// decision.
+    #[serde(default)]
+    pub after_revocation: bool,
 }
 
 /// What taking a flow gave.

@@ -148,6 +148,9 @@ pub struct RefusedSpend {
     pub times: u32,
 }
 
+/// Refusals that are remembered: one for each secret that a client may have at a time, and some.
+pub const REFUSALS_MAX: usize = 8;
+
 /// What an outcome left behind. Changes without the version moving.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantState {
@@ -155,8 +158,9 @@ pub struct GrantState {
     pub life: Life,
     /// Why it isn't simply active.
     pub reason: Option<Reason>,
-    /// Refused before.
-    pub refused: Option<RefusedSpend>,
+    /// Refused before, by secret and endpoint; the latest last, at most [`REFUSALS_MAX`].
+    #[serde(default)]
+    pub refusals: Vec<RefusedSpend>,
     /// Failures in a row.
     pub failures: u32,
     /// No request before this.
@@ -173,7 +177,7 @@ impl GrantState {
         Self {
             life: Life::Alive,
             reason: None,
-            refused: None,
+            refusals: Vec::new(),
             failures: 0,
             retry_at: None,
             ambiguous_at: None,

@@ -130,13 +130,13 @@ fn case(state: &str) -> (GrantRow, Attempt) {
         grant.state.ambiguous_at = Some(attempt.first_sent_at);
     }
     if state == "refused once before" {
-        grant.state.refused = Some(RefusedSpend {
+        grant.state.refusals = vec![RefusedSpend {
             fingerprint: REFRESH,
             secret_n: 1,
             endpoint: ENDPOINT.to_owned(),
             at: NOW.minus(CONFIRM_PAUSE),
             times: 1,
-        });
+        }];
     }
     (grant, attempt)
 }
@@ -314,7 +314,7 @@ fn ca_16_a_refused_client_leaves_every_grant_as_it_was() {
     each_cell(|_, state, what, grant, decision| {
         if what == "client refused" {
             assert_eq!(decision.state.life, grant.state.life, "{state}");
-            assert_eq!(decision.state.refused, grant.state.refused, "{state}");
+            assert_eq!(decision.state.refusals, grant.state.refusals, "{state}");
             assert_eq!(decision.state.ambiguous_at, grant.state.ambiguous_at, "{state}");
         }
     });

@@ -80,7 +80,7 @@ pub(super) async fn a_client_with_connections_stays(subject: Arc<dyn Subject>) {
     store.add_client(client("c"), vec![]).await.unwrap();
     store.add_flow(flow("f", "c")).await.unwrap();
     for name in ["x", "y"] {
-        let done = store.connect(connection(name, "c", name), grant(name, "c"), vec![]).await;
+        let done = store.connect(connection(name, "c", name), grant(name, "c"), None, vec![]).await;
         assert_eq!(done.unwrap(), ConnectOutcome::Done);
     }
     assert_eq!(store.remove_client(&id, gone.clone()).await.unwrap(), Some(2));
@@ -96,6 +96,6 @@ pub(super) async fn a_client_with_connections_stays(subject: Arc<dyn Subject>) {
     assert_eq!(store.events(0, 9).await.unwrap().len(), 1);
 
     let late = GrantRow { created_at: at(1), ..grant("z", "c") };
-    let refused = store.connect(connection("z", "c", "z"), late, vec![]).await;
+    let refused = store.connect(connection("z", "c", "z"), late, None, vec![]).await;
     assert!(refused.is_err(), "no connection for a client that is gone");
 }

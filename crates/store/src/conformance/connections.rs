@@ -27,7 +27,7 @@ pub(super) async fn a_connection_comes_back_with_its_grant(subject: Arc<dyn Subj
     full.intent = Some(Intent { version: 7, ..intent("full", 7, 3) });
     full.lease = Some(Lease { holder: store.holder(), no: 3, until_boot_ms: 1 });
     full.version = 7;
-    store.connect(connection("full", "c", "full"), full.clone(), vec![]).await.unwrap();
+    store.connect(connection("full", "c", "full"), full.clone(), None, vec![]).await.unwrap();
     assert_eq!(other.grant(&full.id).await.unwrap(), Some(full));
 
     let mut bare = grant("bare", "c");
@@ -39,16 +39,16 @@ pub(super) async fn a_connection_comes_back_with_its_grant(subject: Arc<dyn Subj
     bare.facts.refresh = None;
     bare.facts.refresh_since = None;
     bare.rotation_owner = indicia_broker::model::RotationOwner::Other;
-    store.connect(connection("bare", "c", "bare"), bare.clone(), vec![]).await.unwrap();
+    store.connect(connection("bare", "c", "bare"), bare.clone(), None, vec![]).await.unwrap();
     assert_eq!(other.grant(&bare.id).await.unwrap(), Some(bare));
 }
 
 pub(super) async fn a_connection_id_is_taken_once(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x", "y"]).await;
-    let taken = store.connect(connection("x", "c", "new"), grant("new", "c"), vec![]).await;
+    let taken = store.connect(connection("x", "c", "new"), grant("new", "c"), None, vec![]).await;
     assert_eq!(taken.unwrap(), ConnectOutcome::IdTaken);
-    let taken = store.join(connection("x", "c", "y"), vec![]).await;
+    let taken = store.join(connection("x", "c", "y"), None, vec![]).await;
     assert_eq!(taken.unwrap(), ConnectOutcome::IdTaken);
     assert_eq!(store.grant(&grant_id("new")).await.unwrap(), None, "nothing was written");
     let (kept, _) = store.connection(&connection_id("x")).await.unwrap().unwrap();
@@ -58,11 +58,11 @@ pub(super) async fn a_connection_id_is_taken_once(subject: Arc<dyn Subject>) {
 pub(super) async fn a_connection_joins_a_grant_that_is_there(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x"]).await;
-    let done = store.join(connection("y", "c", "x"), vec![]).await.unwrap();
+    let done = store.join(connection("y", "c", "x"), None, vec![]).await.unwrap();
     assert_eq!(done, ConnectOutcome::Done);
     let (row, shared) = store.connection(&connection_id("y")).await.unwrap().unwrap();
     assert_eq!((row, shared), (connection("y", "c", "x"), grant("x", "c")));
-    assert!(store.join(connection("z", "c", "nobody"), vec![]).await.is_err());
+    assert!(store.join(connection("z", "c", "nobody"), None, vec![]).await.is_err());
     assert_eq!(store.connection(&connection_id("z")).await.unwrap(), None);
 }
 
@@ -99,17 +99,19 @@ pub(super) async fn a_connection_is_relabelled_and_moved(subject: Arc<dyn Subjec
 pub(super) async fn a_connection_is_reconnected_to_a_new_grant(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x", "y"]).await;
-    store.join(connection("also", "c", "y"), vec![]).await.unwrap();
+    store.join(connection("also", "c", "y"), None, vec![]).await.unwrap();
     let told = || vec![event(EventKind::Reconnected, "x")];
     let nobody = connection("nobody", "c", "new");
-    assert!(!store.reconnect(nobody, grant("new", "c"), told()).await.unwrap());
+    let done = store.reconnect(nobody, grant("new", "c"), None, told()).await.unwrap();
+    assert_eq!(done, ConnectOutcome::Missing);
     assert_eq!(store.grant(&grant_id("new")).await.unwrap(), None);
-    store.reconnect(connection("x", "c", "y"), grant("y", "c"), told()).await.unwrap_err();
+    store.reconnect(connection("x", "c", "y"), grant("y", "c"), None, told()).await.unwrap_err();
     assert!(store.events(0, 9).await.unwrap().is_empty());
 
     let new = GrantRow { version: 8, ..grant("new", "c") };
     let row = ConnectionRow { labels: one("team", "red"), ..connection("x", "c", "new") };
-    assert!(store.reconnect(row.clone(), new.clone(), told()).await.unwrap());
+    let done = store.reconnect(row.clone(), new.clone(), None, told()).await.unwrap();
+    assert_eq!(done, ConnectOutcome::Done);
     let found = store.connection(&connection_id("x")).await.unwrap();
     assert_eq!(found, Some((row, new)));
     assert_eq!(labelled(&*store, "team", "red").await, ["x"]);
@@ -117,7 +119,7 @@ pub(super) async fn a_connection_is_reconnected_to_a_new_grant(subject: Arc<dyn 
     assert_eq!(store.events(0, 9).await.unwrap().len(), 1);
 
     let moved = connection("y", "c", "other");
-    assert!(store.reconnect(moved, grant("other", "c"), vec![]).await.unwrap());
+    store.reconnect(moved, grant("other", "c"), None, vec![]).await.unwrap();
     assert!(store.grant(&grant_id("y")).await.unwrap().is_some(), "another points to it");
 }
 
@@ -129,7 +131,7 @@ pub(super) async fn a_replaced_grant_stays_while_its_revocation_waits(subject: A
     let ids = std::slice::from_ref(&id);
     store.revoke(ids, state(Life::Revoked), queued.clone(), vec![]).await.unwrap();
     let row = connection("x", "c", "new");
-    assert!(store.reconnect(row, grant("new", "c"), vec![]).await.unwrap());
+    store.reconnect(row, grant("new", "c"), None, vec![]).await.unwrap();
     assert!(store.grant(&id).await.unwrap().is_some());
     queued.revision = 2;
     assert!(store.update_revocation(queued.clone(), vec![]).await.unwrap());
@@ -155,8 +157,8 @@ pub(super) async fn connections_are_filtered(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x", "y"]).await;
     store.add_client(client("d"), vec![]).await.unwrap();
-    store.connect(connection("z", "d", "z"), grant("z", "d"), vec![]).await.unwrap();
-    store.join(connection("w", "c", "x"), vec![]).await.unwrap();
+    store.connect(connection("z", "d", "z"), grant("z", "d"), None, vec![]).await.unwrap();
+    store.join(connection("w", "c", "x"), None, vec![]).await.unwrap();
     let clients = |ids: &[&str]| Some(ids.iter().map(|id| client_id(id)).collect());
     let label = || Some(("team".to_owned(), "y".to_owned()));
     let check = async |expected: &[&str], change: &(dyn Fn(&mut ConnectionFilter) + Sync)| {
@@ -206,7 +208,7 @@ pub(super) async fn connections_are_paged(subject: Arc<dyn Subject>) {
 pub(super) async fn forget_takes_the_grant_with_the_last_connection(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x"]).await;
-    store.join(connection("y", "c", "x"), vec![]).await.unwrap();
+    store.join(connection("y", "c", "x"), None, vec![]).await.unwrap();
     assert!(store.forget(&connection_id("x"), vec![]).await.unwrap());
     assert_eq!(store.connection(&connection_id("x")).await.unwrap(), None);
     assert!(store.connection(&connection_id("y")).await.unwrap().is_some());

@@ -52,10 +52,10 @@ pub(super) async fn what_is_refused_leaves_no_event(subject: Arc<dyn Subject>) {
     let told = || vec![event(EventKind::Connected, "x")];
     assert!(!store.add_client(client("c"), told()).await.unwrap());
     assert!(!store.update_client(client("c"), told()).await.unwrap());
-    store.connect(connection("x", "c", "n"), grant("n", "c"), told()).await.unwrap();
-    store.connect(connection("n", "c", "x"), grant("x", "c"), told()).await.unwrap_err();
-    store.join(connection("x", "c", "x"), told()).await.unwrap();
-    store.join(connection("n", "c", "n"), told()).await.unwrap_err();
+    store.connect(connection("x", "c", "n"), grant("n", "c"), None, told()).await.unwrap();
+    store.connect(connection("n", "c", "x"), grant("x", "c"), None, told()).await.unwrap_err();
+    store.join(connection("x", "c", "x"), None, told()).await.unwrap();
+    store.join(connection("n", "c", "n"), None, told()).await.unwrap_err();
     assert!(!store.update_connection(connection("n", "c", "x"), told()).await.unwrap());
     assert!(!store.forget(&connection_id("n"), told()).await.unwrap());
     store.commit(&grant_id("x"), 2, None, tokens("x", 3), told()).await.unwrap();
@@ -74,7 +74,7 @@ pub(super) async fn every_change_moves_the_change_number(subject: Arc<dyn Subjec
     moved("data key").await;
     store.add_client(client("c"), vec![]).await.unwrap();
     moved("client").await;
-    store.connect(connection("x", "c", "x"), grant("x", "c"), vec![]).await.unwrap();
+    store.connect(connection("x", "c", "x"), grant("x", "c"), None, vec![]).await.unwrap();
     moved("connection").await;
     store.add_flow(flow("f", "c")).await.unwrap();
     moved("flow").await;

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicia_broker::model::TakenFlow;
+use indicia_broker::model::{FlowRow, GrantState, Life, TakenFlow};
+use indicia_broker::ports::{CommitOutcome, ConnectOutcome, NewTokens, Store};
+use indicia_oauth::Timestamp;
 
 use super::Subject;
-use super::rows::{NOW, at, client, flow, journal_id};
+use super::rows::{
+    NOW, at, client, connect, connection, connection_id, flow, grant, grant_id, journal_id,
+    revocation, state, tokens,
+};
 
 pub(super) async fn a_flow_comes_back_as_it_was_added(subject: Arc<dyn Subject>) {
     let store = subject.handle();
@@ -67,4 +72,99 @@ pub(super) async fn a_removed_flow_is_unknown(subject: Arc<dyn Subject>) {
     assert_eq!(store.flow("f").await.unwrap(), None);
     let taken = store.take_flow("f", &journal_id("j"), NOW).await.unwrap();
     assert_eq!(taken, TakenFlow::Unknown);
+}
+
+async fn taken(store: &dyn Store, name: &str, now: Timestamp) -> FlowRow {
+    match store.take_flow(name, &journal_id("j"), now).await.unwrap() {
+        TakenFlow::Taken(row) => *row,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+/// Flows of this name, of connection x.
+async fn flows(store: &dyn Store, names: &[&str]) {
+    for name in names {
+        store.add_flow(flow(name, "c")).await.unwrap();
+    }
+}
+
+pub(super) async fn a_consent_is_stored_once_and_never_over_a_newer_one(subject: Arc<dyn Subject>) {
+    use ConnectOutcome::{Done, FlowEnded};
+    let store = subject.handle();
+    store.add_client(client("c"), vec![]).await.unwrap();
+    flows(&*store, &["1", "2", "3", "4", "open"]).await;
+    let of_another = FlowRow { connection: connection_id("y"), ..flow("y", "c") };
+    store.add_flow(of_another).await.unwrap();
+    for name in ["y", "1", "2", "3", "4"] {
+        taken(&*store, name, at(5)).await;
+    }
+    let there = async |name: &str| store.flow(name).await.unwrap().is_some();
+
+    let made = store.connect(connection("x", "c", "a"), grant("a", "c"), Some("2"), vec![]).await;
+    assert_eq!(made.unwrap(), Done);
+    assert!(!there("2").await && !there("1").await, "it ends, and what was taken before it");
+    for name in ["3", "4", "open", "y"] {
+        assert!(there(name).await, "{name} goes on");
+    }
+    let old = NewTokens { flow: Some("1".into()), ..tokens("a", 2) };
+    let done = store.commit(&grant_id("a"), 1, None, old, vec![]).await.unwrap();
+    assert!(matches!(done, CommitOutcome::FlowEnded), "{done:?}");
+    assert_eq!(store.grant(&grant_id("a")).await.unwrap().unwrap().version, 1);
+
+    let new = NewTokens { flow: Some("3".into()), ..tokens("a", 2) };
+    let done = store.commit(&grant_id("a"), 1, None, new.clone(), vec![]).await.unwrap();
+    assert!(matches!(done, CommitOutcome::Done(_)), "{done:?}");
+    let again = NewTokens { version: 3, ..new };
+    let done = store.commit(&grant_id("a"), 2, None, again, vec![]).await.unwrap();
+    assert!(matches!(done, CommitOutcome::FlowEnded), "{done:?}");
+
+    let row = || connection("x", "c", "b");
+    for ended in ["1", "2", "3", "nobody"] {
+        let done = store.reconnect(row(), grant("b", "c"), Some(ended), vec![]).await.unwrap();
+        assert_eq!(done, FlowEnded, "{ended}");
+    }
+    assert_eq!(store.grant(&grant_id("b")).await.unwrap(), None, "nothing was written");
+    let done = store.reconnect(row(), grant("b", "c"), Some("4"), vec![]).await.unwrap();
+    assert_eq!(done, Done);
+
+    let join = || connection("y", "c", "b");
+    assert_eq!(store.join(join(), Some("4"), vec![]).await.unwrap(), FlowEnded);
+    assert_eq!(store.join(join(), Some("y"), vec![]).await.unwrap(), Done);
+    assert!(there("open").await && !there("y").await);
+    let late = store.connect(connection("z", "c", "z"), grant("z", "c"), Some("y"), vec![]).await;
+    assert_eq!(late.unwrap(), FlowEnded);
+}
+
+pub(super) async fn the_order_of_consents_is_not_the_clocks(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    store.add_client(client("c"), vec![]).await.unwrap();
+    flows(&*store, &["early", "late"]).await;
+    let early = taken(&*store, "early", at(300)).await;
+    let late = taken(&*subject.handle(), "late", at(5)).await;
+    assert!(late.used_at > early.used_at, "the clock was put back in between");
+    store.connect(connection("x", "c", "a"), grant("a", "c"), Some("late"), vec![]).await.unwrap();
+    assert_eq!(store.flow("early").await.unwrap(), None);
+}
+
+pub(super) async fn a_taken_flow_knows_whether_its_connection_was_off(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x"]).await;
+    flows(&*store, &["before", "after"]).await;
+    assert!(!taken(&*store, "before", at(5)).await.after_revocation);
+    let off = GrantState { life: Life::Revoked, ..state(Life::Alive) };
+    store.revoke(&[grant_id("x")], off, revocation("r", "x", None), vec![]).await.unwrap();
+    let after = taken(&*store, "after", at(5)).await;
+    assert!(after.after_revocation);
+    assert_eq!(store.flow("after").await.unwrap(), Some(after));
+    assert!(!store.flow("before").await.unwrap().unwrap().after_revocation);
+}
+
+pub(super) async fn a_forgotten_connection_takes_its_taken_flows_along(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x"]).await;
+    flows(&*store, &["taken", "open"]).await;
+    taken(&*store, "taken", at(5)).await;
+    assert!(store.forget(&connection_id("x"), vec![]).await.unwrap());
+    assert_eq!(store.flow("taken").await.unwrap(), None);
+    assert!(store.flow("open").await.unwrap().is_some(), "who clicks after that wants it again");
 }

@@ -59,7 +59,11 @@ pub fn cases() -> Vec<Case> {
             a_flow_comes_back_as_it_was_added,
             a_flow_is_taken_by_exactly_one,
             a_flow_cannot_be_taken_after_its_end,
-            a_removed_flow_is_unknown;
+            a_removed_flow_is_unknown,
+            a_consent_is_stored_once_and_never_over_a_newer_one,
+            the_order_of_consents_is_not_the_clocks,
+            a_taken_flow_knows_whether_its_connection_was_off,
+            a_forgotten_connection_takes_its_taken_flows_along;
         connections:
             a_connection_comes_back_with_its_grant,
             a_connection_id_is_taken_once,

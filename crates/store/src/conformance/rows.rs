@@ -145,13 +145,13 @@ pub fn state(life: Life) -> GrantState {
             next_step: "wait".to_owned(),
             cause: Some(indicia_broker::model::Cause::Aged),
         }),
-        refused: Some(RefusedSpend {
+        refusals: vec![RefusedSpend {
             fingerprint: fingerprint("refused"),
             secret_n: 2,
             endpoint: "https://example.test/token".to_owned(),
             at: at(11),
             times: 3,
-        }),
+        }],
         failures: 4,
         retry_at: Some(at(12)),
         ambiguous_at: Some(at(13)),
@@ -191,6 +191,7 @@ pub fn tokens(grant: &str, version: u64) -> NewTokens {
         inputs: one("dc", "us3"),
         account: Some(Account { id: format!("account of {grant}"), name: None }),
         asked: None,
+        flow: None,
     }
 }
 
@@ -232,6 +233,7 @@ pub fn flow(state_hash: &str, client: &str) -> FlowRow {
         expires_at: at(600),
         used_at: None,
         journal: None,
+        after_revocation: false,
     }
 }
 
@@ -282,6 +284,6 @@ pub fn event(kind: EventKind, connection: &str) -> Event {
 pub async fn connect(store: &dyn Store, names: &[&str]) {
     store.add_client(client("c"), vec![]).await.unwrap();
     for name in names {
-        store.connect(connection(name, "c", name), grant(name, "c"), vec![]).await.unwrap();
+        store.connect(connection(name, "c", name), grant(name, "c"), None, vec![]).await.unwrap();
     }
 }

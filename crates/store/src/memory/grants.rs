@@ -129,7 +129,11 @@ impl State {
         if held.row.version != record.from_version {
             return Ok(CommitOutcome::Superseded(Box::new(held.row.clone())));
         }
+        if !self.goes_on(new.flow.as_deref()) {
+            return Ok(CommitOutcome::FlowEnded);
+        }
         self.changed(events)?;
+        self.end_flow(new.flow.as_deref());
         let Some(held) = self.grants.get_mut(&record.grant) else {
             return Ok(CommitOutcome::Missing);
         };

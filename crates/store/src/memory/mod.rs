@@ -156,26 +156,29 @@ impl Store for Handle {
         &self,
         connection: ConnectionRow,
         grant: GrantRow,
+        flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
-        self.with(|state| state.connect(connection, grant, events))
+        self.with(|state| state.connect(connection, grant, flow, events))
     }
 
     async fn join(
         &self,
         connection: ConnectionRow,
+        flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
-        self.with(|state| state.join(connection, events))
+        self.with(|state| state.join(connection, flow, events))
     }
 
     async fn reconnect(
         &self,
         connection: ConnectionRow,
         grant: GrantRow,
+        flow: Option<&str>,
         events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
-        self.with(|state| state.reconnect(connection, grant, events))
+    ) -> Result<ConnectOutcome, StoreError> {
+        self.with(|state| state.reconnect(connection, grant, flow, events))
     }
 
     async fn update_connection(

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indicia_broker::model::{
     ClientId, ClientRow, ConnectionId, ConnectionRow, Event, EventRow, FlowRow, GrantId, GrantRow,
-    HolderId, JournalId, RevocationRow, TakenFlow,
+    HolderId, JournalId, Life, RevocationRow, TakenFlow,
 };
 use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, StoreError, StoreErrorKind};
 use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId};
 use indicia_oauth::Timestamp;
 
 use crate::chain;
+use crate::just_after;
 
 /// One commit of a token set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +146,7 @@ impl State {
         journal: &JournalId,
         now: Timestamp,
     ) -> TakenFlow {
-        let Some(flow) = self.flows.get_mut(state_hash) else {
+        let Some(flow) = self.flows.get(state_hash) else {
             return TakenFlow::Unknown;
         };
         if let Some(used_at) = flow.used_at {
@@ -154,10 +155,33 @@ impl State {
         if flow.expires_at <= now {
             return TakenFlow::Expired(flow.expires_at);
         }
-        flow.used_at = Some(now);
-        flow.journal = Some(journal.clone());
+        let of_same = self.flows.values().filter(|other| other.connection == flow.connection);
+        let after = of_same.filter_map(|other| other.used_at).max().map(just_after);
+        let grant = self.connection(&flow.connection).map(|(_, grant)| grant);
+        let taken = FlowRow {
+            used_at: Some(after.map_or(now, |after| after.max(now))),
+            journal: Some(journal.clone()),
+            after_revocation: grant.is_some_and(|grant| grant.state.life == Life::Revoked),
+            ..flow.clone()
+        };
+        self.flows.insert(state_hash.to_owned(), taken.clone());
         self.change_number += 1;
-        TakenFlow::Taken(Box::new(flow.clone()))
+        TakenFlow::Taken(Box::new(taken))
+    }
+
+    /// Whether a consent may still be stored: it comes from no flow, or from one that goes on.
+    pub(super) fn goes_on(&self, flow: Option<&str>) -> bool {
+        flow.is_none_or(|flow| self.flows.contains_key(flow))
+    }
+
+    /// Ends a taken flow, and those of its connection that were taken before.
+    pub(super) fn end_flow(&mut self, flow: Option<&str>) {
+        let Some(ended) = flow.and_then(|flow| self.flows.remove(flow)) else { return };
+        self.flows.retain(|_, other| {
+            other.connection != ended.connection
+                || other.used_at.is_none()
+                || other.used_at > ended.used_at
+        });
     }
 
     pub(super) fn remove_flow(&mut self, state_hash: &str) {
@@ -170,16 +194,21 @@ impl State {
         &mut self,
         connection: ConnectionRow,
         grant: GrantRow,
+        flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
         if self.connections.contains_key(&connection.id) {
             return Ok(ConnectOutcome::IdTaken);
+        }
+        if !self.goes_on(flow) {
+            return Ok(ConnectOutcome::FlowEnded);
         }
         self.needs_client(&connection.client)?;
         if self.grants.contains_key(&grant.id) {
             return Err(failed("a grant of this id is there already"));
         }
         self.changed(events)?;
+        self.end_flow(flow);
         self.grants.insert(grant.id.clone(), Held::new(grant));
         self.connections.insert(connection.id.clone(), connection);
         Ok(ConnectOutcome::Done)
@@ -188,14 +217,19 @@ impl State {
     pub(super) fn join(
         &mut self,
         connection: ConnectionRow,
+        flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
         if self.connections.contains_key(&connection.id) {
             return Ok(ConnectOutcome::IdTaken);
         }
+        if !self.goes_on(flow) {
+            return Ok(ConnectOutcome::FlowEnded);
+        }
         self.needs_client(&connection.client)?;
         self.needs_grant(&connection.grant)?;
         self.changed(events)?;
+        self.end_flow(flow);
         self.connections.insert(connection.id.clone(), connection);
         Ok(ConnectOutcome::Done)
     }
@@ -204,19 +238,24 @@ impl State {
         &mut self,
         new: ConnectionRow,
         grant: GrantRow,
+        flow: Option<&str>,
         events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<ConnectOutcome, StoreError> {
         if !self.connections.contains_key(&new.id) {
-            return Ok(false);
+            return Ok(ConnectOutcome::Missing);
+        }
+        if !self.goes_on(flow) {
+            return Ok(ConnectOutcome::FlowEnded);
         }
         if self.grants.contains_key(&grant.id) {
             return Err(failed("a grant of this id is there already"));
         }
         self.changed(events)?;
+        self.end_flow(flow);
         let new = ConnectionRow { grant: grant.id.clone(), ..new };
         self.grants.insert(grant.id.clone(), Held::new(grant));
         self.replace(new);
-        Ok(true)
+        Ok(ConnectOutcome::Done)
     }
 
     pub(super) fn update_connection(
@@ -280,6 +319,7 @@ impl State {
         };
         self.changed(events)?;
         self.connections.remove(id);
+        self.flows.retain(|_, flow| flow.connection != *id || flow.used_at.is_none());
         self.drop_unused(&grant);
         Ok(true)
     }

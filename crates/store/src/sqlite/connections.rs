@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use super::clients;
 use super::events::append;
 use super::failure::Failure;
+use super::flows;
 use super::grants::{self, GRANT_COLUMNS_COUNT, id, number_of, select_grants};
 
 macro_rules! select_connections {
@@ -29,15 +30,20 @@ pub(super) fn connect(
     conn: &Connection,
     connection: &ConnectionRow,
     grant: &GrantRow,
+    flow: Option<&str>,
     events: &[Event],
 ) -> Result<ConnectOutcome, Failure> {
     if is_there(conn, &connection.id)? {
         return Ok(ConnectOutcome::IdTaken);
     }
+    if !flows::goes_on(conn, flow)? {
+        return Ok(ConnectOutcome::FlowEnded);
+    }
     needs_client(conn, &connection.client)?;
     needs_no_grant(conn, &grant.id)?;
     let grant_no = grants::add(conn, grant)?;
     add(conn, connection, grant_no)?;
+    flows::end_flow(conn, flow)?;
     append(conn, events)?;
     Ok(ConnectOutcome::Done)
 }
@@ -45,13 +51,18 @@ pub(super) fn connect(
 pub(super) fn join(
     conn: &Connection,
     connection: &ConnectionRow,
+    flow: Option<&str>,
     events: &[Event],
 ) -> Result<ConnectOutcome, Failure> {
     if is_there(conn, &connection.id)? {
         return Ok(ConnectOutcome::IdTaken);
     }
+    if !flows::goes_on(conn, flow)? {
+        return Ok(ConnectOutcome::FlowEnded);
+    }
     needs_client(conn, &connection.client)?;
     add(conn, connection, needed_grant(conn, &connection.grant)?)?;
+    flows::end_flow(conn, flow)?;
     append(conn, events)?;
     Ok(ConnectOutcome::Done)
 }
@@ -60,16 +71,21 @@ pub(super) fn reconnect(
     conn: &Connection,
     new: &ConnectionRow,
     grant: &GrantRow,
+    flow: Option<&str>,
     events: &[Event],
-) -> Result<bool, Failure> {
+) -> Result<ConnectOutcome, Failure> {
     let Some(old_no) = grant_no_of(conn, &new.id)? else {
-        return Ok(false);
+        return Ok(ConnectOutcome::Missing);
     };
+    if !flows::goes_on(conn, flow)? {
+        return Ok(ConnectOutcome::FlowEnded);
+    }
     needs_no_grant(conn, &grant.id)?;
     let grant_no = grants::add(conn, grant)?;
     replace(conn, new, old_no, grant_no)?;
+    flows::end_flow(conn, flow)?;
     append(conn, events)?;
-    Ok(true)
+    Ok(ConnectOutcome::Done)
 }
 
 pub(super) fn update_connection(
@@ -113,6 +129,7 @@ pub(super) fn forget(
     remove_labels(conn, id)?;
     conn.prepare_cached("DELETE FROM connections WHERE id = ?")?.execute([id.as_str()])?;
     drop_unused(conn, grant_no)?;
+    flows::end_taken(conn, id)?;
     append(conn, events)?;
     Ok(true)
 }
@@ -186,6 +203,15 @@ fn read(row: &Row<'_>) -> Result<(ConnectionRow, GrantRow), Failure> {
 
 fn is_there(conn: &Connection, id: &ConnectionId) -> Result<bool, Failure> {
     Ok(grant_no_of(conn, id)?.is_some())
+}
+
+/// Whether its grant was revoked.
+pub(super) fn is_revoked(conn: &Connection, id: &ConnectionId) -> Result<bool, Failure> {
+    let mut query = conn.prepare_cached(
+        "SELECT 1 FROM connections c JOIN grants g ON g.no = c.grant_no
+         WHERE c.id = ? AND g.life = 'revoked'",
+    )?;
+    Ok(query.exists([id.as_str()])?)
 }
 
 fn grant_no_of(conn: &Connection, id: &ConnectionId) -> Result<Option<i64>, Failure> {

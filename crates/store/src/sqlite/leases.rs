@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::events::append;
 use super::failure::Failure;
+use super::flows;
 use super::grants::{self, EndLease, grant, life_text, set_intent, set_state};
 use super::holder::Holder;
 use indicia_broker::model::Life;
@@ -137,6 +138,10 @@ pub(super) fn commit(
     if held.row.version != from_version {
         return Ok(CommitOutcome::Superseded(Box::new(held.row)));
     }
+    if !flows::goes_on(conn, new.flow.as_deref())? {
+        return Ok(CommitOutcome::FlowEnded);
+    }
+    flows::end_flow(conn, new.flow.as_deref())?;
     let ours = held.row.lease.is_some() && lease_no == Some(held.claims);
     let end_lease = if ours { EndLease::Yes } else { EndLease::No };
     grants::take_tokens(conn, &mut held, new, end_lease)?;

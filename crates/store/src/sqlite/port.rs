@@ -105,26 +105,38 @@ impl Store for Sqlite {
         &self,
         connection: ConnectionRow,
         grant: GrantRow,
+        flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
-        self.write(move |conn| connections::connect(conn, &connection, &grant, &events)).await
+        let flow = flow.map(str::to_owned);
+        self.write(move |conn| {
+            connections::connect(conn, &connection, &grant, flow.as_deref(), &events)
+        })
+        .await
     }
 
     async fn join(
         &self,
         connection: ConnectionRow,
+        flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
-        self.write(move |conn| connections::join(conn, &connection, &events)).await
+        let flow = flow.map(str::to_owned);
+        self.write(move |conn| connections::join(conn, &connection, flow.as_deref(), &events)).await
     }
 
     async fn reconnect(
         &self,
         connection: ConnectionRow,
         grant: GrantRow,
+        flow: Option<&str>,
         events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
-        self.write(move |conn| connections::reconnect(conn, &connection, &grant, &events)).await
+    ) -> Result<ConnectOutcome, StoreError> {
+        let flow = flow.map(str::to_owned);
+        self.write(move |conn| {
+            connections::reconnect(conn, &connection, &grant, flow.as_deref(), &events)
+        })
+        .await
     }
 
     async fn update_connection(

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicia_broker::model::{ConnectionRow, EventKind, GrantId, GrantState, Life, RevocationRow};
+use indicia_broker::model::{
+    ConnectionRow, EventKind, FlowRow, GrantId, GrantState, Life, RevocationRow,
+};
 use indicia_broker::ports::{ConnectionFilter, Store};
 use indicia_store::conformance::ManualClock;
 use indicia_store::conformance::rows::{
@@ -97,6 +99,7 @@ async fn act(store: &dyn Store, step: Step, aim: &Aim) -> String {
     let name = |n: u8| format!("c{}", n % 3);
     let x = connection(&format!("x{}", a % 6), &name(b), &format!("g{}", b % 6));
     let told = vec![event(EventKind::Attention, &format!("x{}", a % 6))];
+    let flow_of = c.is_multiple_of(2).then(|| format!("f{}", a % 4));
     let id = &aim.grant;
     match kind % KINDS {
         2 => debug(store.add_client(client(&name(a)), told).await),
@@ -106,13 +109,19 @@ async fn act(store: &dyn Store, step: Step, aim: &Aim) -> String {
             debug(store.update_client(row, told).await)
         }
         4 => debug(store.remove_client(&client_id(&name(a)), told).await),
-        5 | 6 => debug(store.connect(x, grant(&format!("g{}", b % 6), &name(b)), told).await),
-        7 => debug(store.join(x, told).await),
+        5 | 6 => {
+            let new = grant(&format!("g{}", b % 6), &name(b));
+            debug(store.connect(x, new, flow_of.as_deref(), told).await)
+        }
+        7 => debug(store.join(x, flow_of.as_deref(), told).await),
         8 => {
             let row = ConnectionRow { labels: one("team", &name(c)), updated_at: at(50), ..x };
             debug(store.update_connection(row, told).await)
         }
-        9 => debug(store.reconnect(x, grant(&format!("n{}", c % 6), &name(b)), told).await),
+        9 => {
+            let new = grant(&format!("n{}", c % 6), &name(b));
+            debug(store.reconnect(x, new, flow_of.as_deref(), told).await)
+        }
         10 => debug(store.forget(&x.id, told).await),
         11 | 12 => debug(store.claim(id, Duration::from_secs(u64::from(b % 60))).await),
         13 => debug(store.renew(id, aim.lease_no, Duration::from_secs(30)).await),
@@ -125,6 +134,7 @@ async fn act(store: &dyn Store, step: Step, aim: &Aim) -> String {
             if b.is_multiple_of(3) {
                 new.facts.refresh = Some(fingerprint("kept"));
             }
+            new.flow = flow_of;
             new.account = new.account.filter(|_| !a.is_multiple_of(4));
             let lease_no = (!b.is_multiple_of(4)).then_some(aim.lease_no);
             debug(store.commit(id, aim.version, lease_no, new, told).await)
@@ -151,7 +161,11 @@ async fn act(store: &dyn Store, step: Step, aim: &Aim) -> String {
             let row = RevocationRow { revision: 1 + u64::from(a % 4), ..row };
             debug(store.update_revocation(row, told).await)
         }
-        22 => debug(store.add_flow(flow(&format!("f{}", a % 4), &name(b))).await),
+        22 => {
+            let row = flow(&format!("f{}", a % 4), &name(b));
+            let connection = connection_id(&format!("x{}", c % 2));
+            debug(store.add_flow(FlowRow { connection, ..row }).await)
+        }
         23 => {
             let taker = journal_id(&name(b));
             debug(store.take_flow(&format!("f{}", a % 4), &taker, at(u64::from(c) * 4)).await)

@@ -75,7 +75,7 @@ fn a_full_disk_loses_nothing() {
                 let (store, name) = (store.clone(), format!("x{n}-{i}"));
                 tokio::spawn(async move {
                     let row = connection(&name, "c", &name);
-                    let done = store.connect(row, grant(&name, "c"), vec![]).await;
+                    let done = store.connect(row, grant(&name, "c"), None, vec![]).await;
                     (name, done.map(drop))
                 })
             });

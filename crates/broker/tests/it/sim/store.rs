@@ -158,11 +158,12 @@ impl Store for SimStore {
         &self,
         connection: ConnectionRow,
         grant: GrantRow,
+        flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
         self.before("connect", Step::Spend).await?;
         let access = grant.facts.access;
-        let done = self.inner.connect(connection, grant, events).await;
+        let done = self.inner.connect(connection, grant, flow, events).await;
         if matches!(done, Ok(ConnectOutcome::Done)) {
             self.host.world.books().durable(access);
         }
@@ -173,21 +174,23 @@ impl Store for SimStore {
     async fn join(
         &self,
         connection: ConnectionRow,
+        flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
-        through!(self, Spend, join(connection, events))
+        through!(self, Spend, join(connection, flow, events))
     }
 
     async fn reconnect(
         &self,
         connection: ConnectionRow,
         grant: GrantRow,
+        flow: Option<&str>,
         events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<ConnectOutcome, StoreError> {
         self.before("reconnect", Step::Spend).await?;
         let access = grant.facts.access;
-        let done = self.inner.reconnect(connection, grant, events).await;
-        if matches!(done, Ok(true)) {
+        let done = self.inner.reconnect(connection, grant, flow, events).await;
+        if matches!(done, Ok(ConnectOutcome::Done)) {
             self.host.world.books().durable(access);
         }
         self.after("reconnect", Step::Spend).await?;
