@@ -111,6 +111,7 @@ async fn one(store: &Sqlite, id: &GrantId) -> Result<()> {
         lease_no: claimed.lease_no,
         at: grant.created_at,
         sends: 1,
+        begun_boot_ms: 0,
     };
     if !store.begin(id, intent).await? {
         bail!("the lease is ours");

@@ -93,7 +93,7 @@ impl Broker {
         }
     }
 
-    fn open_secret(
+    pub(crate) fn open_secret(
         &self,
         client: &ClientRow,
         row: Option<&SecretRow>,

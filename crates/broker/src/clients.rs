@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indicia_catalog::ClientKind;
 use indicia_catalog::service::Origin;
 use indicia_oauth::{ClientSecret, Timestamp};
+use sha2::{Digest as _, Sha256};
 
 use crate::Broker;
 use crate::error::Error;
@@ -279,7 +280,8 @@ impl Broker {
         }
     }
 
-    /// Adds a secret as `staged`: used when the current one is refused, or once promoted.
+    /// Adds a secret as `staged`: used when the current one is refused, or once promoted. One that
+    /// is there already stays the only one of its kind: what was refused with it stays refused.
     ///
     /// # Errors
     /// A public client has none.
@@ -297,6 +299,14 @@ impl Broker {
                 return Err(refused("secret", format!("client {client} is public"), hint));
             }
             let now = self.ports.clock.now();
+            if let Some(known) = self.same_secret(&row, &secret, for_input.as_deref()) {
+                let known = &mut row.secrets[known];
+                known.expires_at = expires_at.or(known.expires_at);
+                if self.change_secrets(&mut row, now).await? {
+                    return Ok(self.client_view(&row));
+                }
+                continue;
+            }
             let n = row.secrets.iter().map(|s| s.n).max().unwrap_or(0) + 1;
             let first = !row.secrets.iter().any(|s| s.state == SecretState::Current);
             let state = if first { SecretState::Current } else { SecretState::Staged };
@@ -307,6 +317,22 @@ impl Broker {
                 return Ok(self.client_view(&row));
             }
         }
+    }
+
+    /// The place of this very secret among a client's, if it is there.
+    fn same_secret(
+        &self,
+        client: &ClientRow,
+        secret: &ClientSecret,
+        for_input: Option<&str>,
+    ) -> Option<usize> {
+        let digest = Sha256::digest(secret.expose());
+        client.secrets.iter().position(|row| {
+            // One that can't be opened any more is no match, and no reason to refuse another.
+            let known = self.open_secret(client, Some(row)).ok().and_then(|known| known.secret);
+            row.for_input.as_deref() == for_input
+                && known.is_some_and(|known| Sha256::digest(known.expose()) == digest)
+        })
     }
 
     /// Makes a secret the current one; the one before retires.

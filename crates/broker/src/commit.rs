@@ -176,6 +176,7 @@ impl Claim {
                 lease_no: self.lease_no,
                 at: first,
                 sends,
+                begun_boot_ms: broker.ports.clock.boot_millis(),
             };
             if let Err(error) = self.note(broker, intent).await {
                 give_back(broker, slot).await;
@@ -248,6 +249,7 @@ impl Spend {
         Attempt {
             first_sent_at: self.first_sent_at,
             sends: self.sends,
+            boot_ms: 0,
             secret_n,
             endpoint: endpoint.to_owned(),
             fingerprint: self.claim.grant.facts.refresh.filter(|_| self.spends),

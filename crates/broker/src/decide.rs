@@ -10,7 +10,8 @@ use indicia_catalog::{RefreshRule, Rotation};
 use indicia_oauth::Timestamp;
 
 use crate::model::{
-    Cause, EventKind, GrantRow, GrantState, Life, REFUSALS_MAX, Reason, ReasonCode, RefusedSpend,
+    Ambiguity, Cause, EventKind, GrantRow, GrantState, Life, REFUSALS_MAX, Reason, ReasonCode,
+    RefusedSpend,
 };
 use crate::outcome::{Evidence, Outcome};
 use crate::schedule;
@@ -52,6 +53,8 @@ pub struct Attempt {
     pub first_sent_at: Timestamp,
     /// How often this credential was sent from this version.
     pub sends: u32,
+    /// When its outcome was known, in milliseconds of [`crate::ports::Clock::boot_millis`].
+    pub boot_ms: u64,
     /// With which client secret, by number; 0 for none.
     pub secret_n: u32,
     /// Where to.
@@ -113,6 +116,13 @@ pub fn decide(
     }
 }
 
+/// Whether what may fly for so long since then still may now, in milliseconds of the boot clock. With
+/// a boot that clock begins anew, and so does the network.
+pub fn flies(since_boot_ms: u64, so_long: Duration, boot_ms: u64) -> bool {
+    let ago = boot_ms.checked_sub(since_boot_ms).map(Duration::from_millis);
+    ago.is_some_and(|ago| ago < so_long)
+}
+
 /// Whether a spend first sent at `sent_at` is still forgiven. Not by a clock that was put back
 /// since: then nobody knows how long ago that was.
 pub fn within_grace(sent_at: Timestamp, grace: Duration, now: Timestamp) -> bool {
@@ -153,7 +163,7 @@ impl Case<'_> {
     /// Whether an earlier send of this spend is still open: then a later refusal to look at it
     /// resolves nothing.
     fn open_before(&self) -> bool {
-        self.grant.state.ambiguous_at.is_some() || self.attempt.sends > 1
+        self.grant.state.ambiguity.is_some() || self.attempt.sends > 1
     }
 
     /// Not processed, says the service (or the network): later.
@@ -208,6 +218,12 @@ impl Case<'_> {
         } else {
             (ReasonCode::AnswerLost, LOST, LOST_NEXT)
         };
+        let before = self.grant.state.ambiguity.as_ref();
+        let ambiguity = Ambiguity {
+            since: before.map_or(self.attempt.first_sent_at, |before| before.since),
+            sends: self.attempt.sends,
+            noted_boot_ms: self.attempt.boot_ms,
+        };
         let reason = self.reason(code, what, evidence, next);
         let news = self.grant.state.reason.as_ref().map(|r| r.code) != Some(code);
         Decision {
@@ -216,7 +232,7 @@ impl Case<'_> {
                 reason: Some(reason),
                 failures,
                 retry_at: Some(retry_at),
-                ambiguous_at: self.grant.state.ambiguous_at.or(Some(self.attempt.first_sent_at)),
+                ambiguity: Some(ambiguity),
                 ..self.grant.state.clone()
             },
             next_at,
@@ -233,7 +249,7 @@ impl Case<'_> {
             return self.wait(Some(WRONG_PAUSE), reason);
         }
         let (refusals, times) = self.refusals();
-        let state = GrantState { refusals, ambiguous_at: None, ..self.grant.state.clone() };
+        let state = GrantState { refusals, ambiguity: None, ..self.grant.state.clone() };
         if self.rotation == Rotation::Keeps && times == 1 {
             return self.unconfirmed(state, evidence);
         }

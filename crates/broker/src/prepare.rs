@@ -24,6 +24,7 @@ use crate::model::{
 };
 use crate::outcome::Outcome;
 use crate::ports::{JournalEntry, JournalError, Sent, Settlement};
+use crate::refresh::free;
 use crate::schedule;
 
 pub(crate) enum Prepared {
@@ -40,23 +41,24 @@ pub(crate) async fn prepare(
 ) -> Result<Prepared, Error> {
     match look(broker, &claim, force).await {
         Ok(Look::Send(fuel)) => {
-            if open_spend(claim.grant()) || force == Force::Yes {
-                return recover_or(broker, claim, fuel).await;
+            let free = free(claim.grant(), &fuel.rule).is_some();
+            if open_spend(claim.grant()) || (force == Force::Yes && !free) {
+                return recover_or(broker, claim, fuel, MustRead::Yes).await;
             }
             Ok(Prepared::Ready(claim, fuel))
         }
-        Ok(Look::Kept(fuel)) => match recover_or(broker, claim, fuel).await? {
+        Ok(Look::Kept(fuel)) => match recover_or(broker, claim, fuel, MustRead::No).await? {
             Prepared::Ready(claim, _) => Ok(Prepared::Not(claim)),
             other => Ok(other),
         },
-        Ok(Look::Refused(fuel)) => match recover_or(broker, claim, fuel).await? {
+        Ok(Look::Refused(fuel)) => match recover_or(broker, claim, fuel, MustRead::No).await? {
             Prepared::Ready(claim, _) => {
                 let row = not_due(broker, claim).await;
                 Ok(Prepared::Stored(Step::End(End::Row(Arc::new(row)))))
             }
             other => Ok(other),
         },
-        Ok(Look::Lost(fuel)) => match recover_or(broker, claim, fuel).await? {
+        Ok(Look::Lost(fuel)) => match recover_or(broker, claim, fuel, MustRead::Yes).await? {
             Prepared::Ready(claim, fuel) => lost(broker, claim, *fuel).await.map(Prepared::Stored),
             other => Ok(other),
         },
@@ -152,10 +154,10 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
         return Ok(if good || waits || over { Look::Not } else { Look::NoWay });
     }
     let endpoint = bound.token_endpoint(kind)?;
-    if waits(grant, &rule, force, now) {
+    if waits(grant, &rule, force, now, broker.ports.clock.boot_millis()) {
         let secret = ChosenSecret { n: 0, secret: None };
         let asked = Vec::new();
-        let noted = grant.state.ambiguous_at.is_some() || !open_spend(grant);
+        let noted = noted(grant) || !open_spend(grant);
         let fuel = Box::new(Fuel { bound, rule, endpoint, secret, asked });
         return Ok(if noted { Look::Kept(fuel) } else { Look::Lost(fuel) });
     }
@@ -176,21 +178,18 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
 
 /// Whether the row says "not yet". Force ends a back-off, but not the wait for a lost answer (that
 /// one is the table's) nor the pause before a refusal is confirmed.
-fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp) -> bool {
+fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp, boot_ms: u64) -> bool {
     let not_yet = schedule::still_waits(&grant.state, now);
-    if let Some(at) = grant.state.ambiguous_at {
-        return not_yet || flies(at, now);
+    if let Some(lost) = grant.state.ambiguity.as_ref().filter(|_| noted(grant)) {
+        return not_yet || decide::flies(lost.noted_boot_ms, decide::FLYING, boot_ms);
     }
-    if open_spend(grant) {
+    if let Some(intent) = grant.intent.as_ref().filter(|_| open_spend(grant)) {
         // Its holder died between the intent and the answer: as ambiguous as a lost answer.
-        let forgiven = grant
-            .intent
-            .as_ref()
-            .zip(rule.reuse_grace)
-            .is_some_and(|(i, grace)| decide::within_grace(i.at, grace, now));
+        let forgiven =
+            rule.reuse_grace.is_some_and(|grace| decide::within_grace(intent.at, grace, now));
         let need = schedule::effective_min_valid(&grant.facts, None);
-        let flies = grant.intent.as_ref().is_some_and(|i| flies(i.at, now));
-        return !forgiven && (flies || schedule::good_for(&grant.facts, need, now));
+        let good = schedule::good_for(&grant.facts, need, now);
+        return !forgiven && (good || decide::flies(intent.begun_boot_ms, UNNOTED_FLYING, boot_ms));
     }
     let unconfirmed =
         grant.state.reason.as_ref().is_some_and(|r| r.code == ReasonCode::RefusalUnconfirmed);
@@ -198,11 +197,15 @@ fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp) -> 
     (not_yet && (force == Force::No || unconfirmed)) || (minted && force == Force::No)
 }
 
-/// Whether a request sent at `at` may still reach the service. A clock that was put back since says
-/// nothing about it.
-fn flies(at: Timestamp, now: Timestamp) -> bool {
-    now.since(at) < decide::FLYING && at.since(now) < decide::FLYING
+/// Whether the latest send is noted as lost.
+fn noted(grant: &GrantRow) -> bool {
+    let sends = grant.intent.as_ref().filter(|_| open_spend(grant)).map_or(0, |i| i.sends);
+    grant.state.ambiguity.as_ref().is_some_and(|lost| sends <= lost.sends)
 }
+
+/// How long a request of which nobody told what became of it may be on its way after it was begun:
+/// it is written while its lease holds.
+const UNNOTED_FLYING: Duration = commit::LEASE.saturating_add(decide::FLYING);
 
 /// Whether this very credential was refused by this endpoint for this secret.
 // mark: refused-not-sent-again
@@ -250,12 +253,13 @@ async fn recover_or(
     broker: &Arc<Broker>,
     mut claim: Box<Claim>,
     mut fuel: Box<Fuel>,
+    must_read: MustRead,
 ) -> Result<Prepared, Error> {
     let entries = broker.ports.journal.entries(Some(claim.grant().id.as_str())).await;
     let mut entries = match entries {
         Ok(entries) => entries,
-        // The answer to the open spend may be in there: what can't be read is waited for.
-        Err(error) if open_spend(claim.grant()) => {
+        // A better answer may be in there: what can't be read is waited for.
+        Err(error) if must_read == MustRead::Yes || open_spend(claim.grant()) => {
             claim.release(broker).await;
             return Err(journal_unreadable(&error));
         }
@@ -279,6 +283,7 @@ async fn recover_or(
         let attempt = Attempt {
             first_sent_at: entry.sent_at,
             sends: 1,
+            boot_ms: broker.ports.clock.boot_millis(),
             secret_n: kept.grant().state.secret_n.unwrap_or(fuel.secret.n),
             endpoint: fuel.endpoint.url.clone(),
             fingerprint: Some(entry.fingerprint),
@@ -290,6 +295,13 @@ async fn recover_or(
         });
     }
     Ok(Prepared::Ready(claim, fuel))
+}
+
+/// Whether something hangs on what the journal has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MustRead {
+    Yes,
+    No,
 }
 
 fn journal_unreadable(error: &JournalError) -> Error {
@@ -315,6 +327,7 @@ async fn lost(broker: &Arc<Broker>, claim: Box<Claim>, fuel: Fuel) -> Result<Ste
     let attempt = Attempt {
         first_sent_at: intent.map_or(now, |i| i.at),
         sends: intent.map_or(1, |i| i.sends),
+        boot_ms: broker.ports.clock.boot_millis(),
         secret_n: fuel.secret.n,
         endpoint: fuel.endpoint.url.clone(),
         fingerprint: intent.map(|i| i.fingerprint),
@@ -412,7 +425,7 @@ pub(crate) async fn recover_kept(broker: &Arc<Broker>, id: &GrantId) -> Result<K
             return Err(error);
         }
     };
-    match recover_or(broker, claim, Box::new(fuel)).await? {
+    match recover_or(broker, claim, Box::new(fuel), MustRead::Yes).await? {
         Prepared::Stored(Step::End(End::Committed(_, Behind::No))) => Ok(Kept::Stored),
         Prepared::Stored(Step::End(End::Failed(error))) => Err(error),
         Prepared::Stored(_) => Ok(Kept::Nothing),

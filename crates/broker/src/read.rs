@@ -288,7 +288,7 @@ fn may_refresh(grant: &GrantRow, client: &ClientRow, now: Timestamp) -> bool {
         }
         Life::Alive => {
             // An open spend that nobody has noted as lost yet: its answer may be kept.
-            let unresolved = grant.intent.is_some() && grant.state.ambiguous_at.is_none();
+            let unresolved = grant.intent.is_some() && grant.state.ambiguity.is_none();
             unresolved || !schedule::still_waits(&grant.state, now)
         }
     }

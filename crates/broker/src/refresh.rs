@@ -134,12 +134,14 @@ async fn spend(broker: &Arc<Broker>, mut claim: Box<Claim>, mut fuel: Fuel) -> R
     }
 }
 
-/// A wall clock that was put back meanwhile must not make a send look younger than it is.
+/// As it is now. A wall clock that was put back meanwhile must not make a send look younger than it
+/// is.
 fn aged(broker: &Broker, attempt: Attempt, began_boot_ms: u64) -> Attempt {
     let clock = &broker.ports.clock;
-    let ran = Duration::from_millis(clock.boot_millis().saturating_sub(began_boot_ms));
+    let boot_ms = clock.boot_millis();
+    let ran = Duration::from_millis(boot_ms.saturating_sub(began_boot_ms));
     let first_sent_at = attempt.first_sent_at.min(clock.now().minus(ran));
-    Attempt { first_sent_at, ..attempt }
+    Attempt { first_sent_at, boot_ms, ..attempt }
 }
 
 /// While the access token is good, a second send is right only as long as the service forgives it:
@@ -165,7 +167,7 @@ fn forgiven_until(
     Some(broker.ports.clock.boot_millis().saturating_add(left))
 }
 
-fn free(grant: &GrantRow, rule: &RefreshRule) -> Option<Free> {
+pub(crate) fn free(grant: &GrantRow, rule: &RefreshRule) -> Option<Free> {
     if grant.flow == Flow::ClientCredentials {
         return Some(Free::NothingSpent);
     }

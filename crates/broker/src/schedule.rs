@@ -132,7 +132,7 @@ pub fn keep_alive_at(facts: &TokenFacts, rule: &RefreshRule) -> Option<Timestamp
 /// written under a clock that was wrong, unless it waits for a token's end.
 pub fn still_waits(state: &GrantState, now: Timestamp) -> bool {
     let Some(at) = state.retry_at else { return false };
-    let believable = state.ambiguous_at.is_some() || at.since(now) <= PAUSE_MAX;
+    let believable = state.ambiguity.is_some() || at.since(now) <= PAUSE_MAX;
     now < at && believable
 }
 

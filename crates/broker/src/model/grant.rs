@@ -148,6 +148,17 @@ pub struct RefusedSpend {
     pub times: u32,
 }
 
+/// What is known of a spend that has no usable answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ambiguity {
+    /// When it was first sent.
+    pub since: Timestamp,
+    /// How many of its sends have been noted as lost.
+    pub sends: u32,
+    /// When the latest was, in milliseconds of [`crate::ports::Clock::boot_millis`].
+    pub noted_boot_ms: u64,
+}
+
 /// Refusals that are remembered: one for each secret that a client may have at a time, and some.
 pub const REFUSALS_MAX: usize = 8;
 
@@ -165,8 +176,9 @@ pub struct GrantState {
     pub failures: u32,
     /// No request before this.
     pub retry_at: Option<Timestamp>,
-    /// When a spend was last ambiguous and not yet resolved.
-    pub ambiguous_at: Option<Timestamp>,
+    /// A spend whose answer was lost, until it is resolved.
+    #[serde(default)]
+    pub ambiguity: Option<Ambiguity>,
     /// Number of the secret that last worked.
     pub secret_n: Option<u32>,
 }
@@ -180,7 +192,7 @@ impl GrantState {
             refusals: Vec::new(),
             failures: 0,
             retry_at: None,
-            ambiguous_at: None,
+            ambiguity: None,
             secret_n: None,
         }
     }
@@ -208,10 +220,12 @@ pub struct Intent {
     pub journal: JournalId,
     /// Under which claim.
     pub lease_no: u64,
-    /// When (wall clock).
+    /// When it was first sent (wall clock).
     pub at: Timestamp,
     /// How often it was sent, this one included.
     pub sends: u32,
+    /// When this send was begun, in milliseconds of [`crate::ports::Clock::boot_millis`].
+    pub begun_boot_ms: u64,
 }
 
 /// A grant, as stored.

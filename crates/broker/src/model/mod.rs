@@ -14,8 +14,8 @@ pub(crate) use event::grant_event;
 pub use event::{Event, EventKind, EventRow};
 pub use flow::{FlowRow, TakenFlow};
 pub use grant::{
-    Account, Cause, GrantRow, GrantState, Intent, Lease, Life, REFUSALS_MAX, Reason, ReasonCode,
-    RefusedSpend, RotationOwner, TokenFacts,
+    Account, Ambiguity, Cause, GrantRow, GrantState, Intent, Lease, Life, REFUSALS_MAX, Reason,
+    ReasonCode, RefusedSpend, RotationOwner, TokenFacts,
 };
 pub use id::{ClientId, ConnectionId, GrantId, HolderId, IdError, JournalId};
 pub use revocation::{RevocationItem, RevocationItemState, RevocationRow};

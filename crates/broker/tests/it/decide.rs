@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use indicia_broker::decide::{Attempt, CONFIRM_PAUSE, Decision, Next, decide};
 use indicia_broker::model::{
-    Cause, ClientId, GrantId, GrantRow, GrantState, Life, RefusedSpend, RotationOwner, TokenFacts,
+    Ambiguity, Cause, ClientId, GrantId, GrantRow, GrantState, Life, RefusedSpend, RotationOwner,
+    TokenFacts,
 };
 use indicia_broker::outcome::{Evidence, Outcome, classify};
 use indicia_broker::schedule;
@@ -120,6 +121,7 @@ fn case(state: &str) -> (GrantRow, Attempt) {
     let mut attempt = Attempt {
         first_sent_at: NOW.minus(Duration::from_secs(1)),
         sends: 1,
+        boot_ms: 7_000,
         secret_n: 1,
         endpoint: ENDPOINT.to_owned(),
         fingerprint: Some(REFRESH),
@@ -127,7 +129,8 @@ fn case(state: &str) -> (GrantRow, Attempt) {
     if state.contains("send open") {
         attempt.first_sent_at = NOW.minus(Duration::from_secs(600));
         attempt.sends = 2;
-        grant.state.ambiguous_at = Some(attempt.first_sent_at);
+        grant.state.ambiguity =
+            Some(Ambiguity { since: attempt.first_sent_at, sends: 1, noted_boot_ms: 5 });
     }
     if state == "refused once before" {
         grant.state.refusals = vec![RefusedSpend {
@@ -315,7 +318,8 @@ fn ca_16_a_refused_client_leaves_every_grant_as_it_was() {
         if what == "client refused" {
             assert_eq!(decision.state.life, grant.state.life, "{state}");
             assert_eq!(decision.state.refusals, grant.state.refusals, "{state}");
-            assert_eq!(decision.state.ambiguous_at, grant.state.ambiguous_at, "{state}");
+            let since = |s: &GrantState| s.ambiguity.as_ref().map(|a| a.since);
+            assert_eq!(since(&decision.state), since(&grant.state), "{state}");
         }
     });
 }
@@ -327,7 +331,7 @@ fn what_is_open_stays_open_until_a_definite_answer() {
         let resolves = matches!(what, "granted" | "grant refused");
         if open && !resolves {
             assert!(!decision.definite, "{what}, {state}");
-            assert!(decision.state.ambiguous_at.is_some(), "{what}, {state}");
+            assert!(decision.state.ambiguity.is_some(), "{what}, {state}");
         }
     });
 }
@@ -348,7 +352,7 @@ fn where_nothing_is_spent_nothing_is_lost() {
     let (grant, attempt) = case("token good");
     let attempt = Attempt { fingerprint: None, ..attempt };
     let lost = decide(&grant, &attempt, &Outcome::lost("reset"), &may, NOW);
-    assert!(lost.definite && lost.state.ambiguous_at.is_none());
+    assert!(lost.definite && lost.state.ambiguity.is_none());
     let refused = Outcome::GrantRefused(Evidence::default());
     let refused = decide(&grant, &attempt, &refused, &may, NOW);
     assert_eq!(refused.state.life, Life::Alive, "client credentials have no owner to ask");

@@ -169,6 +169,20 @@ async fn a_staged_secret_makes_an_expired_one_cost_nothing() {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_there_is_not_added_twice() {
+    let rig = keap().await;
+    let add = async |text: &str, ends| {
+        let client = rig.broker.add_secret("k", ClientSecret::new(text), ends, None).await.unwrap();
+        client.secrets.into_iter().map(|s| (s.n, s.expires_at)).collect::<Vec<_>>()
+    };
+    assert_eq!(add("next", None).await.len(), 2);
+    let end = indicia_oauth::Timestamp::from_millis(1_900_000_000_000);
+    assert_eq!(add("next", Some(end)).await[1], (2, Some(end)), "its last day is learnt");
+    assert_eq!(add("next", None).await[1], (2, Some(end)), "and not forgotten");
+    assert_eq!(add("another", None).await.len(), 3);
+}
+
+#[tokio::test]
 async fn no_journal_slot_no_spend() {
     let rig = keap().await;
     rig.advance(2 * DAYS);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use indicia_broker::model::{EventKind, GrantRow, Life};
+use indicia_broker::model::{Ambiguity, EventKind, GrantRow, Life};
 use indicia_broker::ports::{CommitOutcome, Settlement, Store};
 
 use super::Subject;
@@ -150,7 +150,7 @@ pub(super) async fn a_rejected_token_makes_an_open_ambiguity_due(subject: Arc<dy
     let id = grant_id("x");
     let no = claimed(&*store, "x").await.lease_no;
     let mut lost = settlement(false);
-    lost.state.ambiguous_at = Some(at(20));
+    lost.state.ambiguity = Some(Ambiguity { since: at(20), sends: 1, noted_boot_ms: 1 });
     lost.state.retry_at = Some(at(9000));
     lost.next_at = Some(at(9000));
     assert!(store.settle(&id, no, 1, lost, vec![]).await.unwrap());

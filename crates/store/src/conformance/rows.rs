@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicia_broker::model::{
-    Account, ClientId, ClientRefused, ClientRow, ConnectionId, ConnectionRow, Environment, Event,
-    EventKind, FlowRow, GrantId, GrantRow, GrantState, Intent, JournalId, Life, Reason, ReasonCode,
-    RefusedSpend, RevocationItem, RevocationItemState, RevocationRow, RotationOwner, SecretRow,
-    SecretState, TokenFacts,
+    Account, Ambiguity, ClientId, ClientRefused, ClientRow, ConnectionId, ConnectionRow,
+    Environment, Event, EventKind, FlowRow, GrantId, GrantRow, GrantState, Intent, JournalId, Life,
+    Reason, ReasonCode, RefusedSpend, RevocationItem, RevocationItemState, RevocationRow,
+    RotationOwner, SecretRow, SecretState, TokenFacts,
 };
 use indicia_broker::ports::{NewTokens, Settlement, Store};
 use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId, Sealed};
@@ -154,7 +154,7 @@ pub fn state(life: Life) -> GrantState {
         }],
         failures: 4,
         retry_at: Some(at(12)),
-        ambiguous_at: Some(at(13)),
+        ambiguity: Some(Ambiguity { since: at(13), sends: 2, noted_boot_ms: 14 }),
         secret_n: Some(2),
     }
 }
@@ -204,6 +204,7 @@ pub fn intent(grant: &str, version: u64, lease_no: u64) -> Intent {
         lease_no,
         at: at(15),
         sends: 2,
+        begun_boot_ms: 3,
     }
 }
 

@@ -196,7 +196,7 @@ impl State {
         self.changed(events)?;
         if let Some(held) = self.grants.get_mut(grant) {
             held.row.facts.rejected = true;
-            if held.row.state.ambiguous_at.is_some() {
+            if held.row.state.ambiguity.is_some() {
                 held.row.state.retry_at = None;
                 held.row.next_at = Some(now);
             }

@@ -32,7 +32,8 @@ macro_rules! select_grants {
         concat!(
             "SELECT g.no, g.id, g.client, g.account_id, g.rotation_owner, g.version, g.next_at, \
              g.lease_no, g.lease_holder, g.lease_until, g.intent_at, g.intent_version, \
-             g.intent_fingerprint, g.intent_journal, g.intent_lease_no, g.intent_sends, ",
+             g.intent_fingerprint, g.intent_journal, g.intent_lease_no, g.intent_sends, \
+             g.intent_boot_ms, ",
             $crate::sqlite::token_sets::token_set_columns!(),
             $columns,
             " FROM grants g JOIN token_sets t ON t.no = g.no ",
@@ -44,7 +45,7 @@ pub(super) use select_grants;
 
 /// Where more columns begin.
 pub(super) const GRANT_COLUMNS_COUNT: usize = TOKEN_SET_FIRST + 19;
-const TOKEN_SET_FIRST: usize = 16;
+const TOKEN_SET_FIRST: usize = 17;
 
 pub(super) fn grant(conn: &Connection, id: &GrantId) -> Result<Option<Held>, Failure> {
     let mut query = conn.prepare_cached(select_grants!("", "WHERE g.id = ?"))?;
@@ -134,6 +135,7 @@ fn intent(row: &Row<'_>) -> Result<Option<Intent>, Failure> {
         lease_no: row.get(14)?,
         at: Timestamp::from_millis(at),
         sends: row.get(15)?,
+        begun_boot_ms: row.get::<_, Option<u64>>(16)?.unwrap_or(0),
     }))
 }
 
@@ -193,7 +195,7 @@ pub(super) fn take_tokens(
         "UPDATE grants SET version = ?, account_id = ?, life = ?, next_at = ?,
            lease_holder = ?, lease_until = ?, intent_at = NULL, intent_version = NULL,
            intent_fingerprint = NULL, intent_journal = NULL, intent_lease_no = NULL,
-           intent_sends = NULL
+           intent_sends = NULL, intent_boot_ms = NULL
          WHERE no = ?",
     )?;
     update.execute(params![
@@ -219,7 +221,7 @@ pub(super) enum EndLease {
 pub(super) fn set_intent(conn: &Connection, no: i64, intent: &Intent) -> Result<(), Failure> {
     let mut update = conn.prepare_cached(
         "UPDATE grants SET intent_at = ?, intent_version = ?, intent_fingerprint = ?,
-           intent_journal = ?, intent_lease_no = ?, intent_sends = ?
+           intent_journal = ?, intent_lease_no = ?, intent_sends = ?, intent_boot_ms = ?
          WHERE no = ?",
     )?;
     update.execute(params![
@@ -229,6 +231,7 @@ pub(super) fn set_intent(conn: &Connection, no: i64, intent: &Intent) -> Result<
         intent.journal.as_str(),
         intent.lease_no,
         intent.sends,
+        intent.begun_boot_ms,
         no,
     ])?;
     Ok(())

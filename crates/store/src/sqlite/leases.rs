@@ -191,7 +191,7 @@ pub(super) fn reject(
         return Ok(false);
     };
     set_rejected(conn, held.no, true)?;
-    if held.row.state.ambiguous_at.is_some() {
+    if held.row.state.ambiguity.is_some() {
         let mut state = held.row.state;
         state.retry_at = None;
         set_state(conn, held.no, &state)?;
@@ -225,7 +225,8 @@ fn end_lease(conn: &Connection, no: i64) -> Result<(), Failure> {
 fn clear_intent(conn: &Connection, no: i64) -> Result<(), Failure> {
     let mut update = conn.prepare_cached(
         "UPDATE grants SET intent_at = NULL, intent_version = NULL, intent_fingerprint = NULL,
-           intent_journal = NULL, intent_lease_no = NULL, intent_sends = NULL
+           intent_journal = NULL, intent_lease_no = NULL, intent_sends = NULL,
+           intent_boot_ms = NULL
          WHERE no = ? AND intent_at IS NOT NULL",
     )?;
     update.execute([no])?;

@@ -21,7 +21,7 @@ use super::home::{cannot, place};
 
 /// In order; one that was shipped is never changed.
 const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_flows_in_order.sql")];
+    [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_order.sql")];
 
 /// Makes the store `db` in `home`, unless somebody was faster.
 pub(super) fn create(home: &Path, db: &Path, now: Timestamp) -> Result<(), Failure> {
