@@ -11,9 +11,12 @@ use std::process::Command;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// How many seeds to run, from 0
+    /// How many seeds to run
     #[arg(long, default_value_t = 2000, conflicts_with = "seed")]
     seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 0, conflicts_with = "seed")]
+    first: u64,
     /// Run this one seed and tell what happened
     #[arg(long)]
     seed: Option<u64>,
@@ -27,8 +30,9 @@ pub fn run(repo: &Repo, args: &Args) -> Result<()> {
             )
         }),
         None => step(&format!("simulating {} seeds", args.seeds), || {
-            let seeds = args.seeds.to_string();
-            counted::run(simulation(repo, "sim::many_seeds", &[]).env("INDICIA_SIM_SEEDS", seeds))
+            let mut cargo = simulation(repo, "sim::many_seeds", &[]);
+            cargo.env("INDICIA_SIM_SEEDS", args.seeds.to_string());
+            counted::run(cargo.env("INDICIA_SIM_FIRST", args.first.to_string()))
         }),
     }
 }

@@ -1,7 +1,8 @@
 //! The engine among everything that goes wrong: brokers, store, journal, network and services in
 //! one process and one simulated time, by seed.
 //!
-//! `INDICIA_SIM_SEEDS` says how many seeds, `INDICIA_SIM_SEED` which one is told aloud.
+//! `INDICIA_SIM_SEEDS` says how many seeds, `INDICIA_SIM_FIRST` from which on, `INDICIA_SIM_SEED`
+//! which one is told aloud.
 
 mod books;
 mod bridge;
@@ -24,6 +25,8 @@ mod weather;
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use faults::Plan;
 use run::{Story, run};
@@ -58,17 +61,37 @@ fn shown(story: &Story) -> String {
 #[test]
 fn many_seeds() {
     let seeds = asked("INDICIA_SIM_SEEDS").unwrap_or(SEEDS);
-    let mut broken = Vec::new();
-    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in 0..seeds {
-        let story = run(Plan::of(seed), None);
+    let first = asked("INDICIA_SIM_FIRST").unwrap_or(0);
+    let next = AtomicU64::new(first);
+    let told = Mutex::new((Vec::new(), BTreeMap::<&str, u64>::new()));
+    let tell = |story: &Story| {
+        let mut told = told.lock().unwrap();
         for (name, count) in &story.counts {
-            *sums.entry(name).or_default() += count;
+            *told.1.entry(name).or_default() += count;
         }
         if !story.violations.is_empty() {
-            broken.push(shown(&story));
+            told.0.push(shown(story));
         }
-    }
+        let done = story.seed - first;
+        if done > 0 && done.is_multiple_of(1_000) {
+            eprintln!("{done} of {seeds} seeds, {} broken", told.0.len());
+        }
+    };
+    // Each run is a thread's own, so that they don't know of each other.
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        break;
+                    }
+                    tell(&run(Plan::of(seed), None));
+                }
+            });
+        }
+    });
+    let (broken, sums) = told.into_inner().unwrap();
     println!("{seeds} seeds: {sums:?}");
     let unseen: Vec<_> = sums.iter().filter(|(_, count)| **count == 0).collect();
     assert!(seeds < SEEDS || unseen.is_empty(), "never happened: {unseen:?}");
