@@ -129,7 +129,7 @@ async fn one(store: &Sqlite, id: &GrantId) -> Result<()> {
     };
     let lease = Some(claimed.lease_no);
     let outcome = store.commit(id, grant.version, lease, new, Vec::new()).await?;
-    if !matches!(outcome, CommitOutcome::Done(_)) {
+    if !matches!(outcome, CommitOutcome::Done) {
         bail!("nobody else commits");
     }
     Ok(())

@@ -97,7 +97,9 @@ pub(crate) async fn store_tokens(
         };
         let store = &broker.ports.store;
         match store.commit(&grant.id, from, lease_no, new.clone(), events.to_vec()).await {
-            Ok(CommitOutcome::Done(row)) => return finish(broker, version, *row, tokens).await,
+            Ok(CommitOutcome::Done) => {
+                return finish(broker, version, as_stored(grant, new), tokens).await;
+            }
             // Our own commit, whose answer was lost on the way back.
             Ok(CommitOutcome::Superseded(row)) if row.facts.access == facts.access => {
                 return finish(broker, row.version, *row, tokens).await;
@@ -115,7 +117,7 @@ pub(crate) async fn store_tokens(
                 pause *= 2;
             }
             Err(error) if in_journal => {
-                let row = as_if_stored(grant, new);
+                let row = as_stored(grant, new);
                 return Stored::Behind(Box::new(Committed { row, tokens }), error);
             }
             Err(error) => return Stored::Failed(Box::new(tokens), error),
@@ -130,7 +132,8 @@ async fn finish(broker: &Broker, version: u64, row: GrantRow, tokens: TokenSet) 
     Stored::Committed(Box::new(Committed { row, tokens }))
 }
 
-fn as_if_stored(grant: &GrantRow, new: NewTokens) -> GrantRow {
+/// What a commit makes of a grant.
+fn as_stored(grant: &GrantRow, new: NewTokens) -> GrantRow {
     GrantRow {
         version: new.version,
         tokens: new.tokens,
@@ -139,6 +142,7 @@ fn as_if_stored(grant: &GrantRow, new: NewTokens) -> GrantRow {
         next_at: new.next_at,
         inputs: new.inputs,
         account: new.account,
+        asked: new.asked.unwrap_or_else(|| grant.asked.clone()),
         lease: None,
         intent: None,
         ..grant.clone()

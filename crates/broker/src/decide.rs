@@ -150,7 +150,11 @@ struct Case<'a> {
 impl Case<'_> {
     fn granted(&self) -> Decision {
         // What a new token set doesn't cure is found anew when it is stored.
-        let state = GrantState { secret_n: Some(self.attempt.secret_n), ..GrantState::alive() };
+        let state = GrantState {
+            secret_n: Some(self.attempt.secret_n),
+            resent_boot_ms: self.open_before().then_some(self.attempt.boot_ms),
+            ..GrantState::alive()
+        };
         Decision {
             next: Next::Commit,
             state,

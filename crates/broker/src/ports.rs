@@ -107,7 +107,7 @@ pub struct NewTokens {
 #[derive(Clone, Debug)]
 pub enum CommitOutcome {
     /// Stored as the version that it was to become.
-    Done(Box<GrantRow>),
+    Done,
     /// The grant had moved on: nothing was written; this is how it stands.
     Superseded(Box<GrantRow>),
     /// The grant was revoked: nothing was written.

@@ -41,8 +41,10 @@ pub(crate) async fn prepare(
 ) -> Result<Prepared, Error> {
     match look(broker, &claim, force).await {
         Ok(Look::Send(fuel)) => {
-            let free = free(claim.grant(), &fuel.rule).is_some();
-            if open_spend(claim.grant()) || (force == Force::Yes && !free) {
+            let grant = claim.grant();
+            let free = free(grant, &fuel.rule).is_some();
+            let unusual = force == Force::Yes || grant.state.life != Life::Alive;
+            if open_spend(grant) || (unusual && !free) {
                 return recover_or(broker, claim, fuel, MustRead::Yes).await;
             }
             Ok(Prepared::Ready(claim, fuel))
@@ -180,6 +182,9 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
 /// one is the table's) nor the pause before a refusal is confirmed.
 fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp, boot_ms: u64) -> bool {
     let not_yet = schedule::still_waits(&grant.state, now);
+    if grant.state.resent_boot_ms.is_some_and(|at| decide::flies(at, decide::FLYING, boot_ms)) {
+        return true;
+    }
     if let Some(lost) = grant.state.ambiguity.as_ref().filter(|_| noted(grant)) {
         return not_yet || decide::flies(lost.noted_boot_ms, decide::FLYING, boot_ms);
     }

@@ -181,6 +181,11 @@ pub struct GrantState {
     pub ambiguity: Option<Ambiguity>,
     /// Number of the secret that last worked.
     pub secret_n: Option<u32>,
+    /// When this version came of a spend that had been sent more than once, in milliseconds of
+    /// [`crate::ports::Clock::boot_millis`]: one of the other sends may still be on its way, and is
+    /// forgiven only while what came of it isn't spent in turn.
+    #[serde(default)]
+    pub resent_boot_ms: Option<u64>,
 }
 
 impl GrantState {
@@ -194,6 +199,7 @@ impl GrantState {
             retry_at: None,
             ambiguity: None,
             secret_n: None,
+            resent_boot_ms: None,
         }
     }
 }

@@ -154,6 +154,7 @@ pub fn state(life: Life) -> GrantState {
         }],
         failures: 4,
         retry_at: Some(at(12)),
+        resent_boot_ms: Some(15),
         ambiguity: Some(Ambiguity { since: at(13), sends: 2, noted_boot_ms: 14 }),
         secret_n: Some(2),
     }

@@ -139,9 +139,8 @@ impl State {
         };
         held.take_tokens(record.to_version, new);
         held.end_lease(lease_no);
-        let row = held.row.clone();
         self.commits.push(record);
-        Ok(CommitOutcome::Done(Box::new(row)))
+        Ok(CommitOutcome::Done)
     }
 
     pub(super) fn settle(

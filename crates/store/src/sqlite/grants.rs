@@ -7,7 +7,7 @@
 
 use indicia_broker::model::{
     ClientId, GrantId, GrantRow, GrantState, HolderId, IdError, Intent, JournalId, Lease, Life,
-    RotationOwner,
+    RotationOwner, TokenFacts,
 };
 use indicia_broker::ports::NewTokens;
 use indicia_broker::vault::Fingerprint;
@@ -21,8 +21,6 @@ use crate::FINGERPRINT_VERSIONS_MAX;
 /// A grant with what its row doesn't show.
 pub(super) struct Held {
     pub(super) no: i64,
-    /// How often it was claimed.
-    pub(super) claims: u64,
     pub(super) row: GrantRow,
 }
 
@@ -89,7 +87,6 @@ pub(super) fn number_of(conn: &Connection, id: &GrantId) -> Result<Option<i64>, 
 }
 
 pub(super) fn read(row: &Row<'_>) -> Result<Held, Failure> {
-    let claims = row.get(7)?;
     let set = token_sets::read(row, TOKEN_SET_FIRST, row.get(3)?)?;
     let next_at: Option<i64> = row.get(6)?;
     let grant = GrantRow {
@@ -109,10 +106,10 @@ pub(super) fn read(row: &Row<'_>) -> Result<Held, Failure> {
         facts: set.facts,
         state: set.state,
         next_at: next_at.map(Timestamp::from_millis),
-        lease: lease(row, claims)?,
+        lease: lease(row, row.get(7)?)?,
         intent: intent(row)?,
     };
-    Ok(Held { no: row.get(0)?, claims, row: grant })
+    Ok(Held { no: row.get(0)?, row: grant })
 }
 
 fn lease(row: &Row<'_>, no: u64) -> Result<Option<Lease>, Failure> {
@@ -166,49 +163,37 @@ pub(super) fn add(conn: &Connection, row: &GrantRow) -> Result<i64, Failure> {
         set_intent(conn, no, intent)?;
     }
     token_sets::put(conn, no, row)?;
-    remember_fingerprints(conn, no, row, None)?;
+    remember_fingerprints(conn, no, row.version, &row.facts, None)?;
     Ok(no)
 }
 
 /// Replaces the token set of a grant in place; the intent ends, the lease if told so.
 pub(super) fn take_tokens(
     conn: &Connection,
-    held: &mut Held,
-    new: NewTokens,
+    no: i64,
+    new: &NewTokens,
     end_lease: EndLease,
 ) -> Result<(), Failure> {
-    let row = &mut held.row;
-    let refresh_before = row.facts.refresh;
-    row.version = new.version;
-    row.tokens = new.tokens;
-    row.facts = new.facts;
-    row.state = new.state;
-    row.next_at = new.next_at;
-    row.inputs = new.inputs;
-    row.account = new.account;
-    row.asked = new.asked.unwrap_or_else(|| std::mem::take(&mut row.asked));
-    row.intent = None;
-    if end_lease == EndLease::Yes {
-        row.lease = None;
-    }
     let mut update = conn.prepare_cached(
         "UPDATE grants SET version = ?, account_id = ?, life = ?, next_at = ?,
-           lease_holder = ?, lease_until = ?, intent_at = NULL, intent_version = NULL,
-           intent_fingerprint = NULL, intent_journal = NULL, intent_lease_no = NULL,
-           intent_sends = NULL, intent_boot_ms = NULL
+           lease_holder = iif(?, NULL, lease_holder), lease_until = iif(?, NULL, lease_until),
+           intent_at = NULL, intent_version = NULL, intent_fingerprint = NULL,
+           intent_journal = NULL, intent_lease_no = NULL, intent_sends = NULL,
+           intent_boot_ms = NULL
          WHERE no = ?",
     )?;
+    let ends = end_lease == EndLease::Yes;
     update.execute(params![
-        row.version,
-        account_id(row),
-        life_text(row.state.life),
-        row.next_at.map(Timestamp::as_millis),
-        row.lease.as_ref().map(|lease| lease.holder.as_str()),
-        row.lease.as_ref().map(|lease| lease.until_boot_ms),
-        held.no,
+        new.version,
+        new.account.as_ref().map(|account| account.id.as_str()),
+        life_text(new.state.life),
+        new.next_at.map(Timestamp::as_millis),
+        ends,
+        ends,
+        no,
     ])?;
-    token_sets::put(conn, held.no, row)?;
-    remember_fingerprints(conn, held.no, row, refresh_before)
+    let refresh_before = token_sets::replace(conn, no, new)?;
+    remember_fingerprints(conn, no, new.version, &new.facts, refresh_before)
 }
 
 /// Whether a commit ends the lease.
@@ -266,16 +251,17 @@ pub(super) fn remove(conn: &Connection, no: i64) -> Result<(), Failure> {
 fn remember_fingerprints(
     conn: &Connection,
     no: i64,
-    row: &GrantRow,
+    version: u64,
+    facts: &TokenFacts,
     refresh_before: Option<Fingerprint>,
 ) -> Result<(), Failure> {
     let mut put = conn.prepare_cached(
         "INSERT OR REPLACE INTO token_fingerprints (grant_no, slot, fingerprint) VALUES (?, ?, ?)",
     )?;
-    let slot = 2 * (row.version % FINGERPRINT_VERSIONS_MAX);
-    put.execute(params![no, slot, &short(&row.facts.access)[..]])?;
-    match row.facts.refresh {
-        Some(refresh) if row.facts.refresh != refresh_before => {
+    let slot = 2 * (version % FINGERPRINT_VERSIONS_MAX);
+    put.execute(params![no, slot, &short(&facts.access)[..]])?;
+    match facts.refresh {
+        Some(refresh) if facts.refresh != refresh_before => {
             put.execute(params![no, slot + 1, &short(&refresh)[..]])?;
         }
         Some(_) | None => (),

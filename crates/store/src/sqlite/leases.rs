@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use indicia_broker::model::{Event, GrantId, Intent, Lease};
-use indicia_broker::ports::{ClaimOutcome, ClaimedRow, CommitOutcome, NewTokens, Settlement};
+use indicia_broker::model::{Event, GrantId, Intent};
+use indicia_broker::ports::{CommitOutcome, NewTokens, Settlement};
 use indicia_oauth::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -64,23 +64,29 @@ pub(super) fn claim(
     lease: Duration,
     us: &Holder,
     now_ms: u64,
-) -> Result<ClaimOutcome, Failure> {
-    let Some(mut held) = grant(conn, id)? else {
-        return Ok(ClaimOutcome::Missing);
+) -> Result<Claimed, Failure> {
+    let Some(hot) = hot(conn, id)? else {
+        return Ok(Claimed::Missing);
     };
-    if let Some(lease) = &held.row.lease
-        && in_force(lease.holder.as_str(), lease.until_boot_ms, us, now_ms)
+    if let Some((holder, until_boot_ms)) = &hot.lease
+        && in_force(holder, *until_boot_ms, us, now_ms)
     {
-        return Ok(ClaimOutcome::Busy { until_boot_ms: lease.until_boot_ms });
+        return Ok(Claimed::Busy { until_boot_ms: *until_boot_ms });
     }
-    let lease_no = held.claims + 1;
+    let lease_no = hot.lease_no + 1;
     let until_boot_ms = end_of(lease, now_ms);
     let mut update = conn.prepare_cached(
         "UPDATE grants SET lease_no = ?, lease_holder = ?, lease_until = ? WHERE no = ?",
     )?;
-    update.execute(params![lease_no, us.id().as_str(), until_boot_ms, held.no])?;
-    held.row.lease = Some(Lease { holder: us.id().clone(), no: lease_no, until_boot_ms });
-    Ok(ClaimOutcome::Claimed(Box::new(ClaimedRow { grant: held.row, lease_no, until_boot_ms })))
+    update.execute(params![lease_no, us.id().as_str(), until_boot_ms, hot.no])?;
+    Ok(Claimed::Ours { lease_no, until_boot_ms })
+}
+
+/// What a claim did; its row is read by who claimed, not by the one thread that writes.
+pub(super) enum Claimed {
+    Ours { lease_no: u64, until_boot_ms: u64 },
+    Busy { until_boot_ms: u64 },
+    Missing,
 }
 
 pub(super) fn renew(
@@ -126,27 +132,28 @@ pub(super) fn commit(
     id: &GrantId,
     from_version: u64,
     lease_no: Option<u64>,
-    new: NewTokens,
+    new: &NewTokens,
     events: &[Event],
 ) -> Result<CommitOutcome, Failure> {
-    let Some(mut held) = grant(conn, id)? else {
+    let Some(hot) = hot(conn, id)? else {
         return Ok(CommitOutcome::Missing);
     };
-    if held.row.state.life == Life::Revoked {
+    if hot.revoked {
         return Ok(CommitOutcome::Revoked);
     }
-    if held.row.version != from_version {
-        return Ok(CommitOutcome::Superseded(Box::new(held.row)));
+    if hot.version != from_version {
+        let row = grant(conn, id)?.map(|held| Box::new(held.row));
+        return Ok(row.map_or(CommitOutcome::Missing, CommitOutcome::Superseded));
     }
     if !flows::goes_on(conn, new.flow.as_deref())? {
         return Ok(CommitOutcome::FlowEnded);
     }
     flows::end_flow(conn, new.flow.as_deref())?;
-    let ours = held.row.lease.is_some() && lease_no == Some(held.claims);
+    let ours = lease_no.is_some_and(|no| hot.is_of(no));
     let end_lease = if ours { EndLease::Yes } else { EndLease::No };
-    grants::take_tokens(conn, &mut held, new, end_lease)?;
+    grants::take_tokens(conn, hot.no, new, end_lease)?;
     append(conn, events)?;
-    Ok(CommitOutcome::Done(Box::new(held.row)))
+    Ok(CommitOutcome::Done)
 }
 
 pub(super) fn settle(

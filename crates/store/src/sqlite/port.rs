@@ -10,12 +10,13 @@ use indicia_broker::model::{
     GrantState, HolderId, Intent, JournalId, RevocationRow, TakenFlow,
 };
 use indicia_broker::ports::{
-    ClaimOutcome, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens, Settlement, Store,
-    StoreError, StoreIdentity,
+    ClaimOutcome, ClaimedRow, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens,
+    Settlement, Store, StoreError, StoreIdentity,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint};
 use indicia_oauth::Timestamp;
 
+use super::leases::Claimed;
 use super::{Sqlite, clients, connections, events, flows, grants, home, leases, revocations};
 
 #[async_trait]
@@ -192,9 +193,21 @@ impl Store for Sqlite {
             return Err(self.missing());
         }
         self.holder.hold().map_err(|failure| failure.told(&self.db))?;
-        let (grant, us, clock) = (grant.clone(), Arc::clone(&self.holder), Arc::clone(&self.clock));
-        self.write_lease(move |conn| leases::claim(conn, &grant, lease, &us, clock.boot_millis()))
-            .await
+        let (us, clock) = (Arc::clone(&self.holder), Arc::clone(&self.clock));
+        let id = grant.clone();
+        let claimed = self
+            .write_lease(move |conn| leases::claim(conn, &id, lease, &us, clock.boot_millis()))
+            .await?;
+        match claimed {
+            Claimed::Ours { lease_no, until_boot_ms } => Ok(match self.grant(grant).await? {
+                Some(grant) => {
+                    ClaimOutcome::Claimed(Box::new(ClaimedRow { grant, lease_no, until_boot_ms }))
+                }
+                None => ClaimOutcome::Missing,
+            }),
+            Claimed::Busy { until_boot_ms } => Ok(ClaimOutcome::Busy { until_boot_ms }),
+            Claimed::Missing => Ok(ClaimOutcome::Missing),
+        }
     }
 
     async fn renew(
@@ -224,10 +237,8 @@ impl Store for Sqlite {
         events: Vec<Event>,
     ) -> Result<CommitOutcome, StoreError> {
         let grant = grant.clone();
-        self.write(move |conn| {
-            leases::commit(conn, &grant, from_version, lease_no, new.clone(), &events)
-        })
-        .await
+        self.write(move |conn| leases::commit(conn, &grant, from_version, lease_no, &new, &events))
+            .await
     }
 
     async fn settle(

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use indicia_broker::model::{Account, GrantRow, GrantState, TokenFacts};
+use indicia_broker::ports::NewTokens;
 use indicia_broker::vault::{Fingerprint, Sealed};
 use indicia_catalog::Flow;
 use indicia_oauth::{Expiry, Timestamp};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 
 use super::clients::sealed;
 use super::failure::Failure;
@@ -76,44 +77,90 @@ pub(super) fn read(
     })
 }
 
-/// Writes the wide half of a grant, in place of what is there.
+/// Writes the wide half of a new grant.
 pub(super) fn put(conn: &Connection, no: i64, row: &GrantRow) -> Result<(), Failure> {
-    let mut put = conn.prepare_cached(
-        "INSERT OR REPLACE INTO token_sets
-           (no, data_key, sealed, flow, created_at, inputs, account_name, asked, expiry, expires_at,
-            obtained_at, granted, access, refresh, refresh_since, refresh_expires_at, rotated,
-            rejected, secret_n, state)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
-    let facts = &row.facts;
-    let (expiry, expires_at) = match facts.expiry {
-        Expiry::At(at) => ("at", Some(at.as_millis())),
-        Expiry::Never => ("never", None),
-        Expiry::Unknown => ("unknown", None),
+    let changing = Changing {
+        tokens: &row.tokens,
+        inputs: &row.inputs,
+        account: row.account.as_ref(),
+        facts: &row.facts,
+        state: &row.state,
     };
-    put.execute(params![
-        no,
-        row.tokens.key.0,
-        row.tokens.bytes,
-        flow_text(row.flow),
-        row.created_at.as_millis(),
-        serde_json::to_string(&row.inputs)?,
-        row.account.as_ref().and_then(|account| account.name.as_deref()),
-        serde_json::to_string(&row.asked)?,
-        expiry,
-        expires_at,
-        facts.obtained_at.as_millis(),
-        facts.granted.as_ref().map(serde_json::to_string).transpose()?,
-        facts.access.as_bytes(),
-        facts.refresh.as_ref().map(Fingerprint::as_bytes),
-        facts.refresh_since.map(Timestamp::as_millis),
-        facts.refresh_expires_at.map(Timestamp::as_millis),
-        facts.rotated,
-        facts.rejected,
-        row.state.secret_n,
-        state_text(&row.state)?,
-    ])?;
-    Ok(())
+    let sql = "INSERT INTO token_sets
+           (data_key, sealed, inputs, account_name, expiry, expires_at, obtained_at, granted, access,
+            refresh, refresh_since, refresh_expires_at, rotated, rejected, secret_n, state,
+            flow, created_at, asked, no)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let asked = serde_json::to_string(&row.asked)?;
+    let created_at = row.created_at.as_millis();
+    changing.write(conn, sql, &[&flow_text(row.flow), &created_at, &asked, &no])
+}
+
+/// Writes a token set in place of what is there; the fingerprint of the refresh token before.
+pub(super) fn replace(
+    conn: &Connection,
+    no: i64,
+    new: &NewTokens,
+) -> Result<Option<Fingerprint>, Failure> {
+    let mut before = conn.prepare_cached("SELECT refresh FROM token_sets WHERE no = ?")?;
+    let before: Option<[u8; 32]> = before.query_row([no], |row| row.get(0))?;
+    let changing = Changing {
+        tokens: &new.tokens,
+        inputs: &new.inputs,
+        account: new.account.as_ref(),
+        facts: &new.facts,
+        state: &new.state,
+    };
+    let sql = "UPDATE token_sets SET data_key = ?, sealed = ?, inputs = ?, account_name = ?,
+           expiry = ?, expires_at = ?, obtained_at = ?, granted = ?, access = ?, refresh = ?,
+           refresh_since = ?, refresh_expires_at = ?, rotated = ?, rejected = ?, secret_n = ?,
+           state = ?, asked = coalesce(?, asked)
+         WHERE no = ?";
+    let asked = new.asked.as_ref().map(serde_json::to_string).transpose()?;
+    changing.write(conn, sql, &[&asked, &no])?;
+    Ok(before.map(Fingerprint::from_bytes))
+}
+
+/// What each token set brings anew.
+struct Changing<'a> {
+    tokens: &'a Sealed,
+    inputs: &'a BTreeMap<String, String>,
+    account: Option<&'a Account>,
+    facts: &'a TokenFacts,
+    state: &'a GrantState,
+}
+
+impl Changing<'_> {
+    /// Runs `sql` with these sixteen columns first, then `rest`.
+    fn write(&self, conn: &Connection, sql: &str, rest: &[&dyn ToSql]) -> Result<(), Failure> {
+        let facts = self.facts;
+        let (expiry, expires_at) = match facts.expiry {
+            Expiry::At(at) => ("at", Some(at.as_millis())),
+            Expiry::Never => ("never", None),
+            Expiry::Unknown => ("unknown", None),
+        };
+        let mut statement = conn.prepare_cached(sql)?;
+        let first: &[&dyn ToSql] = params![
+            self.tokens.key.0,
+            self.tokens.bytes,
+            serde_json::to_string(self.inputs)?,
+            self.account.and_then(|account| account.name.as_deref()),
+            expiry,
+            expires_at,
+            facts.obtained_at.as_millis(),
+            facts.granted.as_ref().map(serde_json::to_string).transpose()?,
+            facts.access.as_bytes(),
+            facts.refresh.as_ref().map(Fingerprint::as_bytes),
+            facts.refresh_since.map(Timestamp::as_millis),
+            facts.refresh_expires_at.map(Timestamp::as_millis),
+            facts.rotated,
+            facts.rejected,
+            self.state.secret_n,
+            state_text(self.state)?,
+        ];
+        statement.execute(params_from_iter(first.iter().chain(rest)))?;
+        Ok(())
+    }
 }
 
 pub(super) fn set_state(conn: &Connection, no: i64, state: &GrantState) -> Result<(), Failure> {

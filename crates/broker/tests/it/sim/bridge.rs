@@ -107,7 +107,7 @@ impl World {
         &self,
         host: &Host,
         before: &GrantRow,
-        row: &GrantRow,
+        version: u64,
         facts: &TokenFacts,
         by_refresh: bool,
     ) {
@@ -115,7 +115,7 @@ impl World {
         books.durable(facts.access);
         books.check_commit(before, facts.access, by_refresh);
         drop(books);
-        self.tell(&format!("{} commits version {} of {}", host.name(), row.version, short(row)));
+        self.tell(&format!("{} commits version {version} of {}", host.name(), short(before)));
     }
 
     pub fn settled(&self, host: &Host, before: &GrantRow, lease_no: u64, state: &GrantState) {

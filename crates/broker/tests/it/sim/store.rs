@@ -278,11 +278,11 @@ impl Store for SimStore {
     ) -> Result<CommitOutcome, StoreError> {
         self.before("commit", Step::Spend).await?;
         let before = self.inner.grant(grant).await?;
-        let facts = new.facts.clone();
+        let (facts, version) = (new.facts.clone(), new.version);
         let done = self.inner.commit(grant, from_version, lease_no, new, events).await;
-        if let (Ok(CommitOutcome::Done(row)), Some(before)) = (&done, before) {
+        if let (Ok(CommitOutcome::Done), Some(before)) = (&done, before) {
             let by_refresh = lease_no.is_some();
-            self.host.world.committed(&self.host, &before, row, &facts, by_refresh);
+            self.host.world.committed(&self.host, &before, version, &facts, by_refresh);
         }
         self.after("commit", Step::Spend).await?;
         done
