@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tells what it does")]
 
 mod cold;
+mod copies;
 mod figure;
 mod journal;
 mod machine;
@@ -36,11 +37,14 @@ struct Args {
     /// Grants that are read and refreshed
     #[arg(long, default_value_t = 2048)]
     grants: usize,
+    /// Grants in the store in all
+    #[arg(long, default_value_t = 200_000)]
+    stored: usize,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let world = World::new(args.grants)?;
+    let world = World::new(args.grants, args.stored)?;
     let machine = Machine::look(world.folder())?;
     let mut figures: Vec<Figure> = Vec::new();
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);

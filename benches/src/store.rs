@@ -1,33 +1,31 @@
 //! What a refresh asks of the store: claim, intent, commit, by 64 tasks at once, beside raw
-//! transactions of 64 rows.
+//! transactions of 64 rows on a table of as many rows, each as large.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use anyhow::{Result, bail};
 use indicia::clock::SystemClock;
-use indicia_broker::model::{ConnectionId, ConnectionRow, GrantId, GrantRow, Intent, JournalId};
+use indicia_broker::model::{GrantId, Intent, JournalId};
 use indicia_broker::ports::{ClaimOutcome, CommitOutcome, NewTokens, Store};
-use indicia_broker::vault::{Field, Vault};
 use indicia_store::{Options, Sqlite};
 
+use crate::copies::{Copies, grant_id};
 use crate::figure::{Figure, Goal, Subject, compare};
-use crate::raw::{ROWS_PER_COMMIT, Raw, row_bytes};
+use crate::raw::{ROWS_PER_COMMIT, Raw, row_bytes, scattered};
 use crate::world::World;
 
 const LEASE: Duration = Duration::from_secs(15);
 
-/// As many as the store takes into one transaction.
-const CONNECTS_AT_ONCE: usize = 256;
-
 /// Claim, intent and commit.
 pub fn figures(world: &World, pairs: usize) -> Result<Vec<Figure>> {
     let home = world.folder().join("store-home");
-    let store = world.runtime.block_on(filled(world, &home, &world.ids))?;
-    let mut raw = Raw::new(world.folder(), &world.ids, row_bytes(&world.home())?)?;
+    let ids = world.stored_ids();
+    let store = world.runtime.block_on(filled(world, &home, &ids))?;
+    let mut raw = Raw::new(world.folder(), &ids, row_bytes(&world.home())?)?;
+    // From all over the table, as what is due is.
+    let due: Vec<String> = scattered(&ids, 0).take(world.ids.len()).cloned().collect();
     let subject = Subject {
         what: "claim, intent and commit in the store, 64 in flight",
         baseline: "raw rusqlite, 64 rows a transaction",
@@ -37,50 +35,25 @@ pub fn figures(world: &World, pairs: usize) -> Result<Vec<Figure>> {
     let base = || raw.commits(Duration::from_millis(700));
     let ours = || {
         let started = Instant::now();
-        world.runtime.block_on(all(&store, &world.ids))?;
-        Ok(world.ids.len() as f64 / started.elapsed().as_secs_f64())
+        world.runtime.block_on(all(&store, &due))?;
+        Ok(due.len() as f64 / started.elapsed().as_secs_f64())
     };
     Ok(vec![compare(subject, pairs, base, ours)?])
 }
 
-/// A store of its own with grants like one of the world's, under these ids, each with tokens that
-/// can be opened.
+/// A store of its own with grants like one of the world's, under these ids.
 pub async fn filled(world: &World, home: &Path, ids: &[String]) -> Result<Arc<Sqlite>> {
     let ports = world.ports()?;
-    let theirs = ports.store;
     let options = Options { create: true, ..Options::default() };
     let store = Sqlite::open(home, Arc::new(SystemClock), &options)?;
-    for key in theirs.data_keys().await? {
+    for key in ports.store.data_keys().await? {
         store.add_data_key(key).await?;
     }
-    let now = ports.clock.now();
-    let vault = Vault::open(store.as_ref(), ports.root_key.as_ref(), ports.random, now).await?;
-    let one = theirs.connection(&ConnectionId::new(&world.ids[0])?).await?;
-    let (connection, grant) = one.context("the world has connections")?;
-    let client = theirs.client(&connection.client).await?.context("and a client")?;
-    store.add_client(client, Vec::new()).await?;
-    let field = Field::Tokens { grant: grant.id.as_str(), version: grant.version };
-    let plain = vault.unseal(field, &grant.tokens)?;
-    let mut waiting = FuturesUnordered::new();
-    for id in ids {
-        let new = grant_id(id)?;
-        let field = Field::Tokens { grant: new.as_str(), version: grant.version };
-        let tokens = vault.seal(field, &plain);
-        let grant = GrantRow { id: new, account: None, tokens, ..grant.clone() };
-        let id = ConnectionId::new(id)?;
-        let connection = ConnectionRow { id, grant: grant.id.clone(), ..connection.clone() };
-        waiting.push(store.connect(connection, grant, None, Vec::new()));
-        if waiting.len() >= CONNECTS_AT_ONCE {
-            waiting.next().await.transpose()?;
-        }
+    for client in ports.store.clients().await? {
+        store.add_client(client, Vec::new()).await?;
     }
-    while waiting.next().await.transpose()?.is_some() {}
-    drop(waiting);
+    Copies::of(ports, &world.ids[0]).await?.add(store.as_ref(), ids).await?;
     Ok(store)
-}
-
-fn grant_id(id: &str) -> Result<GrantId> {
-    Ok(GrantId::new(&format!("{:0>32}", id.trim_start_matches("account-")))?)
 }
 
 async fn all(store: &Arc<Sqlite>, ids: &[String]) -> Result<()> {

@@ -26,18 +26,24 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::copies::Copies;
+
 /// A home, its engine, and the sandbox.
 pub struct World {
     pub runtime: Runtime,
     pub clock: Arc<MovedClock>,
+    /// Connections of the simulated service.
     pub ids: Vec<String>,
+    /// How many there are in the store in all; the others are never refreshed.
+    pub stored: usize,
     sandbox: Sandbox,
     folder: TempDir,
 }
 
 impl World {
-    /// Starts the sandbox and connects so many accounts of a service that rotates.
-    pub fn new(grants: usize) -> Result<Self> {
+    /// Starts the sandbox and connects so many accounts of a service that rotates, among others so
+    /// that there are `stored` in all.
+    pub fn new(grants: usize, stored: usize) -> Result<Self> {
         let beside = program("indicia")?;
         let beside = beside.parent().context("a program stands in a folder")?;
         // Beside the programs, not in a temporary folder: that may be in memory.
@@ -47,14 +53,20 @@ impl World {
             runtime,
             clock: Arc::default(),
             ids: (0..grants).map(|n| format!("account-{n:05}")).collect(),
+            stored: stored.max(grants),
             sandbox: Sandbox::start()?,
             folder,
         };
-        eprintln!("connecting {grants} accounts");
+        eprintln!("connecting {grants} accounts among {stored}");
         world.connect_all()?;
         // From the first word on, what is read is what was written: nothing is left to copy back.
         world.checkpoint()?;
         Ok(world)
+    }
+
+    /// As many ids as there are connections in the store.
+    pub fn stored_ids(&self) -> Vec<String> {
+        (0..self.stored).map(|n| format!("stored-{n:07}")).collect()
     }
 
     /// The disk that counts; for what else is written.
@@ -112,22 +124,37 @@ impl World {
             environment: Environment::Sandbox { address: address.clone() },
         };
         self.runtime.block_on(broker.add_client(new))?;
-        let tasks = self.ids.chunks(self.ids.len().div_ceil(64)).map(|ids| {
-            let (ids, broker, address) = (ids.to_vec(), Arc::clone(&broker), address.clone());
-            self.runtime.spawn(async move {
-                for id in ids {
-                    connect(&broker, &address, &id).await?;
+        let ports = self.ports()?;
+        let store = Arc::clone(&ports.store);
+        let others = self.stored_ids();
+        let mut others = others[self.ids.len()..].chunks(self.others_each());
+        let mut copies = None;
+        for ids in self.ids.chunks(AT_ONCE) {
+            let connect = |id: &String| {
+                let (broker, address, id) = (Arc::clone(&broker), address.clone(), id.clone());
+                self.runtime.spawn(async move { connect(&broker, &address, &id).await })
+            };
+            let tasks: Vec<_> = ids.iter().map(connect).collect();
+            self.runtime.block_on(async {
+                for task in tasks {
+                    task.await??;
                 }
-                anyhow::Ok(())
-            })
-        });
-        let tasks: Vec<_> = tasks.collect();
-        self.runtime.block_on(async {
-            for task in tasks {
-                task.await??;
-            }
-            Ok(())
-        })
+                if copies.is_none() {
+                    copies = Some(Copies::of(ports.clone(), &ids[0]).await?);
+                }
+                match (&copies, others.next()) {
+                    (Some(copies), Some(others)) => copies.add(store.as_ref(), others).await,
+                    _ => Ok(()),
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How many others come after each group that is connected at once.
+    fn others_each(&self) -> usize {
+        let groups = self.ids.len().div_ceil(AT_ONCE).max(1);
+        (self.stored - self.ids.len()).div_ceil(groups).max(1)
     }
 }
 
@@ -247,3 +274,6 @@ fn post(address: &str, path: &str, body: &Value) -> Result<Value> {
 }
 
 const CLIENT: &str = "bench";
+
+/// Accounts that are connected at once.
+const AT_ONCE: usize = 64;

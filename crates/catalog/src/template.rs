@@ -171,6 +171,10 @@ impl Template {
     /// are percent-encoded; the finished URL is read back and must have the very host that was
     /// meant.
     pub(crate) fn url(&self, values: &Values<'_>) -> Result<String, FillError> {
+        if !self.0.contains('{') {
+            // As the file's author wrote it, and as the reader of files checked it.
+            return Ok(self.0.clone());
+        }
         let (scheme, authority, rest) = split(&self.0);
         let host = fill(authority, values, host_value)?;
         let rest = fill(rest, values, path_value)?;

@@ -52,7 +52,10 @@ fn to_read(db: &Path, busy_wait: Duration) -> Result<Connection, Failure> {
             set_up(&conn, busy_wait)?;
             Ok(conn)
         }
-        Ok(()) | Err(rusqlite::Error::QueryReturnedNoRows) => Ok(conn),
+        Ok(()) | Err(rusqlite::Error::QueryReturnedNoRows) => {
+            conn.pragma_update_and_check(None, "mmap_size", MAPPED_BYTES_MAX, |_| Ok(()))?;
+            Ok(conn)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -127,6 +130,9 @@ impl Readers {
 
 const READERS_KEPT_MAX: usize = 8;
 const STATEMENTS_KEPT_MAX: usize = 64;
+/// Of the file, so much is read where it lies in the kernel's memory, without a copy or a call for
+/// each page. Address space, not memory.
+const MAPPED_BYTES_MAX: i64 = 4 * 1024 * 1024 * 1024;
 const WRITE_CACHE_KIB: i64 = 64 * 1024;
 /// The log is cut to this when it starts anew.
 const WAL_BYTES_LIMIT: u64 = 16 * 1024 * 1024;
