@@ -123,8 +123,7 @@ impl Broker {
     /// and `recover` may both bring it.
     async fn is_adopted(&self, adoption: &Adoption, grant: &GrantRow) -> Result<bool, Error> {
         let access = self.vault.fingerprint(adoption.tokens.access_token.expose());
-        let grants = self.ports.store.grants_by_fingerprint(&access).await?;
-        Ok(grants.iter().any(|known| known.id == grant.id))
+        Ok(self.ports.store.has_had(&grant.id, &access).await?)
     }
 
     /// A reconnect goes to the same client, and to the same account unless told.
@@ -333,12 +332,7 @@ impl Broker {
             return Ok(None);
         };
         let fingerprint = self.vault.fingerprint(refresh.expose());
-        let grants = store.grants_by_fingerprint(&fingerprint).await?;
-        Ok(grants.into_iter().find(|g| {
-            g.client == *client
-                && g.state.life != Life::Revoked
-                && g.facts.refresh == Some(fingerprint)
-        }))
+        Ok(store.grant_of_refresh_token(client, &fingerprint).await?)
     }
 
     /// Client credentials: one grant per client, inputs and scopes.

@@ -294,8 +294,21 @@ pub trait Store: Send + Sync {
         account_id: &str,
     ) -> Result<Option<GrantRow>, StoreError>;
 
-    /// Grants, by id, whose access or refresh token has this fingerprint: of the current version
-    /// or, at least, of the nine before it.
+    /// A grant of this client, not revoked, that holds this very refresh token and never had
+    /// another: some services give the same one with each consent.
+    async fn grant_of_refresh_token(
+        &self,
+        client: &ClientId,
+        refresh: &Fingerprint,
+    ) -> Result<Option<GrantRow>, StoreError>;
+
+    /// Whether a grant's access or refresh token has this fingerprint: of the current version or, at
+    /// least, of the nine before it.
+    async fn has_had(&self, grant: &GrantId, fingerprint: &Fingerprint)
+    -> Result<bool, StoreError>;
+
+    /// Grants, by id, of which [`Self::has_had`] is true. May look at every grant: it is for what
+    /// leaked.
     async fn grants_by_fingerprint(
         &self,
         fingerprint: &Fingerprint,

@@ -256,6 +256,8 @@ pub(super) async fn earlier_tokens_are_found_by_fingerprint(subject: Arc<dyn Sub
             let found = store.grants_by_fingerprint(&sought).await.unwrap();
             let ids: Vec<_> = found.into_iter().map(|row| row.id).collect();
             assert_eq!(ids, [grant_id("x")], "{what} of version {version}");
+            assert!(store.has_had(&grant_id("x"), &sought).await.unwrap());
+            assert!(!store.has_had(&grant_id("y"), &sought).await.unwrap());
         }
     }
     // The same token may be in two grants, an import beside a connect; and may stay for ever.
@@ -271,4 +273,30 @@ pub(super) async fn earlier_tokens_are_found_by_fingerprint(subject: Arc<dyn Sub
     let found = store.grants_by_fingerprint(&fingerprint("x refresh 1")).await.unwrap();
     assert!(found.iter().any(|row| row.id == grant_id("y")), "a token in use is never forgotten");
     assert_eq!(store.grants_by_fingerprint(&fingerprint("nobody")).await.unwrap(), vec![]);
+}
+
+pub(super) async fn a_refresh_token_that_stays_finds_its_grant(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x", "y"]).await;
+    let found = async |client: &str, what: &str| {
+        let found = store.grant_of_refresh_token(&client_id(client), &fingerprint(what)).await;
+        found.unwrap().map(|row| row.id)
+    };
+    let mut new = tokens("x", 2);
+    new.facts.rotated = false;
+    store.commit(&grant_id("x"), 1, None, new.clone(), vec![]).await.unwrap();
+    assert_eq!(found("c", "x refresh 2").await, Some(grant_id("x")));
+    assert_eq!(found("d", "x refresh 2").await, None, "of another client");
+    assert_eq!(found("c", "x refresh 1").await, None, "no longer");
+    assert_eq!(found("c", "x access 2").await, None, "no refresh token");
+    new.facts.rotated = true;
+    new.version = 3;
+    store.commit(&grant_id("x"), 2, None, new.clone(), vec![]).await.unwrap();
+    assert_eq!(found("c", "x refresh 2").await, None, "it doesn't stay");
+    new.facts.rotated = false;
+    new.version = 4;
+    store.commit(&grant_id("x"), 3, None, new, vec![]).await.unwrap();
+    let off = GrantState { life: Life::Revoked, ..state(Life::Alive) };
+    store.revoke(&[grant_id("x")], off, revocation("r", "x", None), vec![]).await.unwrap();
+    assert_eq!(found("c", "x refresh 2").await, None, "it was taken back");
 }

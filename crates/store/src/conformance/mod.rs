@@ -75,7 +75,8 @@ pub fn cases() -> Vec<Case> {
             connections_are_paged,
             forget_takes_the_grant_with_the_last_connection,
             the_living_grant_of_an_account_is_found,
-            earlier_tokens_are_found_by_fingerprint;
+            earlier_tokens_are_found_by_fingerprint,
+            a_refresh_token_that_stays_finds_its_grant;
         leases:
             a_lease_has_one_holder,
             the_same_holder_cannot_claim_twice,

@@ -14,6 +14,7 @@ use indicia_broker::ports::{NewTokens, Settlement, Store};
 use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId, Sealed};
 use indicia_catalog::{ClientKind, Flow};
 use indicia_oauth::{Expiry, Timestamp};
+use sha2::{Digest as _, Sha256};
 
 /// When tests begin.
 pub const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -43,13 +44,9 @@ pub fn journal_id(text: &str) -> JournalId {
     JournalId::new(text).unwrap()
 }
 
-/// A fingerprint that differs by `text`.
+/// A fingerprint that differs by `text`, in every part as real ones do.
 pub fn fingerprint(text: &str) -> Fingerprint {
-    let mut bytes = [0; 32];
-    for (i, byte) in text.bytes().enumerate() {
-        bytes[i % 32] ^= byte.rotate_left(u32::try_from(i / 32).unwrap());
-    }
-    Fingerprint::from_bytes(bytes)
+    Fingerprint::from_bytes(Sha256::digest(text).into())
 }
 
 /// Sealed bytes that differ by `text`.

@@ -40,6 +40,24 @@ impl State {
             .cloned()
     }
 
+    pub(super) fn grant_of_refresh_token(
+        &self,
+        client: &ClientId,
+        refresh: &Fingerprint,
+    ) -> Option<GrantRow> {
+        let holds = |row: &&GrantRow| {
+            row.client == *client
+                && row.state.life != Life::Revoked
+                && row.facts.refresh == Some(*refresh)
+                && !row.facts.rotated
+        };
+        self.grants.values().map(|held| &held.row).find(holds).cloned()
+    }
+
+    pub(super) fn has_had(&self, id: &GrantId, fingerprint: &Fingerprint) -> bool {
+        self.grants.get(id).is_some_and(|held| held.fingerprints.contains(fingerprint))
+    }
+
     pub(super) fn grants_by_fingerprint(&self, fingerprint: &Fingerprint) -> Vec<GrantRow> {
         self.grants
             .values()
@@ -293,7 +311,7 @@ impl Held {
             self.fingerprints.retain(|known| *known != fingerprint);
             self.fingerprints.push(fingerprint);
         }
-        let surplus = self.fingerprints.len().saturating_sub(2 * FINGERPRINT_VERSIONS_MAX as usize);
+        let surplus = self.fingerprints.len().saturating_sub(2 * FINGERPRINT_VERSIONS_MAX);
         self.fingerprints.drain(..surplus);
     }
 }

@@ -221,6 +221,22 @@ impl Store for Handle {
         Ok(self.with(|state| state.grant_of_account(client, account_id)))
     }
 
+    async fn grant_of_refresh_token(
+        &self,
+        client: &ClientId,
+        refresh: &Fingerprint,
+    ) -> Result<Option<GrantRow>, StoreError> {
+        Ok(self.with(|state| state.grant_of_refresh_token(client, refresh)))
+    }
+
+    async fn has_had(
+        &self,
+        grant: &GrantId,
+        fingerprint: &Fingerprint,
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(|state| state.has_had(grant, fingerprint)))
+    }
+
     async fn grants_by_fingerprint(
         &self,
         fingerprint: &Fingerprint,

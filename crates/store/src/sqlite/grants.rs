@@ -1,13 +1,12 @@
 //! Grants in SQLite: one narrow row with all that changes at a claim, one wide row with the sealed
 //! tokens and what is known of them.
 //!
-//! What would surprise: a fingerprint is kept in a slot that its version tells (a ring), so that a
-//! grant's history stays small without anybody sweeping it. One that didn't change isn't written
-//! again, so what is in use is never overwritten.
+//! What would surprise: of replaced tokens only a piece of each fingerprint is kept, in the wide row;
+//! to find whose a leaked one was, all rows are walked.
 
 use indicia_broker::model::{
     ClientId, GrantId, GrantRow, GrantState, HolderId, IdError, Intent, JournalId, Lease, Life,
-    RotationOwner, TokenFacts,
+    RotationOwner,
 };
 use indicia_broker::ports::NewTokens;
 use indicia_broker::vault::Fingerprint;
@@ -15,8 +14,7 @@ use indicia_oauth::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::failure::Failure;
-use super::token_sets;
-use crate::FINGERPRINT_VERSIONS_MAX;
+use super::token_sets::{self, short};
 
 /// A grant with what its row doesn't show.
 pub(super) struct Held {
@@ -70,15 +68,40 @@ pub(super) fn grants_by_fingerprint(
 ) -> Result<Vec<GrantRow>, Failure> {
     let mut query = conn.prepare_cached(select_grants!(
         "",
-        "WHERE g.no IN (SELECT grant_no FROM token_fingerprints WHERE fingerprint = ?)
-         ORDER BY g.id"
+        "WHERE t.access = ?1 OR t.refresh = ?1 OR instr(t.history, ?2) % 8 = 1 ORDER BY g.id"
     ))?;
-    let mut rows = query.query([&short(fingerprint)[..]])?;
+    let mut rows = query.query(params![fingerprint.as_bytes(), short(fingerprint)])?;
     let mut found = vec![];
     while let Some(row) = rows.next()? {
         found.push(read(row)?.row);
     }
     Ok(found)
+}
+
+pub(super) fn grant_of_refresh_token(
+    conn: &Connection,
+    client: &ClientId,
+    refresh: &Fingerprint,
+) -> Result<Option<GrantRow>, Failure> {
+    let mut query = conn.prepare_cached(select_grants!(
+        "",
+        "WHERE t.refresh = ? AND NOT t.rotated AND g.client = ? AND g.life <> 'revoked'
+         ORDER BY g.id LIMIT 1"
+    ))?;
+    let mut rows = query.query(params![refresh.as_bytes(), client.as_str()])?;
+    rows.next()?.map(|row| Ok(read(row)?.row)).transpose()
+}
+
+pub(super) fn has_had(
+    conn: &Connection,
+    id: &GrantId,
+    fingerprint: &Fingerprint,
+) -> Result<bool, Failure> {
+    let mut query = conn.prepare_cached(
+        "SELECT 1 FROM grants g JOIN token_sets t ON t.no = g.no
+         WHERE g.id = ?3 AND (t.access = ?1 OR t.refresh = ?1 OR instr(t.history, ?2) % 8 = 1)",
+    )?;
+    Ok(query.exists(params![fingerprint.as_bytes(), short(fingerprint), id.as_str()])?)
 }
 
 pub(super) fn number_of(conn: &Connection, id: &GrantId) -> Result<Option<i64>, Failure> {
@@ -163,7 +186,6 @@ pub(super) fn add(conn: &Connection, row: &GrantRow) -> Result<i64, Failure> {
         set_intent(conn, no, intent)?;
     }
     token_sets::put(conn, no, row)?;
-    remember_fingerprints(conn, no, row.version, &row.facts, None)?;
     Ok(no)
 }
 
@@ -192,8 +214,7 @@ pub(super) fn take_tokens(
         ends,
         no,
     ])?;
-    let refresh_before = token_sets::replace(conn, no, new)?;
-    remember_fingerprints(conn, no, new.version, &new.facts, refresh_before)
+    token_sets::replace(conn, no, new)
 }
 
 /// Whether a commit ends the lease.
@@ -244,36 +265,7 @@ pub(super) fn mark_revoked(
 pub(super) fn remove(conn: &Connection, no: i64) -> Result<(), Failure> {
     conn.prepare_cached("DELETE FROM grants WHERE no = ?")?.execute([no])?;
     conn.prepare_cached("DELETE FROM token_sets WHERE no = ?")?.execute([no])?;
-    conn.prepare_cached("DELETE FROM token_fingerprints WHERE grant_no = ?")?.execute([no])?;
     Ok(())
-}
-
-fn remember_fingerprints(
-    conn: &Connection,
-    no: i64,
-    version: u64,
-    facts: &TokenFacts,
-    refresh_before: Option<Fingerprint>,
-) -> Result<(), Failure> {
-    let mut put = conn.prepare_cached(
-        "INSERT OR REPLACE INTO token_fingerprints (grant_no, slot, fingerprint) VALUES (?, ?, ?)",
-    )?;
-    let slot = 2 * (version % FINGERPRINT_VERSIONS_MAX);
-    put.execute(params![no, slot, &short(&facts.access)[..]])?;
-    match facts.refresh {
-        Some(refresh) if facts.refresh != refresh_before => {
-            put.execute(params![no, slot + 1, &short(&refresh)[..]])?;
-        }
-        Some(_) | None => (),
-    }
-    Ok(())
-}
-
-/// Enough to tell any two apart.
-fn short(fingerprint: &Fingerprint) -> [u8; 16] {
-    let mut short = [0; 16];
-    short.copy_from_slice(&fingerprint.as_bytes()[..16]);
-    short
 }
 
 fn account_id(row: &GrantRow) -> Option<&str> {

@@ -181,6 +181,22 @@ impl Store for Sqlite {
         self.read(|conn| grants::grant_of_account(conn, client, account_id))
     }
 
+    async fn grant_of_refresh_token(
+        &self,
+        client: &ClientId,
+        refresh: &Fingerprint,
+    ) -> Result<Option<GrantRow>, StoreError> {
+        self.read(|conn| grants::grant_of_refresh_token(conn, client, refresh))
+    }
+
+    async fn has_had(
+        &self,
+        grant: &GrantId,
+        fingerprint: &Fingerprint,
+    ) -> Result<bool, StoreError> {
+        self.read(|conn| grants::has_had(conn, grant, fingerprint))
+    }
+
     async fn grants_by_fingerprint(
         &self,
         fingerprint: &Fingerprint,

@@ -14,6 +14,7 @@ use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 
 use super::clients::sealed;
 use super::failure::Failure;
+use crate::FINGERPRINT_VERSIONS_MAX;
 
 pub(super) struct TokenSet {
     pub(super) tokens: Sealed,
@@ -89,21 +90,27 @@ pub(super) fn put(conn: &Connection, no: i64, row: &GrantRow) -> Result<(), Fail
     let sql = "INSERT INTO token_sets
            (data_key, sealed, inputs, account_name, expiry, expires_at, obtained_at, granted, access,
             refresh, refresh_since, refresh_expires_at, rotated, rejected, secret_n, state,
-            flow, created_at, asked, no)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            flow, created_at, asked, no, history)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, x'')";
     let asked = serde_json::to_string(&row.asked)?;
     let created_at = row.created_at.as_millis();
     changing.write(conn, sql, &[&flow_text(row.flow), &created_at, &asked, &no])
 }
 
-/// Writes a token set in place of what is there; the fingerprint of the refresh token before.
-pub(super) fn replace(
-    conn: &Connection,
-    no: i64,
-    new: &NewTokens,
-) -> Result<Option<Fingerprint>, Failure> {
-    let mut before = conn.prepare_cached("SELECT refresh FROM token_sets WHERE no = ?")?;
-    let before: Option<[u8; 32]> = before.query_row([no], |row| row.get(0))?;
+/// Writes a token set in place of what is there, whose fingerprints are remembered.
+pub(super) fn replace(conn: &Connection, no: i64, new: &NewTokens) -> Result<(), Failure> {
+    let mut before =
+        conn.prepare_cached("SELECT access, refresh, history FROM token_sets WHERE no = ?")?;
+    let history = before.query_row([no], |row| {
+        let access = Fingerprint::from_bytes(row.get(0)?);
+        let refresh = row.get::<_, Option<[u8; 32]>>(1)?.map(Fingerprint::from_bytes);
+        let replaced = refresh.filter(|_| refresh != new.facts.refresh);
+        let mut history: Vec<u8> = short(&access).to_vec();
+        history.extend(replaced.iter().flat_map(short));
+        history.extend(row.get_ref(2)?.as_blob()?);
+        history.truncate(HISTORY_BYTES_MAX);
+        Ok(history)
+    })?;
     let changing = Changing {
         tokens: &new.tokens,
         inputs: &new.inputs,
@@ -114,12 +121,23 @@ pub(super) fn replace(
     let sql = "UPDATE token_sets SET data_key = ?, sealed = ?, inputs = ?, account_name = ?,
            expiry = ?, expires_at = ?, obtained_at = ?, granted = ?, access = ?, refresh = ?,
            refresh_since = ?, refresh_expires_at = ?, rotated = ?, rejected = ?, secret_n = ?,
-           state = ?, asked = coalesce(?, asked)
+           state = ?, asked = coalesce(?, asked), history = ?
          WHERE no = ?";
     let asked = new.asked.as_ref().map(serde_json::to_string).transpose()?;
-    changing.write(conn, sql, &[&asked, &no])?;
-    Ok(before.map(Fingerprint::from_bytes))
+    changing.write(conn, sql, &[&asked, &history, &no])
 }
+
+/// What is kept of a fingerprint that was replaced: enough to tell any two apart.
+pub(super) fn short(fingerprint: &Fingerprint) -> [u8; SHORT_BYTES] {
+    let mut short = [0; SHORT_BYTES];
+    short.copy_from_slice(&fingerprint.as_bytes()[..SHORT_BYTES]);
+    short
+}
+
+const SHORT_BYTES: usize = 8;
+
+/// Two tokens of each version before the one that is there.
+const HISTORY_BYTES_MAX: usize = 2 * SHORT_BYTES * (FINGERPRINT_VERSIONS_MAX - 1);
 
 /// What each token set brings anew.
 struct Changing<'a> {

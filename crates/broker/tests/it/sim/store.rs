@@ -237,6 +237,22 @@ impl Store for SimStore {
         through!(self, Other, grant_of_account(client, account_id))
     }
 
+    async fn grant_of_refresh_token(
+        &self,
+        client: &ClientId,
+        refresh: &Fingerprint,
+    ) -> Result<Option<GrantRow>, StoreError> {
+        through!(self, Other, grant_of_refresh_token(client, refresh))
+    }
+
+    async fn has_had(
+        &self,
+        grant: &GrantId,
+        fingerprint: &Fingerprint,
+    ) -> Result<bool, StoreError> {
+        through!(self, Other, has_had(grant, fingerprint))
+    }
+
     async fn grants_by_fingerprint(
         &self,
         fingerprint: &Fingerprint,

@@ -1,6 +1,6 @@
 -- All that can't be added later. Hot columns (lease, intent, due time) stand apart from what is big
 -- (sealed tokens): a claim or an intent then rewrites a few full pages, not one per grant.
--- Times are Unix milliseconds; `lease_until` counts from boot.
+-- Times are Unix milliseconds; `lease_until` and `intent_boot_ms` count from boot.
 
 CREATE TABLE store (
   one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -31,17 +31,21 @@ CREATE TABLE client_secrets (
   PRIMARY KEY (client, n)
 ) STRICT, WITHOUT ROWID;
 
+-- `used_at` tells the order in which the flows of a connection were taken, whatever the clock said.
 CREATE TABLE flows (
   state_hash TEXT PRIMARY KEY,
   client TEXT NOT NULL,
+  connection TEXT NOT NULL,
   expires_at INTEGER NOT NULL,
   used_at INTEGER,
   journal TEXT,
+  after_revocation INTEGER NOT NULL,
   data_key INTEGER NOT NULL,
   sealed BLOB NOT NULL,
   body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX flows_of_client ON flows (client);
+CREATE INDEX flows_of_connection ON flows (connection, used_at);
 
 -- `lease_no` counts claims and never falls; there is a lease while `lease_holder` is set.
 CREATE TABLE grants (
@@ -61,7 +65,8 @@ CREATE TABLE grants (
   intent_fingerprint BLOB,
   intent_journal TEXT,
   intent_lease_no INTEGER,
-  intent_sends INTEGER
+  intent_sends INTEGER,
+  intent_boot_ms INTEGER
 ) STRICT;
 -- A claim moves a grant from the first to the second: due work never walks over what is in work. The
 -- first ends with a column that is always NULL there: with it the index alone answers.
@@ -92,17 +97,14 @@ CREATE TABLE token_sets (
   rotated INTEGER NOT NULL,
   rejected INTEGER NOT NULL,
   secret_n INTEGER,
-  state TEXT
+  state TEXT,
+  history BLOB NOT NULL
 ) STRICT;
-
--- A ring of slots per grant, so that it stays small; the first 16 bytes tell fingerprints apart.
-CREATE TABLE token_fingerprints (
-  grant_no INTEGER NOT NULL,
-  slot INTEGER NOT NULL,
-  fingerprint BLOB NOT NULL,
-  PRIMARY KEY (grant_no, slot)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX token_fingerprints_found ON token_fingerprints (fingerprint);
+-- `history`: of tokens that were replaced, the first 8 bytes of each fingerprint, latest first. It
+-- stands in the row that a refresh writes anyway: an index of fingerprints, which fall anywhere,
+-- would cost more pages than all else that a refresh writes, and only a leak ever asks for it. A
+-- refresh token that stays may come again with another consent, so that one is found at once.
+CREATE INDEX token_sets_kept ON token_sets (refresh) WHERE refresh IS NOT NULL AND NOT rotated;
 
 CREATE TABLE connections (
   id TEXT PRIMARY KEY,
