@@ -34,6 +34,6 @@ pub fn run(repo: &Repo, args: &Args) -> Result<()> {
     })?;
     step(&format!("simulating {} seeds", args.seeds), || {
         let seeds = args.seeds.to_string();
-        counted::run(simulation(repo, "sim::many_seeds", &[]).env("INDICIA_SIM_SEEDS", seeds))
+        counted::run(simulation(repo, "sim::many_seeds").env("INDICIA_SIM_SEEDS", seeds))
     })
 }

@@ -26,23 +26,27 @@ pub fn run(repo: &Repo, args: &Args) -> Result<()> {
     match args.seed {
         Some(seed) => step(&format!("the story of seed {seed}"), || {
             counted::run(
-                simulation(repo, "sim::one_seed", &[]).env("INDICIA_SIM_SEED", seed.to_string()),
+                simulation(repo, "sim::one_seed").env("INDICIA_SIM_SEED", seed.to_string()),
             )
         }),
         None => step(&format!("simulating {} seeds", args.seeds), || {
-            let mut cargo = simulation(repo, "sim::many_seeds", &[]);
+            let mut cargo = simulation(repo, "sim::many_seeds");
             cargo.env("INDICIA_SIM_SEEDS", args.seeds.to_string());
             counted::run(cargo.env("INDICIA_SIM_FIRST", args.first.to_string()))
         }),
     }
 }
 
-/// One test of the simulation, optimised, with its output shown. `features`: arguments for cargo.
-pub fn simulation(repo: &Repo, test: &str, features: &[&str]) -> Command {
+/// One test of the simulation, optimised, with its output shown.
+pub fn simulation(repo: &Repo, test: &str) -> Command {
+    built(repo, &["--profile", "release-fast"], test)
+}
+
+/// The same, built with these arguments for cargo.
+pub fn built(repo: &Repo, how: &[&str], test: &str) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(&repo.root);
-    cargo.args(["test", "--profile", "release-fast", "--package", "indicia-broker"]);
-    cargo.args(features);
+    cargo.args(["test", "--package", "indicia-broker"]).args(how);
     cargo.args(["--test", "it", "--", "--exact", "--nocapture", test]);
     cargo
 }

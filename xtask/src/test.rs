@@ -1,9 +1,10 @@
-//! `cargo xtask test`: the gate. Says what the tests need, installs it after asking, runs them all.
+//! `cargo xtask test`: the gate. Says what the tests need, installs it after asking, sees that each
+//! guard of the engine is needed, and runs them all.
 
 use crate::needs::Needs;
 use crate::repo::Repo;
 use crate::step::step;
-use crate::{counted, standards, tidy};
+use crate::{counted, mutants, standards, tidy};
 use anyhow::{Result, bail};
 use std::io::{IsTerminal, Write};
 use std::process::Command;
@@ -25,6 +26,7 @@ pub fn run(repo: &Repo, args: &Args) -> Result<()> {
     step("tidy", || tidy::run(repo))?;
     step("standards", || standards::check(repo))?;
     step("build of the tests", || build(repo))?;
+    mutants::run(repo, &mutants::Args::default())?;
     // Last, so that its counts are what the run closes with.
     println!("\n=== tests");
     let mut cargo = Command::new(env!("CARGO"));

@@ -7,7 +7,7 @@ use indicia_broker::model::RevocationItemState;
 use indicia_broker::revoke::{Selector, Shared};
 use indicia_catalog::Capability;
 
-use crate::rig::{Fate, Rig};
+use crate::rig::{Fate, Rig, code};
 
 fn request() -> ConnectRequest {
     ConnectRequest {
@@ -44,6 +44,22 @@ async fn a_refresh_token_that_is_not_repeated_is_kept_and_none_rotated() {
     assert!(!after.rotated);
     rig.connect("hubspot", request(), "alice").await.unwrap();
     assert!(!rig.memory.grant_rows()[0].facts.rotated, "a new consent is no rotation");
+}
+
+#[tokio::test]
+async fn an_older_consent_ends_with_a_newer_one_whatever_the_clock_says() {
+    let (rig, _) = connected().await;
+    let older = rig.begin(request()).await.unwrap();
+    let newer = rig.begin(request()).await.unwrap();
+    let callback = |step| rig.approve("hubspot", step, "alice");
+    let (first, second) = (callback(&older), callback(&newer));
+    // Its answer is kept, and can't be read: it waits for a service file that can.
+    rig.fate(Fate::Answer(200, "application/json", "{}"));
+    assert_eq!(code(rig.broker.finish(&first).await), "unreadable_answer");
+    assert_eq!(rig.broker.recover().await.unwrap().unreadable.len(), 1);
+    rig.put_back(Duration::from_secs(3600));
+    rig.broker.finish(&second).await.unwrap();
+    assert_eq!(rig.broker.recover().await.unwrap().unreadable, []);
 }
 
 #[tokio::test]

@@ -2,21 +2,13 @@
 
 use std::time::Duration;
 
-use indicia_broker::Error;
 use indicia_broker::connect::{ConnectRequest, FLOW_LIFE};
 use indicia_broker::view::ConnectionState;
 use indicia_catalog::Capability;
 
-use crate::rig::{Fate, Rig};
+use crate::rig::{Fate, Rig, code};
 
 /// The code of an error that must come.
-fn code<T>(result: Result<T, Error>) -> &'static str {
-    match result {
-        Ok(_) => panic!("it worked"),
-        Err(error) => error.code(),
-    }
-}
-
 fn klaviyo(client: &str, id: &str) -> ConnectRequest {
     ConnectRequest {
         client: client.into(),

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use indicia_broker::Error;
 use indicia_broker::connect::ConnectRequest;
 use indicia_catalog::{Capability, Catalogue};
 
-use crate::rig::Rig;
+use crate::rig::{Rig, code};
 
 const OWN: &str = include_str!("../../../../docs/examples/own-server.toml");
 
@@ -26,13 +25,6 @@ fn request() -> ConnectRequest {
         id: Some("own".into()),
         capabilities: vec![Capability::CampaignsRead],
         ..ConnectRequest::default()
-    }
-}
-
-fn code<T>(result: Result<T, Error>) -> &'static str {
-    match result {
-        Ok(_) => panic!("it worked"),
-        Err(error) => error.code(),
     }
 }
 

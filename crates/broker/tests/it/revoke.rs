@@ -64,7 +64,7 @@ async fn rv_9_local_off_never_waits_for_the_service() {
 #[tokio::test]
 async fn a_yes_is_not_believed_while_the_api_takes_the_token() {
     let rig = connected("klaviyo", &[("k", "alice")]).await;
-    rig.fate(Fate::Answer(200, "text/html", "<html>Welcome to our network</html>"));
+    rig.fate(Fate::Answer(200, "application/json", "{}"));
     let receipt = rig.broker.revoke(one("k"), Shared::Refuse).await.unwrap();
     assert_eq!(receipt.service[0].state, RevocationItemState::Pending, "{receipt:?}");
     assert!(receipt.proof.is_none());
@@ -72,6 +72,18 @@ async fn a_yes_is_not_believed_while_the_api_takes_the_token() {
     assert_eq!(receipts[0].service[0].state, RevocationItemState::Revoked);
     assert!(receipts[0].proof.is_some());
     assert_eq!(rig.broker.pending_revocations().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_page_is_not_taken_for_a_yes() {
+    let rig = connected("klaviyo", &[("k", "alice")]).await;
+    // The token has ended by itself: that the API refuses it proves nothing.
+    rig.advance(Duration::from_secs(30 * 24 * 3600));
+    rig.fate(Fate::Answer(200, "text/html", "<html>Welcome to our network</html>"));
+    let receipt = rig.broker.revoke(one("k"), Shared::Refuse).await.unwrap();
+    assert_eq!(receipt.service[0].state, RevocationItemState::Pending, "{receipt:?}");
+    let receipts = rig.broker.try_revocations().await.unwrap();
+    assert_eq!(receipts[0].service[0].state, RevocationItemState::Revoked);
 }
 
 #[tokio::test]

@@ -248,6 +248,11 @@ impl Rig {
         self.clock.boot.fetch_add(u64::try_from(millis).unwrap(), Ordering::SeqCst);
     }
 
+    /// Puts the wall clock back.
+    pub fn put_back(&self, by: Duration) {
+        self.clock.wall.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     /// What happens to the next POSTs.
     pub fn fate(&self, fate: Fate) {
         self.network.fates.lock().unwrap().push_back(fate);
@@ -355,4 +360,12 @@ impl Rig {
 
 pub fn sha256_hex(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// The code of what must have failed.
+pub fn code<T>(result: Result<T, Error>) -> &'static str {
+    match result {
+        Ok(_) => panic!("it worked"),
+        Err(error) => error.code(),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicia_broker::model::{
-    ConnectionRow, EventKind, FlowRow, GrantId, GrantState, Life, RevocationRow,
+    ConnectionRow, Event, EventKind, FlowRow, GrantId, GrantState, Life, RevocationRow,
 };
 use indicia_broker::ports::{ConnectionFilter, Store};
 use indicia_store::conformance::ManualClock;
@@ -125,6 +125,44 @@ async fn act(store: &dyn Store, step: Step, aim: &Aim) -> String {
             debug(store.reconnect(x, new, flow_of.as_deref(), told).await)
         }
         10 => debug(store.forget(&x.id, told).await),
+        11..=19 => act_on_grant(store, step, aim, flow_of, told).await,
+        20 => {
+            let next_at = (!a.is_multiple_of(3)).then(|| at(u64::from(c)));
+            let row = revocation(&format!("r{}", b % 5), id.as_str(), next_at);
+            let off = GrantState { life: Life::Revoked, ..state(Life::Alive) };
+            debug(store.revoke(&[id.clone(), grant_id("g1")], off, row, told).await)
+        }
+        21 => {
+            let next_at = (a.is_multiple_of(2)).then(|| at(u64::from(c)));
+            let row = revocation(&format!("r{}", b % 5), id.as_str(), next_at);
+            let row = RevocationRow { revision: 1 + u64::from(a % 4), ..row };
+            debug(store.update_revocation(row, told).await)
+        }
+        22 => {
+            let row = flow(&format!("f{}", a % 4), &name(b));
+            let connection = connection_id(&format!("x{}", c % 2));
+            debug(store.add_flow(FlowRow { connection, ..row }).await)
+        }
+        23 => {
+            let taker = journal_id(&name(b));
+            debug(store.take_flow(&format!("f{}", a % 4), &taker, at(u64::from(c) * 4)).await)
+        }
+        24 => debug(store.remove_flow(&format!("f{}", a % 4)).await),
+        other => unreachable!("no operation {other}"),
+    }
+}
+
+/// What happens to a grant that is there: leases, intents, token sets.
+async fn act_on_grant(
+    store: &dyn Store,
+    step: Step,
+    aim: &Aim,
+    flow_of: Option<String>,
+    told: Vec<Event>,
+) -> String {
+    let (kind, a, b, c) = step;
+    let id = &aim.grant;
+    match kind % KINDS {
         11 | 12 => debug(store.claim(id, Duration::from_secs(u64::from(b % 60))).await),
         13 => debug(store.renew(id, aim.lease_no, Duration::from_secs(30)).await),
         14 => {
@@ -152,28 +190,6 @@ async fn act(store: &dyn Store, step: Step, aim: &Aim) -> String {
         }
         18 => debug(store.reject(id, aim.version, at(u64::from(c)), told).await),
         19 => debug(store.release(id, aim.lease_no).await),
-        20 => {
-            let next_at = (!a.is_multiple_of(3)).then(|| at(u64::from(c)));
-            let row = revocation(&format!("r{}", b % 5), id.as_str(), next_at);
-            let off = GrantState { life: Life::Revoked, ..state(Life::Alive) };
-            debug(store.revoke(&[id.clone(), grant_id("g1")], off, row, told).await)
-        }
-        21 => {
-            let next_at = (a.is_multiple_of(2)).then(|| at(u64::from(c)));
-            let row = revocation(&format!("r{}", b % 5), id.as_str(), next_at);
-            let row = RevocationRow { revision: 1 + u64::from(a % 4), ..row };
-            debug(store.update_revocation(row, told).await)
-        }
-        22 => {
-            let row = flow(&format!("f{}", a % 4), &name(b));
-            let connection = connection_id(&format!("x{}", c % 2));
-            debug(store.add_flow(FlowRow { connection, ..row }).await)
-        }
-        23 => {
-            let taker = journal_id(&name(b));
-            debug(store.take_flow(&format!("f{}", a % 4), &taker, at(u64::from(c) * 4)).await)
-        }
-        24 => debug(store.remove_flow(&format!("f{}", a % 4)).await),
         other => unreachable!("no operation {other}"),
     }
 }

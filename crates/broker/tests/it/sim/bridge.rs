@@ -1,6 +1,6 @@
 //! Between the ports and the books: what a checker needs to know beside the call itself.
 
-use indicia_broker::model::{GrantRow, GrantState, TokenFacts};
+use indicia_broker::model::{ConnectionRow, FlowRow, GrantRow, GrantState, Life, TokenFacts};
 use indicia_broker::ports::{ClaimedRow, Clock as _};
 use indicia_broker::vault::Fingerprint;
 use indicia_oauth::Answer;
@@ -116,6 +116,21 @@ impl World {
         books.check_commit(before, facts.access, by_refresh);
         drop(books);
         self.tell(&format!("{} commits version {version} of {}", host.name(), short(before)));
+    }
+
+    /// What was taken back comes alive only by a consent that was given after that.
+    pub fn reconnected(
+        &self,
+        access: Fingerprint,
+        before: Option<(ConnectionRow, GrantRow)>,
+        consent: Option<FlowRow>,
+    ) {
+        let mut books = self.books();
+        books.durable(access);
+        let off = before.filter(|(_, grant)| grant.state.life == Life::Revoked);
+        if let (Some((connection, _)), Some(false)) = (off, consent.map(|c| c.after_revocation)) {
+            books.broken(format!("{} came back by a consent from before", connection.id));
+        }
     }
 
     pub fn settled(&self, host: &Host, before: &GrantRow, lease_no: u64, state: &GrantState) {

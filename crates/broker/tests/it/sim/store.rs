@@ -189,9 +189,11 @@ impl Store for SimStore {
     ) -> Result<ConnectOutcome, StoreError> {
         self.before("reconnect", Step::Spend).await?;
         let access = grant.facts.access;
+        let before = self.inner.connection(&connection.id).await?;
+        let consent = self.inner.flow(flow.unwrap_or_default()).await?;
         let done = self.inner.reconnect(connection, grant, flow, events).await;
         if matches!(done, Ok(ConnectOutcome::Done)) {
-            self.host.world.books().durable(access);
+            self.host.world.reconnected(access, before, consent);
         }
         self.after("reconnect", Step::Spend).await?;
         done
