@@ -38,7 +38,7 @@ struct Args {
     #[arg(long, default_value_t = 2048)]
     grants: usize,
     /// Grants in the store in all
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     stored: usize,
 }
 

@@ -65,6 +65,8 @@ pub(super) fn claim(
     us: &Holder,
     now_ms: u64,
 ) -> Result<Claimed, Failure> {
+    // Before anybody sees the lease: whose lock nobody holds is dead.
+    us.hold()?;
     let Some(hot) = hot(conn, id)? else {
         return Ok(Claimed::Missing);
     };

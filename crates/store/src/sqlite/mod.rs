@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicia_broker::ports::{Clock, StoreError, StoreErrorKind};
+use indicia_broker::ports::{Clock, StoreError};
 use rusqlite::Connection;
 
 use clients::Parsed;
@@ -128,9 +128,6 @@ impl Sqlite {
         &self,
         act: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if !self.is_there() {
-            return Err(self.missing());
-        }
         self.writer.write(Flush::Full, act).await
     }
 
@@ -140,18 +137,7 @@ impl Sqlite {
         &self,
         act: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if !self.is_there() {
-            return Err(self.missing());
-        }
         self.writer.write(Flush::WithTheNext, act).await
-    }
-
-    fn missing(&self) -> StoreError {
-        StoreError {
-            kind: StoreErrorKind::Unreadable,
-            detail: format!("there is no store at {} yet", self.db.display()),
-            maybe_done: false,
-        }
     }
 }
 

@@ -17,6 +17,7 @@ use indicia_broker::vault::{DataKeyRow, Fingerprint};
 use indicia_oauth::Timestamp;
 
 use super::leases::Claimed;
+use super::writer::missing;
 use super::{Sqlite, clients, connections, events, flows, grants, home, leases, revocations};
 
 #[async_trait]
@@ -32,7 +33,7 @@ impl Store for Sqlite {
                 conn.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(Some(StoreIdentity { id, place_then, place_now: home::place(&self.db)? }))
         })?;
-        found.ok_or_else(|| self.missing())
+        found.ok_or_else(|| missing(&self.db))
     }
 
     async fn change_number(&self) -> Result<u64, StoreError> {
@@ -205,10 +206,6 @@ impl Store for Sqlite {
     }
 
     async fn claim(&self, grant: &GrantId, lease: Duration) -> Result<ClaimOutcome, StoreError> {
-        if !self.is_there() {
-            return Err(self.missing());
-        }
-        self.holder.hold().map_err(|failure| failure.told(&self.db))?;
         let (us, clock) = (Arc::clone(&self.holder), Arc::clone(&self.clock));
         let id = grant.clone();
         let claimed = self

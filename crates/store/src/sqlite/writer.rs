@@ -161,6 +161,12 @@ fn work_off(db: &Path, busy_wait: Duration, waiting: &Receiver<Box<dyn Work>>) {
         }
         let mut group = vec![first];
         group.extend(waiting.try_iter().take(GROUP_OPERATIONS_MAX - 1));
+        if !db.exists() {
+            // Not made yet, or taken away: what is written to a file without a name is lost.
+            writing = None;
+            tell_all(group, &Err(missing(db)));
+            continue;
+        }
         let conn = match writing.take() {
             Some(conn) => Ok(conn),
             None => to_write(db, busy_wait),
@@ -177,6 +183,14 @@ fn work_off(db: &Path, busy_wait: Duration, waiting: &Receiver<Box<dyn Work>>) {
         }
     }
     checkpointer.end(writing.as_ref());
+}
+
+pub(super) fn missing(db: &Path) -> StoreError {
+    StoreError {
+        kind: StoreErrorKind::Unreadable,
+        detail: format!("there is no store at {} yet", db.display()),
+        maybe_done: false,
+    }
 }
 
 fn tell_all(group: Vec<Box<dyn Work>>, committed: &Result<(), StoreError>) {
