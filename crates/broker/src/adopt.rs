@@ -45,6 +45,10 @@ pub(crate) struct Adoption {
     pub(crate) in_journal: bool,
     /// Number of the secret that worked, where that is known.
     pub(crate) secret_n: Option<u32>,
+    /// Who refreshes it, where a new grant is made of it.
+    pub(crate) owner: RotationOwner,
+    /// Asks the API whose account it is.
+    pub(crate) learn_account: bool,
 }
 
 /// The taken flow of a consent.
@@ -73,7 +77,10 @@ impl Broker {
         self: &Arc<Self>,
         mut adoption: Adoption,
     ) -> Result<ConnectionView, Error> {
-        let account = self.discover(&mut adoption.bound, &adoption.tokens).await;
+        let account = match adoption.learn_account {
+            true => self.discover(&mut adoption.bound, &adoption.tokens).await,
+            false => None,
+        };
         let id = adoption.connection.clone();
         for _ in 0..TRIES {
             if let Some((connection, grant)) = self.ports.store.connection(&id).await? {
@@ -383,7 +390,7 @@ impl Broker {
             state: fresh_state(bound, asked, tokens, account.as_ref(), adoption.secret_n, now),
             account,
             asked: asked.clone(),
-            rotation_owner: RotationOwner::Indicia,
+            rotation_owner: adoption.owner,
             created_at: now,
             version,
             tokens: self.vault.seal(field, &tokens.to_bytes()),

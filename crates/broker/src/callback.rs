@@ -17,7 +17,7 @@ use crate::client_gate::{ChosenSecret, Gate};
 use crate::commit_code::{CodeFlown, CodeKept, CodeSpend, TakenCode};
 use crate::connect::{Frozen, hash, misbuilt};
 use crate::error::Error;
-use crate::model::{FlowRow, TakenFlow};
+use crate::model::{FlowRow, RotationOwner, TakenFlow};
 use crate::outcome::{Evidence, Outcome};
 use crate::view::ConnectionView;
 
@@ -169,6 +169,8 @@ impl Broker {
             sent_at,
             in_journal,
             secret_n,
+            owner: RotationOwner::Indicia,
+            learn_account: true,
         };
         let view = self.adopt(adoption).await;
         let refused = matches!(view, Err(Error::Conflict { .. }));

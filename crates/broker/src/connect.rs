@@ -18,7 +18,7 @@ use crate::Broker;
 use crate::call::Bound;
 use crate::commit_code::FlowSecrets;
 use crate::error::Error;
-use crate::model::{ConnectionId, FlowRow};
+use crate::model::{ClientRow, ConnectionId, FlowRow};
 use crate::vault::Field;
 use crate::view::ConnectionView;
 
@@ -93,16 +93,7 @@ impl Broker {
     /// Unknown client, refused inputs, scopes that have to be chosen first, an id that is taken.
     pub async fn connect(self: &Arc<Self>, request: ConnectRequest) -> Result<ConnectStep, Error> {
         let client = self.client_named(&request.client).await?;
-        let service = self.service(&client.service)?;
-        service.inputs_for(&client.inputs, &request.inputs).map_err(|e| {
-            let bound = Bound {
-                client: Arc::new(client.clone()),
-                service: Arc::clone(&service),
-                inputs: BTreeMap::new(),
-            };
-            bound.filled(e)
-        })?;
-        let bound = self.bind(client, &request.inputs)?;
+        let bound = self.bound_for(client, &request.inputs)?;
         let flow = flow_of(&bound, request.flow)?;
         let asked = asked(&bound, &request, flow)?;
         let connection = self.connection_id(&bound, request.id.as_deref()).await?;
@@ -124,7 +115,19 @@ impl Broker {
         }
     }
 
-    async fn connection_id(
+    /// Binds a client for a new connection, whose inputs are checked.
+    pub(crate) fn bound_for(
+        &self,
+        client: ClientRow,
+        inputs: &BTreeMap<String, String>,
+    ) -> Result<Bound, Error> {
+        let bound = self.bind(client, inputs)?;
+        let checked = bound.service.inputs_for(&bound.client.inputs, inputs);
+        checked.map_err(|e| bound.filled(e))?;
+        Ok(bound)
+    }
+
+    pub(crate) async fn connection_id(
         &self,
         bound: &Bound,
         wish: Option<&str>,

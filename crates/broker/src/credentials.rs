@@ -13,7 +13,7 @@ use crate::callback::client_refused;
 use crate::client_gate::Gate;
 use crate::connect::{Asked, ConnectRequest, misbuilt};
 use crate::error::Error;
-use crate::model::ConnectionId;
+use crate::model::{ConnectionId, RotationOwner};
 use crate::outcome::{self, Outcome};
 use crate::ports::Sent;
 use crate::spoken::Spoken;
@@ -62,6 +62,8 @@ impl Broker {
                     sent_at: now,
                     in_journal: false,
                     secret_n: Some(secret.n),
+                    owner: RotationOwner::Indicia,
+                    learn_account: true,
                 };
                 self.adopt(adoption).await
             }

@@ -4,7 +4,7 @@
 //! through [`ports`]. The one promise: who asks for a connection's token gets a valid one, at once,
 //! for as long as the grant lives, and the grant never dies through our fault.
 //!
-//! One file a verb: [`clients`], [`connect`], [`read`], [`refresh`], [`explain`], [`revoke`],
+//! One file a verb: [`clients`], [`connect`], [`import`], [`read`], [`refresh`], [`explain`], [`revoke`],
 //! [`recover`], [`list`]. What must happen unasked is in [`duty`]. Shared state, all of it: the
 //! cache of committed tokens, the map of flights with the count of open spends, and how far the
 //! events were read.
@@ -37,6 +37,7 @@ pub mod explain;
 mod flight;
 mod fuel;
 mod guards;
+pub mod import;
 mod lease;
 pub mod list;
 mod metadata;

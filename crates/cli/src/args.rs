@@ -69,6 +69,13 @@ pub enum Command {
     /// id of the connection goes to standard output, all else to standard error. On an id that is
     /// there already it renews the connection in place, or asks for more.
     Connect(Connect),
+    /// Takes over token sets that were obtained elsewhere
+    ///
+    /// Reads a token set from standard input, as JSON: access_token and, as far as they are known,
+    /// refresh_token, expires_at or expires_in, scope, id, labels, inputs. With --jsonl one on each
+    /// line, each with its id; what was imported before is left as it is, so that a run that was cut
+    /// off can be run again.
+    Import(Import),
     /// Lists the connections, or shows one
     Connections(Connections),
     /// Prints a valid token
@@ -281,6 +288,31 @@ pub struct Connect {
     /// Lets an existing connection move to another account
     #[arg(long)]
     pub other_account: bool,
+}
+
+/// `import`.
+#[derive(Debug, ClapArgs)]
+pub struct Import {
+    /// Client, see `indicia clients`
+    pub client: String,
+    /// Id of the connection; the client's, then with -2, -3, where none is given
+    #[arg(long, conflicts_with = "jsonl")]
+    pub id: Option<String>,
+    /// Who refreshes it: where it is `other`, it is served and never refreshed
+    #[arg(long, value_name = "WHO", default_value = "indicia")]
+    pub rotation_owner: OwnerName,
+    /// Many, one on each line of standard input
+    #[arg(long)]
+    pub jsonl: bool,
+}
+
+/// Who refreshes a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OwnerName {
+    /// We do
+    Indicia,
+    /// Whoever obtained it goes on refreshing it
+    Other,
 }
 
 /// `connections`.

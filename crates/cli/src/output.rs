@@ -150,6 +150,20 @@ impl Output {
         }
     }
 
+    /// A count that rises as work goes on, on a terminal.
+    pub fn counter(&self, what: &str) -> Counter {
+        if self.json || self.quiet || !std::io::stderr().is_terminal() {
+            return Counter(None);
+        }
+        let bar = ProgressBar::new_spinner().with_message(what.to_owned());
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {human_pos} {msg} ({elapsed}, {per_sec})")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
+        bar.enable_steady_tick(TICK);
+        Counter(Some(bar))
+    }
+
     /// Waits; when that takes longer than a second, says for what, on a terminal.
     pub async fn wait<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
@@ -168,6 +182,26 @@ impl Output {
         let done = future.await;
         spinner.finish_and_clear();
         done
+    }
+}
+
+/// What [`Output::counter`] shows, until it is dropped.
+pub struct Counter(Option<ProgressBar>);
+
+impl Counter {
+    /// So many by now.
+    pub fn set(&self, count: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(count);
+        }
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod again;
 mod connect;
 mod decide;
+mod import;
 mod issuer;
 mod promise;
 mod refused;

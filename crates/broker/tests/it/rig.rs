@@ -64,6 +64,7 @@ pub struct Network {
     models: Mutex<Vec<Model>>,
     fates: Mutex<VecDeque<Fate>>,
     seen: Mutex<Vec<Seen>>,
+    last_token_answer: Mutex<Vec<u8>>,
     documents: Mutex<BTreeMap<String, &'static str>>,
     clock: Arc<RigClock>,
 }
@@ -99,6 +100,9 @@ impl Transport for Network {
             Some(model) => model.handle(&incoming, now),
             None => return Sent::NotSent(format!("no host {}", incoming.host)),
         };
+        if token_call {
+            *self.last_token_answer.lock().unwrap() = answer.body.to_vec();
+        }
         match fate {
             Fate::LoseAnswer => Sent::MaybeSent("the connection was reset".into()),
             _ => Sent::Answer(answer),
@@ -214,6 +218,7 @@ impl Rig {
             models: Mutex::default(),
             fates: Mutex::default(),
             seen: Mutex::default(),
+            last_token_answer: Mutex::default(),
             documents: Mutex::default(),
             clock: Arc::clone(&clock),
         });
@@ -256,6 +261,11 @@ impl Rig {
     /// What happens to the next POSTs.
     pub fn fate(&self, fate: Fate) {
         self.network.fates.lock().unwrap().push_back(fate);
+    }
+
+    /// What a service answered to the latest POST.
+    pub fn last_token_answer(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.network.last_token_answer.lock().unwrap()).unwrap()
     }
 
     /// POSTs that the services saw so far.

@@ -9,6 +9,7 @@ mod doctor;
 mod exec;
 mod explain;
 mod forget;
+mod import;
 mod man;
 mod recover;
 mod refresh;
@@ -28,6 +29,7 @@ pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
         Command::Services(args) => services::run(cx, args),
         Command::Clients(args) => clients::run(cx, args),
         Command::Connect(args) => connect::run(cx, args),
+        Command::Import(args) => import::run(cx, args),
         Command::Connections(args) => connections::run(cx, args),
         Command::Token(args) => token::run(cx, args),
         Command::Exec(args) => exec::run(cx, args),

@@ -9,6 +9,7 @@ mod canary;
 mod canary_wire;
 mod demo;
 mod http;
+mod import;
 mod killed;
 mod life;
 mod listen;

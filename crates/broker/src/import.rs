@@ -1,0 +1,227 @@
+//! Taking over a token set that somebody else obtained. Nothing is asked of a token endpoint:
+//! whether the refresh token is any good shows when it is due.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indicia_catalog::Flow;
+use indicia_oauth::expiry::ExpiryKind;
+use indicia_oauth::{Answer, Dialect, Timestamp, TokenSet};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use zeroize::Zeroizing;
+
+use crate::Broker;
+use crate::adopt::Adoption;
+use crate::call::Bound;
+use crate::error::Error;
+use crate::model::{Life, RotationOwner};
+use crate::outcome::{self, Outcome};
+use crate::ports::ConnectionFilter;
+use crate::spoken::Spoken;
+use crate::view::ConnectionView;
+
+/// A token set as JSON at most, in octets.
+pub const IMPORT_BYTES_MAX: usize = 64 * 1024;
+
+/// Where an imported token set goes, and who owns it from now on.
+#[derive(Clone, Debug)]
+pub struct ImportRequest {
+    /// Our client id.
+    pub client: String,
+    /// The connection's id, where the token set itself names none; else the client's, then with -2,
+    /// -3.
+    pub id: Option<String>,
+    /// Who refreshes it. What [`RotationOwner::Other`] refreshes is served here and never sent.
+    pub owner: RotationOwner,
+    /// It comes with many others: it has to name its connection itself, and the API isn't asked
+    /// whose account it is.
+    pub one_of_many: bool,
+}
+
+/// What an import did.
+pub struct Imported {
+    /// The connection.
+    pub connection: ConnectionView,
+    /// False: this very token set was there already.
+    pub changed: bool,
+}
+
+/// What stands beside the token set. The tokens are not read here: this text isn't wiped.
+#[derive(Deserialize)]
+struct Beside {
+    id: Option<String>,
+    #[serde(default)]
+    inputs: BTreeMap<String, String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    scopes: Option<IgnoredAny>,
+    access_token: Option<IgnoredAny>,
+    refresh_token: Option<IgnoredAny>,
+}
+
+impl Broker {
+    /// Makes or renews a connection by a token set that was obtained elsewhere: JSON as in the
+    /// contract, read with the same leniency as a service's answer.
+    ///
+    /// The same token set again changes nothing, also after it was refreshed here: an import that
+    /// was cut off can be run again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]: no such client. [`Error::Refused`]: not JSON, no access token, one that
+    /// can't be used, an input that is missing. [`Error::Conflict`]: the id is another client's, or
+    /// somebody else refreshes what is there.
+    pub async fn import(
+        self: &Arc<Self>,
+        request: &ImportRequest,
+        token_set: &[u8],
+    ) -> Result<Imported, Error> {
+        let beside = beside(token_set)?;
+        let client = self.client_named(&request.client).await?;
+        let bound = self.bound_for(client, &beside.inputs)?;
+        let now = self.ports.clock.now();
+        let tokens = read(&bound, &beside, token_set, now)?;
+        let wish = beside.id.as_deref().or(request.id.as_deref());
+        if request.one_of_many && wish.is_none() {
+            return Err(refused("it has no id".to_owned()));
+        }
+        if !request.one_of_many
+            && let Some(known) = self.known(&bound, &tokens, wish).await?
+        {
+            return Ok(Imported { connection: known, changed: false });
+        }
+        let connection = self.connection_id(&bound, wish).await?;
+        if let Some((_, grant)) = self.ports.store.connection(&connection).await? {
+            let access = self.vault.fingerprint(tokens.access_token.expose());
+            if self.ports.store.has_had(&grant.id, &access).await? {
+                let connection = self.connection(connection.as_str()).await?;
+                return Ok(Imported { connection, changed: false });
+            }
+            if grant.rotation_owner != request.owner {
+                return Err(other_owner(connection.as_str(), grant.rotation_owner));
+            }
+        }
+        let adoption = Adoption {
+            asked: tokens.scopes.clone().unwrap_or_default(),
+            bound,
+            connection,
+            flow: Flow::Import,
+            consent: None,
+            labels: beside.labels,
+            // Whose it is can't be compared where nobody asks.
+            other_account: request.one_of_many,
+            tokens,
+            sent_at: now,
+            in_journal: false,
+            secret_n: None,
+            owner: request.owner,
+            learn_account: !request.one_of_many,
+        };
+        Ok(Imported { connection: self.adopt(adoption).await?, changed: true })
+    }
+
+    /// The connection that has these tokens already. Under another id they would be two grants that
+    /// refresh one refresh token.
+    async fn known(
+        &self,
+        bound: &Bound,
+        tokens: &TokenSet,
+        wish: Option<&str>,
+    ) -> Result<Option<ConnectionView>, Error> {
+        let refresh = tokens.refresh_token.as_ref().map(|token| token.expose());
+        for token in [Some(tokens.access_token.expose()), refresh].into_iter().flatten() {
+            let fingerprint = self.vault.fingerprint(token);
+            for grant in self.ports.store.grants_by_fingerprint(&fingerprint).await? {
+                let ours = grant.client == bound.client.id && grant.state.life != Life::Revoked;
+                let filter = ConnectionFilter { grant: Some(grant.id), ..Default::default() };
+                let rows = self.all_connections(&filter).await?;
+                let Some((connection, _)) = rows.first().filter(|_| ours) else { continue };
+                return match wish {
+                    Some(wish) if wish != connection.id.as_str() => Err(Error::Conflict {
+                        code: "token_set_known",
+                        detail: format!("connection {} has this token set", connection.id),
+                        hint: "use that one: two must not refresh one grant".into(),
+                    }),
+                    _ => self.connection(connection.id.as_str()).await.map(Some),
+                };
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn beside(token_set: &[u8]) -> Result<Beside, Error> {
+    if token_set.len() > IMPORT_BYTES_MAX {
+        return Err(refused(format!("it is longer than {} KiB", IMPORT_BYTES_MAX / 1024)));
+    }
+    // The reader's own words could repeat what it read.
+    serde_json::from_slice(token_set).map_err(|error| {
+        let at = format!("line {}, column {}", error.line(), error.column());
+        refused(match error.classify() {
+            serde_json::error::Category::Data => format!("a member is not of its kind ({at})"),
+            _ => format!("it is not one JSON object ({at})"),
+        })
+    })
+}
+
+/// Reads the token set as if the service had just given it.
+fn read(
+    bound: &Bound,
+    beside: &Beside,
+    token_set: &[u8],
+    now: Timestamp,
+) -> Result<TokenSet, Error> {
+    if beside.access_token.is_none() {
+        return Err(refused(match beside.refresh_token {
+            Some(_) => "it has no access_token; one that has ended will do".to_owned(),
+            None => "it has no access_token".to_owned(),
+        }));
+    }
+    let dialect = Dialect {
+        scope: Some(if beside.scopes.is_some() { "scopes" } else { "scope" }.to_owned()),
+        scope_separators: " ,".to_owned(),
+        expires: vec![
+            ("expires_at".to_owned(), ExpiryKind::Rfc3339),
+            ("expires_at".to_owned(), ExpiryKind::UnixSeconds),
+            ("expires_in".to_owned(), ExpiryKind::Seconds),
+        ],
+        no_expiry: bound.service.dialect.no_expiry,
+        token_types: bound.service.dialect.token_types.clone(),
+        keep: bound.service.dialect.keep.clone(),
+        token_type_optional: true,
+        ..Dialect::default()
+    };
+    let answer = Answer {
+        status: 200,
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: Zeroizing::new(token_set.to_vec()),
+        complete: true,
+    };
+    match outcome::classify(&answer, &dialect, now, &Spoken::from_texts([])) {
+        Outcome::Granted(tokens) => Ok(*tokens),
+        other => Err(refused(format!("it can't be used ({})", other.name()))),
+    }
+}
+
+fn refused(detail: String) -> Error {
+    Error::Refused {
+        code: "token_set_refused",
+        field: "token_set".into(),
+        detail: format!("the token set is refused: {detail}"),
+        hint: "one JSON object with access_token and, as far as they are known, refresh_token, \
+               expires_at or expires_in, scope"
+            .into(),
+    }
+}
+
+fn other_owner(connection: &str, owner: RotationOwner) -> Error {
+    let (who, flag) = match owner {
+        RotationOwner::Indicia => ("Indicia refreshes", "indicia"),
+        RotationOwner::Other => ("somebody else refreshes", "other"),
+    };
+    Error::Conflict {
+        code: "rotation_owner",
+        detail: format!("{who} connection {connection}: two must not refresh one grant"),
+        hint: format!("import with --rotation-owner {flag}, or forget the connection first"),
+    }
+}
