@@ -1,6 +1,6 @@
 //! A whole refresh of a service that rotates, 64 in flight: lease, intent, slot, the request over
-//! HTTP, the journal, the commit; beside raw transactions of 64 rows on the same disk, in a table of
-//! as many rows, each as large.
+//! HTTP, the journal, the commit; beside raw transactions of 64 rows on the same disk, in a table
+//! of as many rows, each as large.
 //!
 //! What would surprise: the service has the same cores as we. Its share is told beside the figure.
 

@@ -116,8 +116,8 @@ pub fn decide(
     }
 }
 
-/// Whether what may fly for so long since then still may now, in milliseconds of the boot clock. With
-/// a boot that clock begins anew, and so does the network.
+/// Whether what may fly for so long since then still may now, in milliseconds of the boot clock.
+/// With a boot that clock begins anew, and so does the network.
 pub fn flies(since_boot_ms: u64, so_long: Duration, boot_ms: u64) -> bool {
     let ago = boot_ms.checked_sub(since_boot_ms).map(Duration::from_millis);
     ago.is_some_and(|ago| ago < so_long)

@@ -4,10 +4,10 @@
 //! through [`ports`]. The one promise: who asks for a connection's token gets a valid one, at once,
 //! for as long as the grant lives, and the grant never dies through our fault.
 //!
-//! One file a verb: [`clients`], [`connect`], [`import`], [`read`], [`refresh`], [`explain`], [`revoke`],
-//! [`recover`], [`list`]. What must happen unasked is in [`duty`]. Shared state, all of it: the
-//! cache of committed tokens, the map of flights with the count of open spends, and how far the
-//! events were read.
+//! One file a verb: [`clients`], [`connect`], [`import`], [`read`], [`refresh`], [`explain`],
+//! [`revoke`], [`recover`], [`list`]. What must happen unasked is in [`duty`]. Shared state, all of
+//! it: the cache of committed tokens, the map of flights with the count of open spends, and how far
+//! the events were read.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -208,10 +208,10 @@ pub trait Store: Send + Sync {
     /// used, by `journal`, at `now`, or just after the latest that was taken for the same
     /// connection: clocks jump, the order of consents must not.
     ///
-    /// A taken flow ends, once, with the write that stores its consent (`flow` of [`Self::connect`],
-    /// [`Self::join`], [`Self::reconnect`], [`NewTokens`]); with it end those of its connection that
-    /// were taken before it, and all of them when the connection is forgotten. So whatever the
-    /// clocks say, no consent is stored twice, or over a newer one.
+    /// A taken flow ends, once, with the write that stores its consent (`flow` of
+    /// [`Self::connect`], [`Self::join`], [`Self::reconnect`], [`NewTokens`]); with it end those of
+    /// its connection that were taken before it, and all of them when the connection is forgotten.
+    /// So whatever the clocks say, no consent is stored twice, or over a newer one.
     async fn take_flow(
         &self,
         state_hash: &str,
@@ -302,8 +302,8 @@ pub trait Store: Send + Sync {
         refresh: &Fingerprint,
     ) -> Result<Option<GrantRow>, StoreError>;
 
-    /// Whether a grant's access or refresh token has this fingerprint: of the current version or, at
-    /// least, of the nine before it.
+    /// Whether a grant's access or refresh token has this fingerprint: of the current version or,
+    /// at least, of the nine before it.
     async fn has_had(&self, grant: &GrantId, fingerprint: &Fingerprint)
     -> Result<bool, StoreError>;
 

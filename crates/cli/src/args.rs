@@ -73,8 +73,8 @@ pub enum Command {
     ///
     /// Reads a token set from standard input, as JSON: access_token and, as far as they are known,
     /// refresh_token, expires_at or expires_in, scope, id, labels, inputs. With --jsonl one on each
-    /// line, each with its id; what was imported before is left as it is, so that a run that was cut
-    /// off can be run again.
+    /// line, each with its id; what was imported before is left as it is, so that a run that was
+    /// cut off can be run again.
     Import(Import),
     /// Lists the connections, or shows one
     Connections(Connections),

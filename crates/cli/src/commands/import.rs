@@ -1,6 +1,7 @@
 //! `indicia import CLIENT`: takes over token sets that were obtained elsewhere.
 //!
-//! Surprise: a line that is refused doesn't stop the rest; the exit status tells that there was one.
+//! Surprise: a line that is refused doesn't stop the rest; the exit status tells that there was
+//! one.
 
 use std::io::{BufRead as _, Read as _};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Grants in SQLite: one narrow row with all that changes at a claim, one wide row with the sealed
 //! tokens and what is known of them.
 //!
-//! What would surprise: of replaced tokens only a piece of each fingerprint is kept, in the wide row;
-//! to find whose a leaked one was, all rows are walked.
+//! What would surprise: of replaced tokens only a piece of each fingerprint is kept, in the wide
+//! row; to find whose a leaked one was, all rows are walked.
 
 use indicia_broker::model::{
     ClientId, GrantId, GrantRow, GrantState, HolderId, IdError, Intent, JournalId, Lease, Life,
