@@ -354,6 +354,31 @@ impl Broker {
         }
     }
 
+    /// Never uses a secret again, and wipes it from the store.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such secret; [`Error::Conflict`] for the current one.
+    pub async fn retire_secret(&self, client: &str, n: u32) -> Result<ClientView, Error> {
+        loop {
+            let mut row = self.client_named(client).await?;
+            let nearest = row.secrets.iter().map(|s| s.n.to_string()).collect();
+            let Some(secret) = row.secrets.iter_mut().find(|s| s.n == n) else {
+                return Err(Error::NotFound { what: "client secret", id: n.to_string(), nearest });
+            };
+            match secret.state {
+                SecretState::Retired => return Ok(self.client_view(&row)),
+                SecretState::Current => return Err(still_current(client, n)),
+                SecretState::Staged | SecretState::Retiring => {}
+            }
+            secret.state = SecretState::Retired;
+            secret.sealed = None;
+            let now = self.ports.clock.now();
+            if self.change_secrets(&mut row, now).await? {
+                return Ok(self.client_view(&row));
+            }
+        }
+    }
+
     /// A change of secrets ends the wait after a refusal: what is new is tried at once.
     async fn change_secrets(&self, row: &mut ClientRow, now: Timestamp) -> Result<bool, Error> {
         if let Some(refused) = &mut row.refused {
@@ -364,6 +389,17 @@ impl Broker {
         let changed = self.ports.store.update_client(row.clone(), vec![event]).await?;
         self.cache.client_changed();
         Ok(changed)
+    }
+}
+
+fn still_current(client: &str, n: u32) -> Error {
+    Error::Conflict {
+        code: "secret_current",
+        detail: format!("secret {n} of client {client} is the current one"),
+        hint: format!(
+            "first the new one: `indicia clients secrets {client} add`, then `promote N`, then retire \
+             this one"
+        ),
     }
 }
 

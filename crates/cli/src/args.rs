@@ -255,6 +255,11 @@ pub enum SecretsCommand {
         /// Number of the secret, as `list` shows it
         n: u32,
     },
+    /// Never uses a secret again, and wipes it; not the current one
+    Retire {
+        /// Number of the secret, as `list` shows it
+        n: u32,
+    },
     /// Lists the secrets: numbers, states and dates
     List,
 }

@@ -9,7 +9,7 @@ use indicia_broker::{Error, Force};
 use indicia_catalog::Capability;
 use indicia_oauth::ClientSecret;
 
-use crate::rig::{Fate, Rig};
+use crate::rig::{Fate, Rig, code};
 
 const DAYS: Duration = Duration::from_secs(24 * 3600);
 
@@ -166,6 +166,26 @@ async fn a_staged_secret_makes_an_expired_one_cost_nothing() {
     rig.model("keap", |m, _| m.set_secrets("client-k", vec!["next".into()]));
     rig.advance(2 * DAYS);
     assert_eq!(rig.broker.token("k", None).await.unwrap().version, 2, "no read fails");
+}
+
+#[tokio::test]
+async fn a_retired_secret_is_wiped_and_never_sent() {
+    let rig = keap().await;
+    rig.broker.add_secret("k", ClientSecret::new("next"), None, None).await.unwrap();
+    assert_eq!(code(rig.broker.retire_secret("k", 1).await), "secret_current");
+    assert_eq!(code(rig.broker.retire_secret("k", 9).await), "not_found");
+    rig.broker.promote_secret("k", 2).await.unwrap();
+    for _ in 0..2 {
+        let client = rig.broker.retire_secret("k", 1).await.unwrap();
+        assert_eq!(client.secrets[0].state, indicia_broker::model::SecretState::Retired);
+    }
+    assert_eq!(rig.stored_client("k").await.secrets[0].sealed, None);
+    assert_eq!(code(rig.broker.promote_secret("k", 1).await), "not_found");
+    // The service knows the old one only: it is sent no more, though it would work.
+    rig.advance(2 * DAYS);
+    assert_eq!(code(rig.broker.token("k", None).await), "client_refused");
+    let last = rig.posts().last().unwrap().body.clone();
+    assert!(!last.contains("s3cr3t"), "{last}");
 }
 
 #[tokio::test]

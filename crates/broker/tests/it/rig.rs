@@ -263,6 +263,12 @@ impl Rig {
         self.network.fates.lock().unwrap().push_back(fate);
     }
 
+    /// A client as it is stored.
+    pub async fn stored_client(&self, id: &str) -> indicia_broker::model::ClientRow {
+        let id = indicia_broker::model::ClientId::new(id).unwrap();
+        self.ports.store.client(&id).await.unwrap().unwrap()
+    }
+
     /// What a service answered to the latest POST.
     pub fn last_token_answer(&self) -> serde_json::Value {
         serde_json::from_slice(&self.network.last_token_answer.lock().unwrap()).unwrap()

@@ -238,6 +238,9 @@ fn secrets(cx: &Cx, client: &str, command: SecretsCommand) -> Result<(), Failure
         SecretsCommand::Promote { n } => {
             cx.block_on(async { Ok(cx.broker().await?.promote_secret(client, n).await?) })?
         }
+        SecretsCommand::Retire { n } => {
+            cx.block_on(async { Ok(cx.broker().await?.retire_secret(client, n).await?) })?
+        }
         SecretsCommand::Add { secret, expires, for_input } => {
             let expires_at = expires.as_deref().map(last_day).transpose()?;
             let Some(text) = prompt::secret("new client secret", &secret)? else {

@@ -125,6 +125,10 @@ fn a_new_secret_is_staged_and_takes_over_when_the_old_one_is_refused() {
     let listed = home.run(&["clients", "secrets", "klaviyo", "list", "--json"]).ok().json();
     assert_eq!(listed["secrets"][1]["state"], "current", "{listed}");
     home.run(&["clients", "secrets", "klaviyo", "promote", "9"]).fails(3, "no client secret");
+    home.run(&["clients", "secrets", "klaviyo", "retire", "2"]).fails(1, "is the current one");
+    let retired = home.run(&["clients", "secrets", "klaviyo", "retire", "1", "--json"]).ok().json();
+    assert_eq!(retired["secrets"][0]["state"], "retired", "{retired}");
+    home.run(&["clients", "secrets", "klaviyo", "promote", "1"]).fails(3, "no client secret");
     assert!(!listed.to_string().contains("next-secret"));
 }
 
