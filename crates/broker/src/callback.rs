@@ -43,6 +43,7 @@ impl Broker {
     }
 
     async fn finish_now(self: &Arc<Self>, callback_url: &str) -> Result<ConnectionView, Error> {
+        self.may_send().await?;
         let (place, rest) = callback_url.split_once('?').unwrap_or((callback_url, ""));
         let query = rest.split('#').next().unwrap_or_default();
         let state = authorization::callback_state(query).map_err(callback_refused)?;

@@ -92,6 +92,7 @@ impl Broker {
     /// # Errors
     /// Unknown client, refused inputs, scopes that have to be chosen first, an id that is taken.
     pub async fn connect(self: &Arc<Self>, request: ConnectRequest) -> Result<ConnectStep, Error> {
+        self.may_send().await?;
         let client = self.client_named(&request.client).await?;
         let bound = self.bound_for(client, &request.inputs)?;
         let flow = flow_of(&bound, request.flow)?;

@@ -37,6 +37,7 @@ pub mod explain;
 mod flight;
 mod fuel;
 mod guards;
+mod held;
 pub mod import;
 mod lease;
 pub mod list;
@@ -120,6 +121,7 @@ pub struct Broker {
     pub(crate) cache: cache::Cache,
     pub(crate) flights: flight::Flights,
     pub(crate) watch: watch::Watch,
+    pub(crate) held: held::Held,
     /// Whether this process has read the whole journal once.
     pub(crate) journal_read: std::sync::atomic::AtomicBool,
 }
@@ -142,6 +144,8 @@ impl Broker {
             ports.clock.now(),
         )
         .await?;
+        let held = held::Held::of(ports.store.as_ref()).await;
+        let ports = Ports { transport: held.guarding(Arc::clone(&ports.transport)), ..ports };
         let cache = cache::Cache::new(settings.cache_entries_max);
         let flights = flight::Flights::default();
         let watch = watch::Watch::default();
@@ -154,6 +158,7 @@ impl Broker {
             cache,
             flights,
             watch,
+            held,
             journal_read,
         }))
     }

@@ -149,7 +149,7 @@ pub struct ConnectionFilter {
 pub struct StoreIdentity {
     /// Random, made with the store.
     pub id: String,
-    /// What the place of the store looked like when it was made (inode, birth time).
+    /// What the place of the store looked like when it was made or taken over (inode, birth time).
     pub place_then: String,
     /// What it looks like now.
     pub place_now: String,
@@ -170,6 +170,9 @@ pub trait Store: Send + Sync {
 
     /// Which store it is.
     async fn identity(&self) -> Result<StoreIdentity, StoreError>;
+
+    /// Records where the store lies now as its place.
+    async fn take_over(&self, events: Vec<Event>) -> Result<(), StoreError>;
 
     /// A number that rises with every change by anyone, for caches. Cheap.
     async fn change_number(&self) -> Result<u64, StoreError>;

@@ -49,6 +49,9 @@ impl Broker {
 
 /// Flies one refresh to its end.
 pub(crate) async fn fly(broker: &Arc<Broker>, id: &GrantId, seen: u64, force: Force) -> End {
+    if let Err(held) = broker.may_send().await {
+        return End::Failed(held);
+    }
     let mut rounds = 0;
     loop {
         rounds += 1;

@@ -69,6 +69,7 @@ impl Broker {
         item: &mut RevocationItem,
         now: Timestamp,
     ) -> Result<(), Error> {
+        self.may_send().await?;
         item.tries += 1;
         item.at = Some(now);
         let Some(client) = self.ports.store.client(&item.client).await? else {

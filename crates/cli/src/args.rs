@@ -105,6 +105,11 @@ pub enum Command {
     /// Answers that were kept but not stored (a crash, a full disk, an odd shape) are read again
     /// and stored; revocations that a service has not taken yet are tried again.
     Recover,
+    /// Makes a home that was copied, restored or moved the one that refreshes
+    ///
+    /// Such a home serves valid tokens and sends nothing until then: two homes that refresh the same
+    /// grants end them. See that the original isn't used any more.
+    Takeover,
     /// Runs the simulated services, with switchable faults
     Sandbox(Sandbox),
     /// Looks for what is wrong, or will be, and says what to do

@@ -68,6 +68,9 @@ impl Cx {
         let has_sent = Arc::clone(&self.has_sent);
         let broker =
             crate::open::broker(&self.options, self.pause_after_keep.get(), has_sent).await?;
+        if broker.is_held().await {
+            self.out.warning(HELD);
+        }
         Ok(Arc::clone(self.opened.get_or_init(|| broker)))
     }
 
@@ -173,3 +176,6 @@ pub fn log_to_stderr(verbose: u8) {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
 }
+
+const HELD: &str =
+    "this home was copied, restored or moved: it sends nothing until `indicia takeover`";

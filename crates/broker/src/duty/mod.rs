@@ -56,8 +56,10 @@ impl Broker {
     async fn run(self: &Arc<Self>, which: Which) -> Result<DutyReport, Error> {
         let mut report = DutyReport::default();
         recover_open::run(self, &mut report).await?;
-        refresh_due::run(self, which, &mut report).await?;
-        revoke_pending::run(self, &mut report).await?;
+        if !self.is_held().await {
+            refresh_due::run(self, which, &mut report).await?;
+            revoke_pending::run(self, &mut report).await?;
+        }
         let now = self.ports.clock.now();
         self.ports.store.purge_flows(now.minus(FLOWS_KEPT)).await?;
         Ok(report)

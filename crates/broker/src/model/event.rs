@@ -42,6 +42,8 @@ pub enum EventKind {
     RevocationDone,
     /// A connection was removed.
     Forgotten,
+    /// A copied or restored store became the one that refreshes.
+    TakenOver,
 }
 
 /// An event to append. Never holds a secret.

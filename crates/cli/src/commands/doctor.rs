@@ -246,7 +246,14 @@ async fn store(cx: &Cx) -> Result<Vec<Finding>, Failure> {
             return Ok(vec![Finding::bad("store", Grade::Fail, detail, hint)]);
         }
     };
-    let mut findings = vec![Finding::ok("store", "opens with this root key")];
+    let mut findings = vec![match broker.is_held().await {
+        false => Finding::ok("store", "opens with this root key"),
+        true => {
+            let detail = "was copied, restored or moved, so it sends nothing";
+            let step = "once the original isn't used any more: `indicia takeover`";
+            Finding::bad("store", Grade::Fail, detail, step)
+        }
+    }];
     let clients = broker.clients().await?;
     findings.extend(clients.iter().flat_map(|client| client_findings(&broker, client)));
     findings.push(connections(&broker).await?);

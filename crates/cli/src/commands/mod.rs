@@ -16,6 +16,7 @@ mod refresh;
 mod revoke;
 mod sandbox;
 mod services;
+mod takeover;
 mod token;
 
 use crate::args::Command;
@@ -38,6 +39,7 @@ pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
         Command::Revoke(args) => revoke::run(cx, args),
         Command::Forget(args) => forget::run(cx, args),
         Command::Recover => recover::run(cx),
+        Command::Takeover => takeover::run(cx),
         Command::Sandbox(args) => sandbox::run(cx, args),
         Command::Doctor => doctor::run(cx),
         Command::Completions(args) => completions::run(args),

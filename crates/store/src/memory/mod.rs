@@ -90,6 +90,10 @@ impl Store for Handle {
         Ok(StoreIdentity { id: here(), place_then: here(), place_now: here() })
     }
 
+    async fn take_over(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        self.with(|state| state.changed(events))
+    }
+
     async fn change_number(&self) -> Result<u64, StoreError> {
         Ok(self.with(|state| state.change_number))
     }

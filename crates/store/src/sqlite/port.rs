@@ -36,6 +36,15 @@ impl Store for Sqlite {
         found.ok_or_else(|| missing(&self.db))
     }
 
+    async fn take_over(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        let db = self.db.clone();
+        self.write(move |conn| {
+            conn.execute("UPDATE store SET place = ?", [home::place(&db)?])?;
+            events::append(conn, &events)
+        })
+        .await
+    }
+
     async fn change_number(&self) -> Result<u64, StoreError> {
         self.read(|conn| {
             let mut query = conn.prepare_cached("SELECT change_number FROM store")?;

@@ -320,4 +320,11 @@ fn a_copy_is_in_another_place() {
     let copied = wait(async { open(&copy).identity().await.unwrap() });
     assert_eq!((&copied.id, &copied.place_then), (&original.id, &original.place_then));
     assert_ne!(copied.place_now, copied.place_then);
+    let taken = wait(async {
+        open(&copy).take_over(vec![]).await.unwrap();
+        open(&copy).identity().await.unwrap()
+    });
+    assert_eq!((&taken.id, &taken.place_then), (&original.id, &copied.place_now));
+    let original_now = wait(async { open(&home).identity().await.unwrap() });
+    assert_eq!(original_now, original, "the original isn't touched");
 }

@@ -93,6 +93,10 @@ impl Store for SimStore {
         through!(self, Other, identity())
     }
 
+    async fn take_over(&self, events: Vec<Event>) -> Result<(), StoreError> {
+        through!(self, Other, take_over(events))
+    }
+
     async fn change_number(&self) -> Result<u64, StoreError> {
         through!(self, Other, change_number())
     }

@@ -1,0 +1,108 @@
+//! A store that finds itself copied or restored is held: it serves valid tokens and sends nothing,
+//! since the original may refresh the same grants, and two who do that end them.
+//!
+//! What would surprise: the last guard is the transport itself. The verbs ask before, so that who
+//! uses them is told why; what forgets to ask sends nothing all the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use indicia_oauth::Request;
+
+use crate::Broker;
+use crate::error::Error;
+use crate::model::{Event, EventKind};
+use crate::ports::{Sent, Store, Transport};
+
+/// Whether the store is held; shared with [`HeldTransport`].
+#[derive(Clone, Default)]
+pub(crate) struct Held(Arc<AtomicBool>);
+
+impl Held {
+    /// Looks where the store lies. One that isn't there yet, or can't say, isn't held.
+    pub(crate) async fn of(store: &dyn Store) -> Self {
+        let held = Self::default();
+        held.look(store).await;
+        held
+    }
+
+    async fn look(&self, store: &dyn Store) {
+        if let Ok(identity) = store.identity().await {
+            // mark: a-copy-is-held
+            self.0.store(identity.place_then != identity.place_now, Ordering::SeqCst);
+        }
+    }
+
+    fn is(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// A transport that hands nothing over while the store is held.
+    pub(crate) fn guarding(&self, inner: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        Arc::new(HeldTransport { inner, held: self.clone() })
+    }
+}
+
+struct HeldTransport {
+    inner: Arc<dyn Transport>,
+    held: Held,
+}
+
+#[async_trait]
+impl Transport for HeldTransport {
+    async fn send(&self, request: Request, may_write: &(dyn Fn() -> bool + Sync)) -> Sent {
+        match self.held.is() {
+            true => Sent::NotSent("this store is held".to_owned()),
+            false => self.inner.send(request, may_write).await,
+        }
+    }
+}
+
+impl Broker {
+    /// Whether this store was copied, restored or moved since it was made or taken over. Looks again
+    /// while it is: another process may have taken it over.
+    pub async fn is_held(&self) -> bool {
+        if self.held.is() {
+            self.held.look(self.ports.store.as_ref()).await;
+        }
+        self.held.is()
+    }
+
+    /// For verbs that would send something.
+    pub(crate) async fn may_send(&self) -> Result<(), Error> {
+        match self.is_held().await {
+            false => Ok(()),
+            true => Err(Error::Unavailable {
+                code: "store_held",
+                detail:
+                    "this home was copied, restored or moved: it serves valid tokens and sends \
+                         nothing, since the original may refresh the same grants"
+                        .into(),
+                retry_after: None,
+                hint: "once the original isn't used any more: `indicia takeover`".into(),
+            }),
+        }
+    }
+
+    /// Makes this store the one that refreshes, from now on; false: it was already.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn take_over(&self) -> Result<bool, Error> {
+        if !self.is_held().await {
+            return Ok(false);
+        }
+        let event = Event {
+            kind: EventKind::TakenOver,
+            at: self.ports.clock.now(),
+            connection: None,
+            client: None,
+            grant: None,
+            facts: std::collections::BTreeMap::new(),
+        };
+        self.ports.store.take_over(vec![event]).await?;
+        self.held.look(self.ports.store.as_ref()).await;
+        Ok(true)
+    }
+}
