@@ -60,8 +60,8 @@ impl Transport for HeldTransport {
 }
 
 impl Broker {
-    /// Whether this store was copied, restored or moved since it was made or taken over. Looks again
-    /// while it is: another process may have taken it over.
+    /// Whether this store was copied, restored or moved since it was made or taken over. Looks
+    /// again while it is: another process may have taken it over.
     pub async fn is_held(&self) -> bool {
         if self.held.is() {
             self.held.look(self.ports.store.as_ref()).await;

@@ -107,8 +107,8 @@ pub enum Command {
     Recover,
     /// Makes a home that was copied, restored or moved the one that refreshes
     ///
-    /// Such a home serves valid tokens and sends nothing until then: two homes that refresh the same
-    /// grants end them. See that the original isn't used any more.
+    /// Such a home serves valid tokens and sends nothing until then: two homes that refresh the
+    /// same grants end them. See that the original isn't used any more.
     Takeover,
     /// Runs the simulated services, with switchable faults
     Sandbox(Sandbox),
