@@ -89,7 +89,7 @@ pub enum Command {
     /// command's exit status is passed through; 125 means that Indicia failed. Core dumps stay off
     /// in the command.
     Exec(Exec),
-    /// Refreshes a connection's token now
+    /// Refreshes a connection's token now, or all that is due
     Refresh(Refresh),
     /// Tells why a connection is as it is: cause, evidence, next step
     Explain(Explain),
@@ -416,7 +416,11 @@ pub struct Exec {
 #[derive(Debug, ClapArgs)]
 pub struct Refresh {
     /// Connection, see `indicia connections`
-    pub id: String,
+    #[arg(required_unless_present = "due")]
+    pub id: Option<String>,
+    /// All that is due: for cron or a timer, so that no refresh token dies unused
+    #[arg(long, conflicts_with_all = ["id", "force"])]
+    pub due: bool,
     /// Also where the service refused this refresh token before, or is to be left alone for now
     #[arg(long)]
     pub force: bool,

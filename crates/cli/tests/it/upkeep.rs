@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{Home, Sandbox};
+use crate::stage::{Home, Sandbox, wait_for_the_end};
 
 /// A home with connections, of the ids given, at a service that can revoke.
 fn connected(ids: &[&str]) -> (Home, Sandbox) {
@@ -116,4 +116,22 @@ fn who_asks_for_one_token_refreshes_no_other() {
     assert_eq!(sandbox.record("klaviyo")["counters"]["refresh"], 1);
     home.run(&["exec", "two", "--", "true"]).ok();
     assert_eq!(sandbox.record("klaviyo")["counters"]["refresh"], 2);
+}
+
+#[test]
+fn all_that_is_due_is_refreshed_by_one_command() {
+    let (home, sandbox) = (Home::new(), Sandbox::start(&["--life", "3s"]));
+    let none = home.run(&["refresh", "--due", "--json"]).ok().json();
+    assert_eq!(none["refreshed"], 0, "a home that isn't there has nothing due");
+    home.add_client(&sandbox, "keap", &[]);
+    let connections = ["a", "b"].map(|id| home.connect(&sandbox, &["keap", "--id", id]));
+    connections.iter().for_each(wait_for_the_end);
+    let done = home.run(&["refresh", "--due"]).ok();
+    assert!(done.stdout.contains("2 refreshed, 0 not yet"), "{done:?}");
+    for id in ["a", "b"] {
+        let shown = home.run(&["connections", "show", id, "--json"]).ok().json();
+        assert_eq!(shown["version"], 2, "{shown}");
+    }
+    home.run(&["refresh"]).fails(2, "required");
+    home.run(&["refresh", "a", "--due"]).fails(2, "cannot be used with");
 }
