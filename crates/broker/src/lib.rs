@@ -35,6 +35,7 @@ mod environment;
 pub mod error;
 pub mod explain;
 mod flight;
+pub mod forecast;
 mod fuel;
 mod guards;
 mod held;

@@ -105,6 +105,8 @@ pub enum Command {
     /// Answers that were kept but not stored (a crash, a full disk, an odd shape) are read again
     /// and stored; revocations that a service has not taken yet are tried again.
     Recover,
+    /// Lists what will end: tokens that can't be refreshed, refresh tokens, secrets, endpoints
+    Forecast(Forecast),
     /// Makes a home that was copied, restored or moved the one that refreshes
     ///
     /// Such a home serves valid tokens and sends nothing until then: two homes that refresh the
@@ -298,6 +300,17 @@ pub struct Connect {
     /// Lets an existing connection move to another account
     #[arg(long)]
     pub other_account: bool,
+}
+
+/// `forecast`.
+#[derive(Debug, ClapArgs)]
+pub struct Forecast {
+    /// How far ahead, in days
+    #[arg(long, value_name = "N", default_value_t = 90)]
+    pub days: u16,
+    /// As a calendar (iCalendar, RFC 5545), to subscribe to or to send
+    #[arg(long, conflicts_with = "json")]
+    pub ical: bool,
 }
 
 /// `import`.

@@ -5,6 +5,7 @@
 mod again;
 mod connect;
 mod decide;
+mod forecast;
 mod import;
 mod issuer;
 mod promise;

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod exec;
 mod explain;
+mod forecast;
 mod forget;
 mod import;
 mod man;
@@ -39,6 +40,7 @@ pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
         Command::Revoke(args) => revoke::run(cx, args),
         Command::Forget(args) => forget::run(cx, args),
         Command::Recover => recover::run(cx),
+        Command::Forecast(args) => forecast::run(cx, &args),
         Command::Takeover => takeover::run(cx),
         Command::Sandbox(args) => sandbox::run(cx, args),
         Command::Doctor => doctor::run(cx),

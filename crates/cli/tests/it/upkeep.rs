@@ -135,3 +135,25 @@ fn all_that_is_due_is_refreshed_by_one_command() {
     home.run(&["refresh"]).fails(2, "required");
     home.run(&["refresh", "a", "--due"]).fails(2, "cannot be used with");
 }
+
+#[test]
+fn what_will_end_is_told_as_text_as_json_and_as_a_calendar() {
+    let (home, sandbox) = (Home::new(), Sandbox::start(&[]));
+    let none = home.run(&["forecast", "--json"]).ok().json();
+    assert_eq!(none, json!({ "endings": [] }));
+    home.add_client(&sandbox, "keap", &["--secret-expires", "2098-05-01"]);
+    assert!(home.run(&["forecast"]).ok().stdout.contains("nothing ends within 90 days"));
+    let far = ["forecast", "--days", "40000"];
+    let told = home.run(&far).ok();
+    assert!(told.stdout.contains("client secret 1 ends"), "{told:?}");
+    let json = home.run(&[&far[..], &["--json"]].concat()).ok().json();
+    assert_eq!(json["endings"][0]["kind"], "client_secret", "{json}");
+    assert_eq!(json["endings"][0]["client"], "keap", "{json}");
+    let calendar = home.run(&[&far[..], &["--ical"]].concat()).ok().stdout;
+    for part in ["BEGIN:VCALENDAR\r\n", "BEGIN:VEVENT\r\n", "DTSTART:2098050", "END:VCALENDAR"] {
+        assert!(calendar.contains(part), "{part:?} is not in {calendar}");
+    }
+    let unfolded = calendar.replace("\r\n ", "");
+    assert!(unfolded.contains("SUMMARY:keap: client secret 1 ends\r\n"), "{calendar}");
+    home.run(&["forecast", "--ical", "--json"]).fails(2, "cannot be used with");
+}
