@@ -105,7 +105,10 @@ pub enum Command {
     /// Answers that were kept but not stored (a crash, a full disk, an odd shape) are read again
     /// and stored; revocations that a service has not taken yet are tried again.
     Recover,
-    /// Lists what will end: tokens that can't be refreshed, refresh tokens, secrets, endpoints
+    /// Lists what will end, when and why
+    ///
+    /// Tokens that can't be refreshed, refresh tokens by age and idleness, client secrets,
+    /// endpoints of a service that have a last day.
     Forecast(Forecast),
     /// Makes a home that was copied, restored or moved the one that refreshes
     ///

@@ -98,6 +98,13 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
         &["indicia clients secrets {browser} add", "indicia clients secrets {browser} promote 2"],
     ),
     (&["connect"], &["indicia connect {browser} --can {capability}", "indicia connect {own}"]),
+    (
+        &["import"],
+        &[
+            "indicia import {browser} --id acme < token-set.json",
+            "indicia import {browser} --jsonl < token-sets.jsonl",
+        ],
+    ),
     (&["connections"], &["indicia connections --state attention"]),
     (&["connections", "list"], &["indicia connections list --service {browser}"]),
     (&["connections", "show"], &["indicia connections show {browser}"]),
@@ -107,11 +114,13 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
         &["indicia exec {browser} -- sh -c 'curl -H \"Authorization: Bearer $INDICIA_TOKEN\" \
            $INDICIA_API_BASE_URL'"],
     ),
-    (&["refresh"], &["indicia refresh {browser}"]),
+    (&["refresh"], &["indicia refresh {browser}", "indicia refresh --due"]),
     (&["explain"], &["indicia explain {browser}"]),
     (&["revoke"], &["indicia revoke {browser}", "indicia revoke --leaked < found.txt"]),
     (&["forget"], &["indicia forget {browser} --revoke"]),
     (&["recover"], &["indicia recover"]),
+    (&["forecast"], &["indicia forecast", "indicia forecast --days 400 --ical > indicia.ics"]),
+    (&["takeover"], &["indicia takeover"]),
     (
         &["sandbox"],
         &[

@@ -205,15 +205,6 @@ fn is_there(conn: &Connection, id: &ConnectionId) -> Result<bool, Failure> {
     Ok(grant_no_of(conn, id)?.is_some())
 }
 
-/// Whether its grant was revoked.
-pub(super) fn is_revoked(conn: &Connection, id: &ConnectionId) -> Result<bool, Failure> {
-    let mut query = conn.prepare_cached(
-        "SELECT 1 FROM connections c JOIN grants g ON g.no = c.grant_no
-         WHERE c.id = ? AND g.life = 'revoked'",
-    )?;
-    Ok(query.exists([id.as_str()])?)
-}
-
 fn grant_no_of(conn: &Connection, id: &ConnectionId) -> Result<Option<i64>, Failure> {
     let mut query = conn.prepare_cached("SELECT grant_no FROM connections WHERE id = ?")?;
     Ok(query.query_row([id.as_str()], |row| row.get(0)).optional()?)

@@ -6,7 +6,6 @@ use indicia_oauth::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::clients::{is_there, sealed};
-use super::connections;
 use super::failure::Failure;
 use super::grants::id;
 use crate::just_after;
@@ -81,7 +80,7 @@ pub(super) fn take_flow(
     let latest: Option<i64> = latest.query_row([row.connection.as_str()], |row| row.get(0))?;
     let after = latest.map(|at| just_after(Timestamp::from_millis(at)));
     let used_at = after.map_or(now, |after| after.max(now));
-    row.after_revocation = connections::is_revoked(conn, &row.connection)?;
+    row.after_revocation = is_revoked(conn, &row.connection)?;
     let mut mark = conn.prepare_cached(
         "UPDATE flows SET used_at = ?, journal = ?, after_revocation = ? WHERE state_hash = ?",
     )?;
@@ -90,6 +89,15 @@ pub(super) fn take_flow(
     row.used_at = Some(used_at);
     row.journal = Some(journal.clone());
     Ok(TakenFlow::Taken(Box::new(row)))
+}
+
+/// Whether a connection's grant was revoked.
+fn is_revoked(conn: &Connection, id: &ConnectionId) -> Result<bool, Failure> {
+    let mut query = conn.prepare_cached(
+        "SELECT 1 FROM connections c JOIN grants g ON g.no = c.grant_no
+         WHERE c.id = ? AND g.life = 'revoked'",
+    )?;
+    Ok(query.exists([id.as_str()])?)
 }
 
 /// Whether a consent may still be stored: it comes from no flow, or from one that goes on.
