@@ -9,7 +9,9 @@ use crate::model::GrantRow;
 /// Whether a refresh is wished although nothing is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Force {
-    /// Only when the token needs it.
+    /// Nobody wishes it: only when it is still due, looked at under the lease.
+    WhenDue,
+    /// Somebody wants a newer token than is there.
     No,
     /// Now; forgets refusals and back-off, but never what may not be sent again.
     Yes,

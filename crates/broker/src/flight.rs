@@ -94,7 +94,7 @@ impl Broker {
 
     /// Starts a flight, if none is in the air, and doesn't wait for it.
     pub(crate) fn nudge(self: &Arc<Self>, grant: &GrantId, seen: u64) {
-        drop(self.join_or_start(grant, seen, Force::No));
+        drop(self.join_or_start(grant, seen, Force::WhenDue));
     }
 
     fn join_or_start(self: &Arc<Self>, grant: &GrantId, seen: u64, force: Force) -> Ending {

@@ -151,8 +151,8 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
     let sendable = grant.facts.refresh.is_some() && rule.supported;
     if grant.flow != Flow::ClientCredentials && !sendable {
         let good = schedule::good_for(&grant.facts, Duration::ZERO, now);
-        let waits = schedule::still_waits(&grant.state, now) && force == Force::No;
-        let over = grant.state.life == Life::Dead && force == Force::No;
+        let waits = schedule::still_waits(&grant.state, now) && force != Force::Yes;
+        let over = grant.state.life == Life::Dead && force != Force::Yes;
         return Ok(if good || waits || over { Look::Not } else { Look::NoWay });
     }
     let endpoint = bound.token_endpoint(kind)?;
@@ -199,7 +199,7 @@ fn waits(grant: &GrantRow, rule: &RefreshRule, force: Force, now: Timestamp, boo
     let unconfirmed =
         grant.state.reason.as_ref().is_some_and(|r| r.code == ReasonCode::RefusalUnconfirmed);
     let minted = schedule::minted_lately(&grant.facts, rule, now);
-    (not_yet && (force == Force::No || unconfirmed)) || (minted && force == Force::No)
+    (not_yet && (force != Force::Yes || unconfirmed)) || (minted && force != Force::Yes)
 }
 
 /// Whether the latest send is noted as lost.

@@ -81,6 +81,12 @@ async fn round(
         let row = claim.release(broker).await;
         return Ok(Step::End(row_end(broker, Box::new(row), seen)));
     }
+    let now = broker.ports.clock.now();
+    let due = claim.grant().next_at.is_some_and(|at| at <= now);
+    if force == Force::WhenDue && !due {
+        let row = claim.release(broker).await;
+        return Ok(Step::End(End::Row(Arc::new(row))));
+    }
     match prepare(broker, claim, force).await? {
         Prepared::Ready(claim, fuel) => spend(broker, claim, *fuel).await,
         Prepared::Stored(step) => Ok(step),

@@ -56,6 +56,7 @@ pub(super) async fn run(
     for end in ends {
         match end {
             Some(End::Committed(..)) => report.refreshed += 1,
+            Some(End::Row(row)) if row.next_at.is_some_and(|at| at > now) => report.refreshed += 1,
             Some(End::Row(_)) => report.failed += 1,
             Some(End::Failed(error)) => {
                 report.failed += 1;
@@ -112,6 +113,6 @@ impl Budget {
         if self.began.elapsed() > ROUND_TIME {
             return None;
         }
-        Some(broker.fly(&row.id, row.version, Force::No).await)
+        Some(broker.fly(&row.id, row.version, Force::WhenDue).await)
     }
 }
