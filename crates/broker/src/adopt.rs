@@ -13,6 +13,7 @@ use crate::call::Bound;
 use crate::committed::open_tokens;
 use crate::committed::{Plan, Stored, Writing, store_tokens};
 use crate::error::Error;
+use crate::import::other_owner;
 use crate::model::{
     Account, ConnectionId, ConnectionRow, Event, EventKind, GrantId, GrantRow, GrantState, Life,
     RotationOwner, grant_event,
@@ -98,6 +99,9 @@ impl Broker {
                 return self.renew(adoption, connection, grant, account).await;
             }
             if let Some(grant) = self.shared(&adoption, account.as_ref()).await? {
+                if grant.rotation_owner != adoption.owner {
+                    return Err(other_owner(id.as_str(), grant.rotation_owner));
+                }
                 return self.join(adoption, grant, account).await;
             }
             let grant = self.first_version(&adoption, account.clone(), 1);
@@ -208,7 +212,8 @@ impl Broker {
             ..connection
         };
         self.cache.evict(row.id.as_str());
-        if grant.state.life == Life::Revoked || other {
+        let owned = grant.rotation_owner == adoption.owner;
+        if grant.state.life == Life::Revoked || other || !owned {
             let new = self.first_version(&adoption, account, grant.version + 1);
             let before = GrantRow { version: grant.version, ..new.clone() };
             let event = grant_event(&before, EventKind::Reconnected, now);
@@ -216,7 +221,15 @@ impl Broker {
             let row = ConnectionRow { grant: new.id.clone(), ..row };
             let id = row.id.clone();
             let flow = adoption.flow_id();
-            self.ports.store.reconnect(row, new, flow, vec![event]).await?;
+            let done = self.ports.store.reconnect(row, new, flow, vec![event]).await?;
+            if done == ConnectOutcome::FlowEnded
+                && let Some((_, grant)) = self.ports.store.connection(&id).await?
+                && grant.state.life == Life::Revoked
+            {
+                // Taken back while this was on its way.
+                self.revoke_late(&grant, &adoption.bound, adoption.tokens, now).await?;
+                return Err(revoked_meanwhile());
+            }
             return self.as_it_stands(&id).await;
         }
         let account = account.or_else(|| grant.account.clone());
@@ -243,7 +256,9 @@ impl Broker {
         let event = grant_event(&grant, EventKind::Connected, now);
         let event = Event { connection: Some(row.id.clone()), ..event };
         let flow = adoption.flow_id().map(str::to_owned);
-        if !self.is_adopted(&adoption, &grant).await? {
+        // A grant that was renewed after this was asked for is newer; the connection joins it.
+        let newer = grant.state.life == Life::Alive && grant.facts.obtained_at > adoption.sent_at;
+        if !newer && !self.is_adopted(&adoption, &grant).await? {
             // Its flow goes on until the connection is there too.
             self.next_version(adoption, grant, account, EventKind::Refreshed, None).await?;
         }

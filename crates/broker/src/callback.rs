@@ -174,13 +174,10 @@ impl Broker {
             learn_account: true,
         };
         let view = self.adopt(adoption).await;
-        let refused = matches!(view, Err(Error::Conflict { .. }));
-        if refused {
-            // For its account or id: kept no longer, or `recover` would try for ever.
-            let _ = self.ports.store.remove_flow(&flow.state_hash).await;
-        }
-        if refused || view.is_ok() {
+        // Refused for its account or id: kept no longer, or `recover` would try for ever.
+        if matches!(view, Ok(_) | Err(Error::Conflict { .. })) {
             let _ = self.ports.journal.committed(&flow.state_hash, 0, now).await;
+            let _ = self.ports.store.remove_flow(&flow.state_hash).await;
         }
         view
     }

@@ -17,10 +17,14 @@ use crate::ports::{Sent, Store, Transport};
 
 /// Whether the store is held; shared with [`HeldTransport`].
 #[derive(Clone, Default)]
-pub(crate) struct Held(Arc<AtomicBool>);
+pub(crate) struct Held {
+    held: Arc<AtomicBool>,
+    /// It was seen where it belongs: no need to look again.
+    seen: Arc<AtomicBool>,
+}
 
 impl Held {
-    /// Looks where the store lies. One that isn't there yet, or can't say, isn't held.
+    /// Looks where the store lies. One that isn't there yet, or can't say, is asked again.
     pub(crate) async fn of(store: &dyn Store) -> Self {
         let held = Self::default();
         held.look(store).await;
@@ -30,12 +34,14 @@ impl Held {
     async fn look(&self, store: &dyn Store) {
         if let Ok(identity) = store.identity().await {
             // mark: a-copy-is-held
-            self.0.store(identity.place_then != identity.place_now, Ordering::SeqCst);
+            let held = identity.place_then != identity.place_now;
+            self.held.store(held, Ordering::SeqCst);
+            self.seen.store(!held, Ordering::SeqCst);
         }
     }
 
     fn is(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.held.load(Ordering::SeqCst)
     }
 
     /// A transport that hands nothing over while the store is held.
@@ -61,9 +67,9 @@ impl Transport for HeldTransport {
 
 impl Broker {
     /// Whether this store was copied, restored or moved since it was made or taken over. Looks
-    /// again while it is: another process may have taken it over.
+    /// again until it is seen in its place: another process may make it or take it over.
     pub async fn is_held(&self) -> bool {
-        if self.held.is() {
+        if !self.held.seen.load(Ordering::SeqCst) {
             self.held.look(self.ports.store.as_ref()).await;
         }
         self.held.is()

@@ -2,7 +2,7 @@
 //! whether the refresh token is any good shows when it is due.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use indicia_catalog::Flow;
 use indicia_oauth::expiry::ExpiryKind;
@@ -15,7 +15,7 @@ use crate::Broker;
 use crate::adopt::Adoption;
 use crate::call::Bound;
 use crate::error::Error;
-use crate::model::{Life, RotationOwner};
+use crate::model::{ConnectionId, Life, RotationOwner};
 use crate::outcome::{self, Outcome};
 use crate::ports::ConnectionFilter;
 use crate::spoken::Spoken;
@@ -64,8 +64,8 @@ impl Broker {
     /// Makes or renews a connection by a token set that was obtained elsewhere: JSON as in the
     /// contract, read with the same leniency as a service's answer.
     ///
-    /// The same token set again changes nothing, also after it was refreshed here: an import that
-    /// was cut off can be run again.
+    /// A connection that lives and is refreshed here is left as it is, whatever comes: an import
+    /// that was cut off can be run again.
     ///
     /// # Errors
     /// [`Error::NotFound`]: no such client. [`Error::Refused`]: not JSON, no access token, one that
@@ -91,14 +91,21 @@ impl Broker {
             return Ok(Imported { connection: known, changed: false });
         }
         let connection = self.connection_id(&bound, wish).await?;
-        if let Some((_, grant)) = self.ports.store.connection(&connection).await? {
-            let access = self.vault.fingerprint(tokens.access_token.expose());
-            if self.ports.store.has_had(&grant.id, &access).await? {
-                let connection = self.connection(connection.as_str()).await?;
-                return Ok(Imported { connection, changed: false });
-            }
+        self.reserve(&connection, &tokens)?;
+        if let Some((_, grant)) = self.ports.store.connection(&connection).await?
+            && grant.state.life == Life::Alive
+        {
             if grant.rotation_owner != request.owner {
                 return Err(other_owner(connection.as_str(), grant.rotation_owner));
+            }
+            let access = self.vault.fingerprint(tokens.access_token.expose());
+            // What we refresh is newer than any copy: a spent refresh token must not come back.
+            // mark: living-grant-not-overwritten
+            if request.owner == RotationOwner::Indicia
+                || self.ports.store.has_had(&grant.id, &access).await?
+            {
+                let connection = self.connection(connection.as_str()).await?;
+                return Ok(Imported { connection, changed: false });
             }
         }
         let adoption = Adoption {
@@ -120,6 +127,19 @@ impl Broker {
         Ok(Imported { connection: self.adopt(adoption).await?, changed: true })
     }
 
+    /// A refresh token is one connection's in this run: those that come at once don't see each
+    /// other in the store yet.
+    fn reserve(&self, connection: &ConnectionId, tokens: &TokenSet) -> Result<(), Error> {
+        let Some(refresh) = &tokens.refresh_token else { return Ok(()) };
+        let fingerprint = self.vault.fingerprint(refresh.expose());
+        let mut imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = imports.entry(fingerprint).or_insert_with(|| connection.clone());
+        match first == connection {
+            true => Ok(()),
+            false => Err(token_set_known(first)),
+        }
+    }
+
     /// The connection that has these tokens already. Under another id they would be two grants that
     /// refresh one refresh token.
     async fn known(
@@ -135,13 +155,14 @@ impl Broker {
                 let ours = grant.client == bound.client.id && grant.state.life != Life::Revoked;
                 let filter = ConnectionFilter { grant: Some(grant.id), ..Default::default() };
                 let rows = self.all_connections(&filter).await?;
-                let Some((connection, _)) = rows.first().filter(|_| ours) else { continue };
+                let named = rows.iter().find(|(c, _)| Some(c.id.as_str()) == wish);
+                let Some((connection, _)) = named.or(rows.first()).filter(|_| ours) else {
+                    continue;
+                };
                 return match wish {
-                    Some(wish) if wish != connection.id.as_str() => Err(Error::Conflict {
-                        code: "token_set_known",
-                        detail: format!("connection {} has this token set", connection.id),
-                        hint: "use that one: two must not refresh one grant".into(),
-                    }),
+                    Some(wish) if wish != connection.id.as_str() => {
+                        Err(token_set_known(&connection.id))
+                    }
                     _ => self.connection(connection.id.as_str()).await.map(Some),
                 };
             }
@@ -203,6 +224,14 @@ fn read(
     }
 }
 
+fn token_set_known(connection: &ConnectionId) -> Error {
+    Error::Conflict {
+        code: "token_set_known",
+        detail: format!("connection {connection} has this token set"),
+        hint: "use that one: two must not refresh one grant".into(),
+    }
+}
+
 fn refused(detail: String) -> Error {
     Error::Refused {
         code: "token_set_refused",
@@ -214,7 +243,7 @@ fn refused(detail: String) -> Error {
     }
 }
 
-fn other_owner(connection: &str, owner: RotationOwner) -> Error {
+pub(crate) fn other_owner(connection: &str, owner: RotationOwner) -> Error {
     let (who, flag) = match owner {
         RotationOwner::Indicia => ("Indicia refreshes", "indicia"),
         RotationOwner::Other => ("somebody else refreshes", "other"),

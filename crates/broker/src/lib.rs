@@ -11,7 +11,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use indicia_catalog::Catalogue;
 
@@ -123,6 +124,8 @@ pub struct Broker {
     pub(crate) flights: flight::Flights,
     pub(crate) watch: watch::Watch,
     pub(crate) held: held::Held,
+    /// Which connection each refresh token that was imported here went to.
+    pub(crate) imports: Mutex<BTreeMap<vault::Fingerprint, model::ConnectionId>>,
     /// Whether this process has read the whole journal once.
     pub(crate) journal_read: std::sync::atomic::AtomicBool,
 }
@@ -160,6 +163,7 @@ impl Broker {
             flights,
             watch,
             held,
+            imports: Mutex::default(),
             journal_read,
         }))
     }

@@ -252,7 +252,8 @@ pub trait Store: Send + Sync {
 
     /// Points a connection that is there at a new grant (which is added), in one step; the grant
     /// before goes when no other connection points to it and no revocation waits for it, or as soon
-    /// as that is so. An error when a grant of this id is there.
+    /// as that is so. A flow that was taken before the connection was taken back counts as ended.
+    /// An error when a grant of this id is there.
     async fn reconnect(
         &self,
         connection: ConnectionRow,
@@ -378,7 +379,8 @@ pub trait Store: Send + Sync {
     /// Grants with an open intent that were not revoked, by id.
     async fn open_intents(&self, limit: usize) -> Result<Vec<GrantId>, StoreError>;
 
-    /// Marks grants as revoked and queues their calls, in one step. Of `state` only life and reason
+    /// Marks grants as revoked and queues their calls, in one step; no flow that was taken by then
+    /// is newer ([`FlowRow::after_revocation`]). Of `state` only life and reason
     /// are taken; the grants are due no more; lease, intent and version are untouched. Grants that
     /// aren't there are passed over. An error when a revocation of this id is there.
     async fn revoke(

@@ -272,6 +272,8 @@ async fn recover_or(
     };
     entries.retain(|entry| is_better(entry, claim.grant()));
     entries.sort_by_key(|entry| (entry.version, entry.sent_at));
+    let sends = claim.grant().intent.as_ref().filter(|_| open_spend(claim.grant()));
+    let sends = sends.map_or(1, |intent| intent.sends);
     for entry in entries.into_iter().rev() {
         let kept = match commit::Kept::from_journal(broker, claim, &entry) {
             Ok(kept) => kept,
@@ -287,7 +289,7 @@ async fn recover_or(
         }
         let attempt = Attempt {
             first_sent_at: entry.sent_at,
-            sends: 1,
+            sends,
             boot_ms: broker.ports.clock.boot_millis(),
             secret_n: kept.grant().state.secret_n.unwrap_or(fuel.secret.n),
             endpoint: fuel.endpoint.url.clone(),

@@ -144,11 +144,9 @@ impl Broker {
         report: &mut RecoverReport,
     ) -> Result<(), Error> {
         let now = self.ports.clock.now();
-        let Some(flow) = self.ports.store.flow(&entry.of).await? else {
-            // Its consent was stored, or a newer one was.
-            let _ = self.ports.journal.committed(&entry.of, entry.version, now).await;
-            return Ok(());
-        };
+        // Without one its consent was stored, or a newer one was; or this store was restored, and
+        // another may know it.
+        let Some(flow) = self.ports.store.flow(&entry.of).await? else { return Ok(()) };
         if now < entry.sent_at.plus(age) {
             return Ok(());
         }

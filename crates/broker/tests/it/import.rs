@@ -53,6 +53,38 @@ async fn an_imported_grant_is_kept_alive_from_then_on() {
     assert_eq!(code(rig.broker.import(&other, json.as_bytes()).await), "token_set_known");
 }
 
+// proves: living-grant-not-overwritten
+#[tokio::test]
+async fn however_old_a_copy_is_it_does_not_come_over_what_lives() {
+    let (rig, json) = with_token_set("keap", r#","expires_in":3600,"id":"k""#).await;
+    import(&rig, RotationOwner::Indicia, &json).await.unwrap();
+    // More versions than a row remembers the tokens of.
+    for _ in 0..12 {
+        rig.advance(2 * DAY);
+        rig.broker.token("k", None).await.unwrap();
+    }
+    let many = ImportRequest { one_of_many: true, ..request(RotationOwner::Indicia) };
+    let again = rig.broker.import(&many, json.as_bytes()).await.unwrap();
+    assert_eq!((again.changed, again.connection.version), (false, 13));
+    rig.advance(2 * DAY);
+    rig.broker.token("k", None).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_refresh_token_is_one_connections() {
+    let (rig, _) = with_token_set("keap", "").await;
+    let many = ImportRequest { one_of_many: true, ..request(RotationOwner::Indicia) };
+    let set = |id: &str| format!(r#"{{"id":"{id}","access_token":"{id}","refresh_token":"one"}}"#);
+    let (a, b) = (set("a"), set("b"));
+    let both = tokio::join!(
+        rig.broker.import(&many, a.as_bytes()),
+        rig.broker.import(&many, b.as_bytes())
+    );
+    assert!(both.0.is_ok());
+    assert_eq!(code(both.1), "token_set_known");
+    assert!(!rig.broker.import(&many, a.as_bytes()).await.unwrap().changed);
+}
+
 #[tokio::test]
 async fn what_somebody_else_refreshes_is_served_and_never_sent() {
     let (rig, json) = with_token_set("keap", r#","expires_in":3600"#).await;

@@ -8,6 +8,7 @@ use indicia_broker::forecast::Ending;
 use indicia_broker::view::rfc3339;
 use indicia_oauth::Timestamp;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::args::Forecast;
 use crate::commands::word;
@@ -55,8 +56,9 @@ fn calendar(endings: &[Ending]) -> ICalendar<'static> {
     for ending in endings {
         let whose = whose(ending);
         let at = basic(ending.at);
-        let mut event =
-            Event::new(format!("{}-{at}-{whose}@indicia", word(&ending.kind)), stamp.clone());
+        let same = format!("{} {whose} {}", word(&ending.kind), ending.detail);
+        let uid = format!("{:x}@indicia", Sha256::digest(same));
+        let mut event = Event::new(uid, stamp.clone());
         event.push(DtStart::new(at));
         let summary = format!("{}: {}", shown(whose), shown(&ending.detail));
         event.push(Summary::new(escape_text(summary)));

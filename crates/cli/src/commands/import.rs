@@ -21,6 +21,9 @@ use crate::home::Cx;
 /// Token sets that are on their way to the store at once.
 const AT_ONCE: usize = 256;
 
+/// A line is rarely longer.
+const LINE_BYTES_USUAL: usize = 8 * 1024;
+
 /// Refused lines that are told one by one.
 const TOLD_MAX: usize = 20;
 
@@ -110,7 +113,8 @@ fn many(cx: &Cx, request: &ImportRequest) -> Result<(), Failure> {
 /// A line without its end; none at the end of the input. Of what is longer than may be, as much as
 /// shows that.
 fn next_line(input: &mut impl std::io::BufRead) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
-    let mut line = Zeroizing::new(Vec::new());
+    // Room for a usual one at once: a buffer that grows leaves copies behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_USUAL));
     let taken = input.by_ref().take(IMPORT_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
     if taken == 0 {
         return Ok(None);

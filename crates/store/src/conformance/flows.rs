@@ -157,6 +157,17 @@ pub(super) async fn a_taken_flow_knows_whether_its_connection_was_off(subject: A
     assert!(after.after_revocation);
     assert_eq!(store.flow("after").await.unwrap(), Some(after));
     assert!(!store.flow("before").await.unwrap().unwrap().after_revocation);
+    let off = GrantState { life: Life::Revoked, ..state(Life::Alive) };
+    store.revoke(&[grant_id("x")], off, revocation("again", "x", None), vec![]).await.unwrap();
+    let outdated = store.flow("after").await.unwrap().unwrap();
+    assert!(!outdated.after_revocation, "it was taken back once more, later");
+    let row = || connection("x", "c", "new");
+    let done = store.reconnect(row(), grant("new", "c"), Some("after"), vec![]).await.unwrap();
+    assert_eq!(done, ConnectOutcome::FlowEnded);
+    flows(&*store, &["newest"]).await;
+    taken(&*store, "newest", at(6)).await;
+    let done = store.reconnect(row(), grant("new", "c"), Some("newest"), vec![]).await.unwrap();
+    assert_eq!(done, ConnectOutcome::Done);
 }
 
 pub(super) async fn a_forgotten_connection_takes_its_taken_flows_along(subject: Arc<dyn Subject>) {

@@ -266,6 +266,7 @@ impl State {
         }
         self.changed(events)?;
         for id in grants {
+            self.outdate_flows(id);
             if let Some(held) = self.grants.get_mut(id) {
                 held.row.state.life = state.life;
                 held.row.state.reason = state.reason.clone();

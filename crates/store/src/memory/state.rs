@@ -184,6 +184,16 @@ impl State {
         });
     }
 
+    /// A revocation is the newer decision for every flow that was taken before it.
+    pub(super) fn outdate_flows(&mut self, grant: &GrantId) {
+        for flow in self.flows.values_mut().filter(|flow| flow.used_at.is_some()) {
+            let connection = self.connections.get(&flow.connection);
+            if connection.is_some_and(|connection| connection.grant == *grant) {
+                flow.after_revocation = false;
+            }
+        }
+    }
+
     pub(super) fn remove_flow(&mut self, state_hash: &str) {
         if self.flows.remove(state_hash).is_some() {
             self.change_number += 1;
@@ -241,10 +251,12 @@ impl State {
         flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
-        if !self.connections.contains_key(&new.id) {
+        let Some((_, before)) = self.connection(&new.id) else {
             return Ok(ConnectOutcome::Missing);
-        }
-        if !self.goes_on(flow) {
+        };
+        let consent = flow.and_then(|flow| self.flows.get(flow));
+        let outdated = consent.is_some_and(|consent| !consent.after_revocation);
+        if !self.goes_on(flow) || (outdated && before.state.life == Life::Revoked) {
             return Ok(ConnectOutcome::FlowEnded);
         }
         if self.grants.contains_key(&grant.id) {

@@ -77,7 +77,7 @@ pub(super) fn reconnect(
     let Some(old_no) = grant_no_of(conn, &new.id)? else {
         return Ok(ConnectOutcome::Missing);
     };
-    if !flows::goes_on(conn, flow)? {
+    if !flows::goes_on(conn, flow)? || flows::is_outdated(conn, flow)? {
         return Ok(ConnectOutcome::FlowEnded);
     }
     needs_no_grant(conn, &grant.id)?;

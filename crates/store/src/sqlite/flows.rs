@@ -1,7 +1,7 @@
 //! Pending flows in SQLite. What changes (used, by which journal) stands in columns; the rest is
 //! frozen when a flow starts, and is JSON.
 
-use indicia_broker::model::{ConnectionId, FlowRow, JournalId, TakenFlow};
+use indicia_broker::model::{ConnectionId, FlowRow, GrantId, JournalId, TakenFlow};
 use indicia_oauth::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -116,6 +116,28 @@ pub(super) fn end_flow(conn: &Connection, flow: Option<&str>) -> Result<(), Fail
            WHERE ended.state_hash = ?1 AND other.used_at <= ended.used_at)",
     )?;
     end.execute([flow])?;
+    Ok(())
+}
+
+/// Whether its connection was taken back after it was taken.
+pub(super) fn is_outdated(conn: &Connection, flow: Option<&str>) -> Result<bool, Failure> {
+    let Some(flow) = flow else { return Ok(false) };
+    let mut query = conn.prepare_cached(
+        "SELECT 1 FROM flows f JOIN connections c ON c.id = f.connection
+           JOIN grants g ON g.no = c.grant_no
+         WHERE f.state_hash = ? AND NOT f.after_revocation AND g.life = 'revoked'",
+    )?;
+    Ok(query.exists([flow])?)
+}
+
+/// A revocation is the newer decision for every flow that was taken before it.
+pub(super) fn outdate(conn: &Connection, grant: &GrantId) -> Result<(), Failure> {
+    let mut outdate = conn.prepare_cached(
+        "UPDATE flows SET after_revocation = 0
+         WHERE used_at IS NOT NULL AND after_revocation AND connection IN (
+           SELECT c.id FROM connections c JOIN grants g ON g.no = c.grant_no WHERE g.id = ?)",
+    )?;
+    outdate.execute([grant.as_str()])?;
     Ok(())
 }
 

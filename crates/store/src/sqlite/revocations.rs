@@ -9,6 +9,7 @@ use super::clients::sealed;
 use super::connections::drop_replaced;
 use super::events::append;
 use super::failure::Failure;
+use super::flows;
 use super::grants::{mark_revoked, number_of};
 
 pub(super) fn revoke(
@@ -24,6 +25,7 @@ pub(super) fn revoke(
     }
     for grant in grants {
         mark_revoked(conn, grant, state)?;
+        flows::outdate(conn, grant)?;
     }
     put(conn, revocation)?;
     append(conn, events)
