@@ -1,5 +1,5 @@
 //! `cargo xtask campaign`: what is too slow for the gate. The same tests as there, at greater
-//! length: more kills of a refreshing process, more seeds of the simulation.
+//! length: more kills of a refreshing process, more random cases, more seeds of the simulation.
 
 use crate::counted;
 use crate::repo::Repo;
@@ -16,6 +16,9 @@ pub struct Args {
     /// What decides the moments of the kills
     #[arg(long, default_value_t = 1)]
     kill_seed: u64,
+    /// How many random cases each property meets, and SQLite beside the memory store
+    #[arg(long, default_value_t = 2_000)]
+    cases: u64,
     /// How many seeds the simulation runs, from 0
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
@@ -30,6 +33,16 @@ pub fn run(repo: &Repo, args: &Args) -> Result<()> {
             .args(["--", "--nocapture", "killed::"])
             .env("INDICIA_KILL_ROUNDS", args.kills.to_string())
             .env("INDICIA_KILL_SEED", args.kill_seed.to_string());
+        counted::run(&mut cargo)
+    })?;
+    step(&format!("trying {} random cases", args.cases), || {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .current_dir(&repo.root)
+            .args(["test", "--profile", "release-fast", "--test", "it", "--no-fail-fast"])
+            .args(["--package", "indicia-store", "--package", "indicia-oauth"])
+            .args(["--package", "indicia-catalog", "--package", "indicia-sandbox"])
+            .env("PROPTEST_CASES", args.cases.to_string());
         counted::run(&mut cargo)
     })?;
     step(&format!("simulating {} seeds", args.seeds), || {

@@ -26,9 +26,11 @@ pub struct File {
 }
 
 impl Repo {
-    /// The checkout that this program was built from.
+    /// The checkout that cargo runs this program from: checkouts may share a target folder, and
+    /// with it this program.
     pub fn find() -> Result<Self> {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR").context("run it by `cargo xtask`")?;
+        let manifest = Path::new(&manifest);
         let root = manifest.parent().context("xtask stands in the root of the checkout")?;
         Ok(Self { root: root.to_path_buf() })
     }

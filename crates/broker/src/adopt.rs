@@ -19,6 +19,7 @@ use crate::model::{
     RotationOwner, grant_event,
 };
 use crate::ports::{ConnectOutcome, ConnectionFilter};
+use crate::revoke::Whose;
 use crate::standing::standing_reason;
 use crate::token_facts;
 use crate::vault::Field;
@@ -35,8 +36,8 @@ pub(crate) struct Adoption {
     pub(crate) bound: Bound,
     pub(crate) connection: ConnectionId,
     pub(crate) flow: Flow,
-    /// The taken flow that it comes from; none where nobody clicked.
-    pub(crate) consent: Option<Consent>,
+    /// The taken flow that it comes from (its hash); none where nobody clicked.
+    pub(crate) consent: Option<String>,
     pub(crate) asked: Vec<String>,
     pub(crate) labels: BTreeMap<String, String>,
     /// A reconnect may go to another account.
@@ -52,22 +53,12 @@ pub(crate) struct Adoption {
     pub(crate) learn_account: bool,
 }
 
-/// The taken flow of a consent.
-pub(crate) struct Consent {
-    pub(crate) state_hash: String,
-    /// The connection was off by then already.
-    pub(crate) after_revocation: bool,
-}
-
 impl Adoption {
-    fn flow_id(&self) -> Option<&str> {
-        self.consent.as_ref().map(|consent| consent.state_hash.as_str())
-    }
-
-    /// Whether the connection was taken back after this consent was given.
-    fn is_taken_back(&self, grant: &GrantRow) -> bool {
-        let before = self.consent.as_ref().is_some_and(|consent| !consent.after_revocation);
-        before && grant.state.life == Life::Revoked
+    /// What is imported isn't better than what was obtained after it.
+    fn is_older(&self, grant: &GrantRow) -> bool {
+        self.consent.is_none()
+            && grant.state.life == Life::Alive
+            && grant.facts.obtained_at > self.sent_at
     }
 }
 
@@ -83,37 +74,53 @@ impl Broker {
             false => None,
         };
         let id = adoption.connection.clone();
+        let mut kind = EventKind::Reconnected;
         for _ in 0..TRIES {
             if let Some((connection, grant)) = self.ports.store.connection(&id).await? {
-                if self.is_adopted(&adoption, &grant).await? {
+                let joined = kind == EventKind::Refreshed;
+                if self.is_adopted(&adoption, &grant).await? || joined && adoption.is_older(&grant)
+                {
                     return self.connection(id.as_str()).await;
-                }
-                if adoption.is_taken_back(&grant) {
-                    let now = self.ports.clock.now();
-                    self.revoke_late(&grant, &adoption.bound, adoption.tokens, now).await?;
-                    return Err(revoked_meanwhile());
                 }
                 if let Err(error) = self.check_same(&adoption, &grant, account.as_ref()) {
                     return Err(self.not_adopted(adoption, account, error).await);
                 }
-                return self.renew(adoption, connection, grant, account).await;
+                return self.renew(adoption, connection, grant, account, kind).await;
             }
             if let Some(grant) = self.shared(&adoption, account.as_ref()).await? {
                 if grant.rotation_owner != adoption.owner {
                     return Err(other_owner(id.as_str(), grant.rotation_owner));
                 }
-                return self.join(adoption, grant, account).await;
+                let row = self.connection_row(&adoption, &grant.id);
+                let event = grant_event(&grant, EventKind::Connected, row.created_at);
+                let event = Event { connection: Some(id.clone()), ..event };
+                let flow = adoption.consent.as_deref();
+                match self.ports.store.join(row, flow, vec![event]).await {
+                    // It has the grant; the token set comes next.
+                    Ok(ConnectOutcome::Done) => kind = EventKind::Refreshed,
+                    Ok(ConnectOutcome::IdTaken | ConnectOutcome::Missing) => {}
+                    Ok(ConnectOutcome::FlowEnded) => return self.as_it_stands(&id).await,
+                    Ok(ConnectOutcome::FlowRevoked) => {
+                        return self.take_back(adoption, account).await;
+                    }
+                    Err(error) if adoption.in_journal && !error.maybe_done => {
+                        return Err(error.into());
+                    }
+                    Err(_) => tokio::time::sleep(PAUSE).await,
+                }
+                continue;
             }
             let grant = self.first_version(&adoption, account.clone(), 1);
             let connection = self.connection_row(&adoption, &grant.id);
             let event = grant_event(&grant, EventKind::Connected, grant.created_at);
             let event = Event { connection: Some(id.clone()), ..event };
-            let flow = adoption.flow_id();
+            let flow = adoption.consent.as_deref();
             match self.ports.store.connect(connection, grant, flow, vec![event]).await {
                 Ok(ConnectOutcome::Done) => return self.connection(id.as_str()).await,
                 // Somebody made it meanwhile, or we did and did not hear of it: look again.
                 Ok(ConnectOutcome::IdTaken | ConnectOutcome::Missing) => {}
                 Ok(ConnectOutcome::FlowEnded) => return self.as_it_stands(&id).await,
+                Ok(ConnectOutcome::FlowRevoked) => return self.take_back(adoption, account).await,
                 Err(error) if adoption.in_journal && !error.maybe_done => return Err(error.into()),
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
@@ -184,15 +191,31 @@ impl Broker {
         account: Option<Account>,
         error: Error,
     ) -> Error {
-        if error.code() == "other_account" {
-            let now = self.ports.clock.now();
-            let unwanted = self.first_version(&adoption, account, 1);
-            let Adoption { bound, tokens, .. } = adoption;
-            if let Err(error) = self.revoke_late(&unwanted, &bound, tokens, now).await {
-                tracing::warn!(%error, "an unwanted grant could not be queued for revocation");
-            }
+        if error.code() == "other_account"
+            && let Err(error) = self.queue(adoption, account).await
+        {
+            tracing::warn!(%error, "an unwanted grant could not be queued for revocation");
         }
         error
+    }
+
+    /// The connection was taken back while this was on its way.
+    async fn take_back<T>(&self, adoption: Adoption, account: Option<Account>) -> Result<T, Error> {
+        self.queue(adoption, account).await?;
+        Err(revoked_meanwhile())
+    }
+
+    /// Queues a token set for revocation that belongs to no connection.
+    async fn queue(&self, adoption: Adoption, account: Option<Account>) -> Result<(), Error> {
+        let now = self.ports.clock.now();
+        let Adoption { bound, tokens, .. } = adoption;
+        let whose = Whose {
+            grant: self.new_grant_id(),
+            client: bound.client.id.clone(),
+            account: account.map(|account| account.id),
+            inputs: connection_inputs(&bound),
+        };
+        self.revoke_late(&whose, &bound, tokens, now).await
     }
 
     /// Renews a connection in place: its grant's next version, or a new grant where the one before
@@ -203,6 +226,7 @@ impl Broker {
         connection: ConnectionRow,
         grant: GrantRow,
         account: Option<Account>,
+        kind: EventKind,
     ) -> Result<ConnectionView, Error> {
         let now = self.ports.clock.now();
         let other = grant.account.as_ref().zip(account.as_ref()).is_some_and(|(a, b)| a.id != b.id);
@@ -214,61 +238,26 @@ impl Broker {
         self.cache.evict(row.id.as_str());
         let owned = grant.rotation_owner == adoption.owner;
         if grant.state.life == Life::Revoked || other || !owned {
-            let new = self.first_version(&adoption, account, grant.version + 1);
+            let new = self.first_version(&adoption, account.clone(), grant.version + 1);
             let before = GrantRow { version: grant.version, ..new.clone() };
             let event = grant_event(&before, EventKind::Reconnected, now);
             let event = Event { connection: Some(row.id.clone()), ..event };
             let row = ConnectionRow { grant: new.id.clone(), ..row };
             let id = row.id.clone();
-            let flow = adoption.flow_id();
+            let flow = adoption.consent.as_deref();
             let done = self.ports.store.reconnect(row, new, flow, vec![event]).await?;
-            if done == ConnectOutcome::FlowEnded
-                && let Some((_, grant)) = self.ports.store.connection(&id).await?
-                && grant.state.life == Life::Revoked
-            {
-                // Taken back while this was on its way.
-                self.revoke_late(&grant, &adoption.bound, adoption.tokens, now).await?;
-                return Err(revoked_meanwhile());
+            if done == ConnectOutcome::FlowRevoked {
+                return self.take_back(adoption, account).await;
             }
             return self.as_it_stands(&id).await;
         }
         let account = account.or_else(|| grant.account.clone());
-        let kind = EventKind::Reconnected;
-        let flow = adoption.flow_id().map(str::to_owned);
         let id = row.id.clone();
-        if self.next_version(adoption, grant, account, kind, flow).await? == Next::Stored {
+        if self.next_version(adoption, grant, account, kind).await? == Next::Stored {
             self.ports.store.update_connection(row, Vec::new()).await?;
         }
         self.cache.evict(id.as_str());
         self.as_it_stands(&id).await
-    }
-
-    /// A new connection on a grant that is there.
-    async fn join(
-        self: &Arc<Self>,
-        adoption: Adoption,
-        grant: GrantRow,
-        account: Option<Account>,
-    ) -> Result<ConnectionView, Error> {
-        let row = self.connection_row(&adoption, &grant.id);
-        let client = grant.client.clone();
-        let now = self.ports.clock.now();
-        let event = grant_event(&grant, EventKind::Connected, now);
-        let event = Event { connection: Some(row.id.clone()), ..event };
-        let flow = adoption.flow_id().map(str::to_owned);
-        // A grant that was renewed after this was asked for is newer; the connection joins it.
-        let newer = grant.state.life == Life::Alive && grant.facts.obtained_at > adoption.sent_at;
-        if !newer && !self.is_adopted(&adoption, &grant).await? {
-            // Its flow goes on until the connection is there too.
-            self.next_version(adoption, grant, account, EventKind::Refreshed, None).await?;
-        }
-        let id = row.id.clone();
-        match self.ports.store.join(row, flow.as_deref(), vec![event]).await? {
-            ConnectOutcome::IdTaken => Err(taken(&id, &client)),
-            ConnectOutcome::Done | ConnectOutcome::Missing | ConnectOutcome::FlowEnded => {
-                self.as_it_stands(&id).await
-            }
-        }
     }
 
     /// Stores the token set as the next version; a refresh that was faster is overtaken, since a
@@ -279,10 +268,10 @@ impl Broker {
         mut grant: GrantRow,
         account: Option<Account>,
         kind: EventKind,
-        flow: Option<String>,
     ) -> Result<Next, Error> {
         let now = self.ports.clock.now();
-        let Adoption { bound, asked, tokens, sent_at, in_journal, secret_n, .. } = adoption;
+        let Adoption { bound, asked, tokens, sent_at, in_journal, secret_n, consent, .. } =
+            adoption;
         let copy = tokens.to_bytes();
         for _ in 0..TRIES {
             let mut tokens = TokenSet::from_bytes(&copy).ok_or_else(|| unreadable(&grant.id))?;
@@ -293,7 +282,7 @@ impl Broker {
                 }
             }
             let plan = plan(&bound, &grant, &asked, &tokens, account.clone(), secret_n, now);
-            let plan = Plan { flow: flow.clone(), ..plan };
+            let plan = Plan { flow: consent.clone(), ..plan };
             let events = [grant_event(&grant, kind, now)];
             let writing = Writing {
                 grant: &grant,
@@ -315,11 +304,14 @@ impl Broker {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Stored::Behind(_, error) | Stored::Failed(_, error) => return Err(error.into()),
-                Stored::Revoked(tokens) => {
-                    self.revoke_late(&grant, &bound, *tokens, now).await?;
+                Stored::Revoked(tokens) | Stored::FlowRevoked(tokens) => {
+                    self.revoke_late(&Whose::of(&grant), &bound, *tokens, now).await?;
                     return Err(revoked_meanwhile());
                 }
-                Stored::Forgotten => return Err(revoked_meanwhile()),
+                Stored::Forgotten(tokens) => {
+                    self.revoke_if_taken_back(&grant, &bound, *tokens, now).await?;
+                    return Err(revoked_meanwhile());
+                }
             }
         }
         Err(Error::Internal(format!("grant {} keeps changing", grant.id)))

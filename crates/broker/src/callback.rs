@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::Broker;
-use crate::adopt::{Adoption, Consent};
+use crate::adopt::Adoption;
 use crate::call::Bound;
 use crate::client_gate::{ChosenSecret, Gate};
 use crate::commit_code::{CodeFlown, CodeKept, CodeSpend, TakenCode};
@@ -159,10 +159,7 @@ impl Broker {
             bound,
             connection: flow.connection.clone(),
             flow: Flow::AuthorizationCode,
-            consent: Some(Consent {
-                state_hash: flow.state_hash.clone(),
-                after_revocation: flow.after_revocation,
-            }),
+            consent: Some(flow.state_hash.clone()),
             asked: flow.asked.clone(),
             labels: flow.labels.clone(),
             other_account,

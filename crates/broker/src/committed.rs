@@ -59,10 +59,12 @@ pub(crate) enum Stored {
     Superseded(Box<GrantRow>),
     /// The grant was revoked meanwhile: this must be taken back too.
     Revoked(Box<TokenSet>),
-    /// The grant was forgotten meanwhile, and kept at the service.
-    Forgotten,
+    /// The grant was forgotten meanwhile.
+    Forgotten(Box<TokenSet>),
     /// Its consent was stored before, or a newer one was.
     FlowEnded,
+    /// Its connection was taken back after the consent: this must be taken back too.
+    FlowRevoked(Box<TokenSet>),
     /// Neither store nor journal took it, so it isn't handed out.
     Failed(Box<TokenSet>, StoreError),
 }
@@ -110,8 +112,9 @@ pub(crate) async fn store_tokens(
             // mark: stale-commit-refused
             Ok(CommitOutcome::Superseded(row)) => return Stored::Superseded(row),
             Ok(CommitOutcome::Revoked) => return Stored::Revoked(Box::new(tokens)),
-            Ok(CommitOutcome::Missing) => return Stored::Forgotten,
+            Ok(CommitOutcome::Missing) => return Stored::Forgotten(Box::new(tokens)),
             Ok(CommitOutcome::FlowEnded) => return Stored::FlowEnded,
+            Ok(CommitOutcome::FlowRevoked) => return Stored::FlowRevoked(Box::new(tokens)),
             Err(_) if tries < STORE_TRIES => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;

@@ -16,6 +16,7 @@ use crate::lease::gone;
 use crate::model::{EventKind, GrantRow, GrantState, Life, grant_event};
 use crate::outcome::Outcome;
 use crate::ports::Settlement;
+use crate::revoke::Whose;
 use crate::standing::standing_reason;
 use crate::token_facts;
 
@@ -141,12 +142,17 @@ async fn store(
         }
         Stored::Superseded(row) => row_end(broker, row, seen),
         Stored::Revoked(tokens) => {
-            broker.revoke_late(&grant, &fuel.bound, *tokens, now).await?;
+            broker.revoke_late(&Whose::of(&grant), &fuel.bound, *tokens, now).await?;
             let _ = broker.ports.journal.committed(grant.id.as_str(), seen, now).await;
             End::Row(Arc::new(broker.ports.store.grant(&grant.id).await?.unwrap_or(grant)))
         }
+        Stored::Forgotten(tokens) => {
+            broker.revoke_if_taken_back(&grant, &fuel.bound, *tokens, now).await?;
+            let _ = broker.ports.journal.committed(grant.id.as_str(), seen, now).await;
+            End::Failed(gone(&grant.id))
+        }
         // A refresh comes from no flow.
-        Stored::Forgotten | Stored::FlowEnded => End::Failed(gone(&grant.id)),
+        Stored::FlowEnded | Stored::FlowRevoked(_) => End::Failed(gone(&grant.id)),
         Stored::Failed(_, error) => End::Failed(error.into()),
     };
     Ok(Step::End(end))

@@ -231,7 +231,8 @@ impl Broker {
             expires_at: now.plus(FLOW_LIFE),
             used_at: None,
             journal: None,
-            after_revocation: false,
+            taken_no: 0,
+            revoked: false,
         })
     }
 }

@@ -12,7 +12,8 @@ use thiserror::Error;
 
 use crate::model::{
     Account, ClientId, ClientRow, ConnectionId, ConnectionRow, Event, EventRow, FlowRow, GrantId,
-    GrantRow, GrantState, HolderId, Intent, JournalId, RevocationRow, TakenFlow, TokenFacts,
+    GrantRow, GrantState, HolderId, Intent, JournalId, RevocationItem, RevocationRow, TakenFlow,
+    TokenFacts,
 };
 use crate::vault::{DataKeyRow, Fingerprint, Sealed};
 
@@ -114,8 +115,10 @@ pub enum CommitOutcome {
     Revoked,
     /// No such grant: nothing was written.
     Missing,
-    /// Its flow had ended: nothing was written.
+    /// Its flow had ended, or the grant has a newer consent: nothing was written.
     FlowEnded,
+    /// Its connection was taken back after its flow was taken: nothing was written.
+    FlowRevoked,
 }
 
 /// What making or moving a connection did.
@@ -127,8 +130,20 @@ pub enum ConnectOutcome {
     IdTaken,
     /// There is no such connection to be moved: nothing was written.
     Missing,
-    /// The flow that it comes from had ended: nothing was written.
+    /// The flow that it comes from had ended, or the grant before has a newer consent: nothing was
+    /// written.
     FlowEnded,
+    /// Its connection was taken back after its flow was taken: nothing was written.
+    FlowRevoked,
+}
+
+/// What becomes of the taken flows of a connection that is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakenFlows {
+    /// They end: what comes of them is dropped.
+    End,
+    /// They are marked: what comes of them is taken back ([`FlowRow::revoked`]).
+    Revoke,
 }
 
 /// Which connections.
@@ -208,13 +223,15 @@ pub trait Store: Send + Sync {
     async fn add_flow(&self, row: FlowRow) -> Result<(), StoreError>;
 
     /// Takes a pending flow once: exactly one caller gets [`TakenFlow::Taken`]; the row is marked
-    /// used, by `journal`, at `now`, or just after the latest that was taken for the same
-    /// connection: clocks jump, the order of consents must not.
+    /// used, by `journal`, at `now`, and numbered in the order in which this store's flows are
+    /// taken: clocks jump, the order of consents must not.
     ///
     /// A taken flow ends, once, with the write that stores its consent (`flow` of
-    /// [`Self::connect`], [`Self::join`], [`Self::reconnect`], [`NewTokens`]); with it end those of
-    /// its connection that were taken before it, and all of them when the connection is forgotten.
-    /// So whatever the clocks say, no consent is stored twice, or over a newer one.
+    /// [`Self::connect`], [`Self::reconnect`], [`NewTokens`]); with it end those of its connection
+    /// that were taken before it, and all of them when the connection is forgotten, but for those
+    /// that were revoked. A grant remembers the number of its newest consent: an older one isn't
+    /// stored over it, whichever connection it was given for. So whatever the clocks say, no
+    /// consent is stored twice, or over a newer one.
     async fn take_flow(
         &self,
         state_hash: &str,
@@ -228,8 +245,17 @@ pub trait Store: Send + Sync {
     /// Removes a flow: its grant is stored, or it ended long ago.
     async fn remove_flow(&self, state_hash: &str) -> Result<(), StoreError>;
 
-    /// Removes flows that could not be finished any more at `expired_before`; how many.
+    /// Removes flows that nobody took, and nobody could any more at `expired_before`; how many.
     async fn purge_flows(&self, expired_before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Flows that were taken by this journal and could not be any more at `expired_before`, by that
+    /// time, at most `limit`: their state hashes.
+    async fn stale_flows(
+        &self,
+        journal: &JournalId,
+        expired_before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError>;
 
     /// Makes a connection with a grant of its own (version 1). An error when the client isn't
     /// there, or a grant of this id is: nothing written.
@@ -242,7 +268,7 @@ pub trait Store: Send + Sync {
     ) -> Result<ConnectOutcome, StoreError>;
 
     /// Makes a connection that joins a grant which is there; an error when it (or the client)
-    /// isn't.
+    /// isn't. Its flow goes on until its token set is stored, too.
     async fn join(
         &self,
         connection: ConnectionRow,
@@ -252,8 +278,7 @@ pub trait Store: Send + Sync {
 
     /// Points a connection that is there at a new grant (which is added), in one step; the grant
     /// before goes when no other connection points to it and no revocation waits for it, or as soon
-    /// as that is so. A flow that was taken before the connection was taken back counts as ended.
-    /// An error when a grant of this id is there.
+    /// as that is so. An error when a grant of this id is there.
     async fn reconnect(
         &self,
         connection: ConnectionRow,
@@ -286,7 +311,12 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<(ConnectionRow, GrantRow)>, StoreError>;
 
     /// Removes a connection; its grant too when no other connection points to it.
-    async fn forget(&self, id: &ConnectionId, events: Vec<Event>) -> Result<bool, StoreError>;
+    async fn forget(
+        &self,
+        id: &ConnectionId,
+        taken: TakenFlows,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError>;
 
     /// One grant.
     async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError>;
@@ -379,8 +409,8 @@ pub trait Store: Send + Sync {
     /// Grants with an open intent that were not revoked, by id.
     async fn open_intents(&self, limit: usize) -> Result<Vec<GrantId>, StoreError>;
 
-    /// Marks grants as revoked and queues their calls, in one step; no flow that was taken by then
-    /// is newer ([`FlowRow::after_revocation`]). Of `state` only life and reason
+    /// Marks grants as revoked, and the flows that were taken by then for their connections
+    /// ([`FlowRow::revoked`]), and queues their calls, in one step. Of `state` only life and reason
     /// are taken; the grants are due no more; lease, intent and version are untouched. Grants that
     /// aren't there are passed over. An error when a revocation of this id is there.
     async fn revoke(
@@ -400,6 +430,9 @@ pub trait Store: Send + Sync {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<RevocationRow>, StoreError>;
+
+    /// What was queued to take this grant back, if anything ever was: its grant may be gone.
+    async fn revoked_item(&self, grant: &GrantId) -> Result<Option<RevocationItem>, StoreError>;
 
     /// Replaces a revocation if its stored revision is `row.revision - 1`; `false` otherwise.
     async fn update_revocation(

@@ -211,6 +211,12 @@ impl Broker {
                 let client = self.client_seen(&row.client).await?;
                 self.serve_as_it_is(connection, (*row).clone(), client)
             }
+            // Forgotten meanwhile.
+            End::Failed(Error::NotFound { .. }) => Err(Error::NotFound {
+                what: "connection",
+                id: connection.id.to_string(),
+                nearest: Vec::new(),
+            }),
             End::Failed(error) => match before {
                 Some(grant) => {
                     let client = self.client_seen(&grant.client).await?;

@@ -13,6 +13,7 @@ use crate::model::{GrantId, GrantRow, Life};
 use crate::outcome::{self, Outcome};
 use crate::ports::{ConnectionFilter, JournalEntry};
 use crate::prepare;
+use crate::revoke::Whose;
 use crate::spoken::Spoken;
 use crate::vault::{Field, VaultError};
 
@@ -66,7 +67,10 @@ impl Broker {
                 Ok(id) => match self.ports.store.grant(&id).await? {
                     Some(grant) if !seen.insert(grant.id.clone()) => Ok(()),
                     Some(grant) => self.recover_grant(&grant, &entry, &mut report).await,
-                    None => self.recover_flow(&entry, age, &mut report).await,
+                    None => match self.ports.store.revoked_item(&id).await? {
+                        Some(item) => self.revoke_kept(&Whose::of_item(item), &entry).await,
+                        None => self.recover_flow(&entry, age, &mut report).await,
+                    },
                 },
                 Err(_) => Ok(()),
             };
@@ -97,7 +101,7 @@ impl Broker {
             return Ok(());
         }
         if grant.state.life == Life::Revoked {
-            return self.revoke_kept(grant, entry).await;
+            return self.revoke_kept(&Whose::of(grant), entry).await;
         }
         let names = self.names(&grant.id).await?;
         match prepare::recover_kept(self, &grant.id).await? {
@@ -117,12 +121,12 @@ impl Broker {
 
     /// An answer that was kept for a grant that was revoked meanwhile: its tokens are taken back
     /// too.
-    async fn revoke_kept(&self, grant: &GrantRow, entry: &JournalEntry) -> Result<(), Error> {
+    async fn revoke_kept(&self, whose: &Whose, entry: &JournalEntry) -> Result<(), Error> {
         let field = Field::Answer { of: &entry.of, version: entry.version };
         let bytes = self.vault.unseal(field, &entry.answer)?;
         let answer = Answer::from_bytes(&bytes).ok_or(VaultError::Damaged)?;
-        let client = self.client_row(&grant.client).await?;
-        let bound = self.bind(client, &grant.inputs)?;
+        let client = self.client_row(&whose.client).await?;
+        let bound = self.bind(client, &whose.inputs)?;
         let now = self.ports.clock.now();
         if let Outcome::Granted(tokens) = outcome::classify(
             &answer,
@@ -130,7 +134,7 @@ impl Broker {
             entry.sent_at,
             &Spoken::from_texts([]),
         ) {
-            self.revoke_late(grant, &bound, *tokens, now).await?;
+            self.revoke_late(whose, &bound, *tokens, now).await?;
         }
         let _ = self.ports.journal.committed(&entry.of, entry.version, now).await;
         Ok(())

@@ -14,10 +14,10 @@ use crate::call::Bound;
 use crate::committed::open_tokens;
 use crate::error::Error;
 use crate::model::{
-    ConnectionId, ConnectionRow, Event, EventKind, GrantRow, GrantState, Life, Reason, ReasonCode,
-    RevocationItem, RevocationItemState, RevocationRow, grant_event,
+    ClientId, ConnectionId, ConnectionRow, Event, EventKind, GrantId, GrantRow, GrantState, Life,
+    Reason, ReasonCode, RevocationItem, RevocationItemState, RevocationRow, grant_event,
 };
-use crate::ports::ConnectionFilter;
+use crate::ports::{ConnectionFilter, TakenFlows};
 use crate::vault::{Field, Sealed};
 use crate::view::{ProofView, Receipt, ReceiptItem};
 
@@ -161,7 +161,7 @@ impl Broker {
             let late = async {
                 let tokens = open_tokens(&self.vault, &moved)?;
                 let bound = self.bind(self.client_row(&moved.client).await?, &moved.inputs)?;
-                self.revoke_late(&moved, &bound, tokens, now).await
+                self.revoke_late(&Whose::of(&moved), &bound, tokens, now).await
             };
             if let Err(error) = late.await {
                 tracing::warn!(grant = %seen.id, %error, "a late token set can't be queued");
@@ -227,7 +227,11 @@ impl Broker {
         let grant_kept_by = others.map(|(c, _)| c.id.to_string()).collect();
         let event = grant_event(&row, EventKind::Forgotten, self.ports.clock.now());
         let event = Event { connection: Some(connection.id.clone()), ..event };
-        self.ports.store.forget(&connection.id, vec![event]).await?;
+        let taken = match grant {
+            ForgetGrant::Revoke | ForgetGrant::RevokeShared => TakenFlows::Revoke,
+            ForgetGrant::Keep => TakenFlows::End,
+        };
+        self.ports.store.forget(&connection.id, taken, vec![event]).await?;
         self.cache.evict(id);
         Ok(Forgotten { receipt, grant_kept_by })
     }
@@ -341,11 +345,12 @@ impl Broker {
             if seen.insert(grant.id.clone()) {
                 let client = self.client_row(&grant.client).await?;
                 let tokens = open_tokens(&self.vault, grant).ok();
+                let whose = Whose::of(grant);
                 match self.bind(client, &grant.inputs) {
-                    Ok(bound) => self.add_items(&mut row, grant, &bound, tokens.as_ref(), now),
+                    Ok(bound) => self.add_items(&mut row, &whose, &bound, tokens.as_ref(), now),
                     Err(error) => {
                         let words = format!("{error}: end it in the service's settings");
-                        row.items.push(item(grant, "grant", CANNOT, Some(words)));
+                        row.items.push(item(&whose, "grant", CANNOT, Some(words)));
                     }
                 }
             }
@@ -371,7 +376,7 @@ impl Broker {
     fn add_items(
         &self,
         row: &mut RevocationRow,
-        grant: &GrantRow,
+        whose: &Whose,
         bound: &Bound,
         tokens: Option<&TokenSet>,
         now: Timestamp,
@@ -379,21 +384,21 @@ impl Broker {
         let (endpoint, kinds) = match bound.service.revocation(bound.cx()) {
             Ok(RevocationRule::Call { endpoint, tokens: kinds, .. }) => (endpoint, kinds),
             Ok(RevocationRule::Cannot { by_hand }) => {
-                let mut it = item(grant, "grant", CANNOT, Some(by_hand));
+                let mut it = item(whose, "grant", CANNOT, Some(by_hand));
                 it.answer = Some("this service cannot revoke".into());
                 it.at = Some(now);
                 row.items.push(it);
                 return;
             }
             Err(error) => {
-                row.items.push(item(grant, "grant", CANNOT, Some(bound.filled(error).to_string())));
+                row.items.push(item(whose, "grant", CANNOT, Some(bound.filled(error).to_string())));
                 return;
             }
         };
         let Some(tokens) = tokens else {
             let words =
                 "the token set can't be opened: end it in the service's settings".to_owned();
-            row.items.push(item(grant, "grant", CANNOT, Some(words)));
+            row.items.push(item(whose, "grant", CANNOT, Some(words)));
             return;
         };
         for kind in kinds {
@@ -405,7 +410,7 @@ impl Broker {
                 TokenKind::AccessToken => ("access_token", tokens.access_token.expose()),
             };
             let n = u32::try_from(row.items.len()).unwrap_or(u32::MAX);
-            let mut it = item(grant, what, RevocationItemState::Pending, None);
+            let mut it = item(whose, what, RevocationItemState::Pending, None);
             it.call = Some(format!("{} {}", endpoint.method.as_str(), shown(&endpoint.url)));
             it.sealed = Some(self.seal_item(&row.id, n, text));
             it.probe = Some(self.seal_item(&row.id, PROBE_ITEMS + n, tokens.access_token.expose()));
@@ -430,7 +435,7 @@ impl Broker {
     /// A token set that came for a connection that was revoked meanwhile: taken back too.
     pub(crate) async fn revoke_late(
         &self,
-        grant: &GrantRow,
+        whose: &Whose,
         bound: &Bound,
         tokens: TokenSet,
         now: Timestamp,
@@ -442,26 +447,71 @@ impl Broker {
             return Ok(());
         }
         let mut row = RevocationRow { id, ..self.empty_row(now) };
-        self.add_items(&mut row, grant, bound, Some(&tokens), now);
-        let event = grant_event(grant, EventKind::Revoked, now);
+        self.add_items(&mut row, whose, bound, Some(&tokens), now);
+        let event = Event {
+            kind: EventKind::Revoked,
+            at: now,
+            connection: None,
+            client: Some(whose.client.clone()),
+            grant: Some(whose.grant.clone()),
+            facts: BTreeMap::new(),
+        };
         self.ports.store.revoke(&[], revoked_state(now), row, vec![event]).await?;
         Ok(())
+    }
+
+    /// A token set that came for a grant that is gone: taken back too, where the grant was.
+    pub(crate) async fn revoke_if_taken_back(
+        &self,
+        grant: &GrantRow,
+        bound: &Bound,
+        tokens: TokenSet,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        match self.ports.store.revoked_item(&grant.id).await? {
+            Some(_) => self.revoke_late(&Whose::of(grant), bound, tokens, now).await,
+            None => Ok(()),
+        }
     }
 }
 
 const CANNOT: RevocationItemState = RevocationItemState::Cannot;
 
+/// Whose token set is taken back: the grant itself may be gone.
+pub(crate) struct Whose {
+    pub(crate) grant: GrantId,
+    pub(crate) client: ClientId,
+    pub(crate) account: Option<String>,
+    pub(crate) inputs: BTreeMap<String, String>,
+}
+
+impl Whose {
+    pub(crate) fn of(grant: &GrantRow) -> Self {
+        Self {
+            grant: grant.id.clone(),
+            client: grant.client.clone(),
+            account: grant.account.as_ref().map(|account| account.id.clone()),
+            inputs: grant.inputs.clone(),
+        }
+    }
+
+    pub(crate) fn of_item(item: RevocationItem) -> Self {
+        let RevocationItem { grant, client, account, inputs, .. } = item;
+        Self { grant, client, account, inputs }
+    }
+}
+
 fn item(
-    grant: &GrantRow,
+    whose: &Whose,
     what: &str,
     state: RevocationItemState,
     next_step: Option<String>,
 ) -> RevocationItem {
     RevocationItem {
-        grant: grant.id.clone(),
-        client: grant.client.clone(),
-        account: grant.account.as_ref().map(|a| a.id.clone()),
-        inputs: grant.inputs.clone(),
+        grant: whose.grant.clone(),
+        client: whose.client.clone(),
+        account: whose.account.clone(),
+        inputs: whose.inputs.clone(),
         what: what.to_owned(),
         call: None,
         sealed: None,

@@ -16,8 +16,3 @@ pub use sqlite::{Options, Sqlite};
 /// Of so many versions of a grant, at least, the tokens are found by their fingerprints; what is in
 /// use is always found.
 const FINGERPRINT_VERSIONS_MAX: usize = 10;
-
-/// The next moment that a time can tell apart.
-fn just_after(at: indicia_oauth::Timestamp) -> indicia_oauth::Timestamp {
-    at.plus(std::time::Duration::from_millis(1))
-}

@@ -1,12 +1,12 @@
 //! What must happen unasked. A duty takes no input: it looks at the world and does what is due, so
 //! that restart, second host and retry are one path.
 
+mod purge_flows;
 mod recover_open;
 mod refresh_due;
 mod revoke_pending;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use indicia_oauth::Timestamp;
 
@@ -29,9 +29,6 @@ pub struct DutyReport {
     #[serde(skip)]
     pub next_at: Option<Timestamp>,
 }
-
-/// How long an attempt to connect is remembered after its end: as long as its answer may be kept.
-const FLOWS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Broker {
     /// Does what is due: kept answers, refreshes, pending revocations. Idempotent. What is wrong
@@ -60,8 +57,7 @@ impl Broker {
             refresh_due::run(self, which, &mut report).await?;
             revoke_pending::run(self, &mut report).await?;
         }
-        let now = self.ports.clock.now();
-        self.ports.store.purge_flows(now.minus(FLOWS_KEPT)).await?;
+        purge_flows::run(self).await?;
         Ok(report)
     }
 }

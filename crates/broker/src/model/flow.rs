@@ -38,10 +38,12 @@ pub struct FlowRow {
     pub used_at: Option<Timestamp>,
     /// Whose journal would hold the answer.
     pub journal: Option<JournalId>,
-    /// When its callback came, the connection's grant had been revoked: this consent is the newer
-    /// decision.
+    /// Its place in the order in which this store's flows were taken, from 1; 0 until then.
     #[serde(default)]
-    pub after_revocation: bool,
+    pub taken_no: u64,
+    /// Its connection was taken back after its callback came: so is what comes of it.
+    #[serde(default)]
+    pub revoked: bool,
 }
 
 /// What taking a flow gave.

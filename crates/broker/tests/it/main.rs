@@ -8,6 +8,7 @@ mod decide;
 mod forecast;
 mod import;
 mod issuer;
+mod late;
 mod promise;
 mod refused;
 mod revoke;

@@ -3,11 +3,13 @@
 //! many hosts and random faults are the simulation's.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::{Either, select};
 use indicia_broker::clients::NewClient;
 use indicia_broker::connect::{BrowserStep, ConnectRequest, ConnectStep};
 use indicia_broker::model::{Environment, HolderId, JournalId};
@@ -35,6 +37,8 @@ pub enum Fate {
     LoseAnswer,
     /// Nothing is handed over.
     NotSent,
+    /// The service answers, and the answer comes when the other end of this is used or dropped.
+    Late(tokio::sync::oneshot::Receiver<()>),
     /// These bytes come back; the service sees nothing.
     Answer(u16, &'static str, &'static str),
 }
@@ -93,20 +97,28 @@ impl Transport for Network {
         if let Some(body) = self.documents.lock().unwrap().get(&place) {
             return Sent::Answer(json(200, body));
         }
-        let now = self.clock.now();
-        let mut models = self.models.lock().unwrap();
-        let model = models.iter_mut().find(|m| m.serves(&incoming.host, &incoming.path));
-        let answer = match model {
-            Some(model) => model.handle(&incoming, now),
-            None => return Sent::NotSent(format!("no host {}", incoming.host)),
+        let Some(answer) = self.ask(&incoming) else {
+            return Sent::NotSent(format!("no host {}", incoming.host));
         };
         if token_call {
             *self.last_token_answer.lock().unwrap() = answer.body.to_vec();
         }
         match fate {
             Fate::LoseAnswer => Sent::MaybeSent("the connection was reset".into()),
+            Fate::Late(until) => {
+                let _ = until.await;
+                Sent::Answer(answer)
+            }
             _ => Sent::Answer(answer),
         }
+    }
+}
+
+impl Network {
+    fn ask(&self, incoming: &Incoming) -> Option<Answer> {
+        let mut models = self.models.lock().unwrap();
+        let model = models.iter_mut().find(|m| m.serves(&incoming.host, &incoming.path))?;
+        Some(model.handle(incoming, self.clock.now()))
     }
 }
 
@@ -144,6 +156,8 @@ impl Journal for RigJournal {
     }
     async fn keep(&self, _slot: SlotNo, entry: JournalEntry) -> Result<(), JournalError> {
         self.entries.lock().unwrap().insert(entry.of.clone(), entry);
+        // A disk takes its time.
+        tokio::task::yield_now().await;
         Ok(())
     }
     async fn give_back(&self, _slot: SlotNo) {}
@@ -179,12 +193,14 @@ impl RootKey for RigRootKey {
     }
 }
 
-struct RigSpawn;
+/// The tasks that were started, to be ended by a crash.
+#[derive(Default)]
+struct RigSpawn(Mutex<Vec<tokio::task::AbortHandle>>);
 
 impl Spawn for RigSpawn {
     #[expect(clippy::disallowed_methods, reason = "the one place where the rig's tasks are made")]
     fn spawn(&self, task: Task) {
-        tokio::spawn(task);
+        self.0.lock().unwrap().push(tokio::spawn(task).abort_handle());
     }
 }
 
@@ -201,6 +217,7 @@ pub struct Rig {
     pub network: Arc<Network>,
     pub clock: Arc<RigClock>,
     catalogue: Arc<Catalogue>,
+    spawn: Arc<RigSpawn>,
 }
 
 impl Rig {
@@ -223,6 +240,7 @@ impl Rig {
             clock: Arc::clone(&clock),
         });
         let journal = Arc::new(RigJournal::default());
+        let spawn = Arc::new(RigSpawn::default());
         let ports = Ports {
             store: Arc::clone(&store),
             transport: network.clone(),
@@ -230,10 +248,10 @@ impl Rig {
             random: Arc::new(RigRandom(AtomicU64::new(0))),
             root_key: Arc::new(RigRootKey),
             journal: journal.clone(),
-            spawn: Arc::new(RigSpawn),
+            spawn: Arc::clone(&spawn) as _,
         };
         let broker = open(ports.clone(), Arc::clone(&catalogue)).await;
-        Self { broker, ports, memory, journal, network, clock, catalogue }
+        Self { broker, ports, memory, journal, network, clock, catalogue, spawn }
     }
 
     /// Another run of the engine on the same store, with another catalogue.
@@ -267,6 +285,13 @@ impl Rig {
     pub async fn stored_client(&self, id: &str) -> indicia_broker::model::ClientRow {
         let id = indicia_broker::model::ClientId::new(id).unwrap();
         self.ports.store.client(&id).await.unwrap().unwrap()
+    }
+
+    /// The attempt that a callback answers, as it is stored.
+    pub async fn flow_of(&self, callback: &str) -> Option<indicia_broker::model::FlowRow> {
+        let mut pairs = url::form_urlencoded::parse(callback.split_once('?').unwrap().1.as_bytes());
+        let state = pairs.find(|(name, _)| name == "state").unwrap().1;
+        self.ports.store.flow(&sha256_hex(&state)).await.unwrap()
     }
 
     /// What a service answered to the latest POST.
@@ -369,6 +394,42 @@ impl Rig {
 }
 
 impl Rig {
+    /// Begins something that sends a POST, and crashes as soon as the answer is kept. What runs
+    /// after that on the same store.
+    pub async fn crash_when_kept<T>(&self, work: impl Future<Output = T>) -> Arc<Broker> {
+        let before = self.journal.entries.lock().unwrap().len();
+        let kept = async {
+            while self.journal.entries.lock().unwrap().len() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        if let Either::Right(_) = select(pin!(kept), pin!(work)).await {
+            panic!("it was done before it could crash");
+        }
+        self.spawn.0.lock().unwrap().drain(..).for_each(|task| task.abort());
+        open(self.ports.clone(), Arc::clone(&self.catalogue)).await
+    }
+
+    /// The next POST's answer comes after `meanwhile`, which begins when the service has answered.
+    pub async fn answered_after<T, M>(
+        &self,
+        work: impl Future<Output = T>,
+        meanwhile: impl Future<Output = M>,
+    ) -> (T, M) {
+        let (open, until) = tokio::sync::oneshot::channel();
+        self.fate(Fate::Late(until));
+        let sent = self.posts().len();
+        let meanwhile = async {
+            while self.posts().len() == sent {
+                tokio::task::yield_now().await;
+            }
+            let done = meanwhile.await;
+            let _ = open.send(());
+            done
+        };
+        tokio::join!(work, meanwhile)
+    }
+
     pub fn clock_now(&self) -> Timestamp {
         self.clock.now()
     }

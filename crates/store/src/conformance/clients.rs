@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use indicia_broker::model::{EventKind, GrantRow};
-use indicia_broker::ports::ConnectOutcome;
+use indicia_broker::ports::{ConnectOutcome, TakenFlows};
 
 use super::Subject;
 use super::rows::{at, client, client_id, connection, connection_id, data_key, event, flow, grant};
@@ -88,7 +88,7 @@ pub(super) async fn a_client_with_connections_stays(subject: Arc<dyn Subject>) {
     assert!(store.events(0, 9).await.unwrap().is_empty(), "nothing done, nothing told");
 
     for name in ["x", "y"] {
-        assert!(store.forget(&connection_id(name), vec![]).await.unwrap());
+        assert!(store.forget(&connection_id(name), TakenFlows::End, vec![]).await.unwrap());
     }
     assert_eq!(store.remove_client(&id, gone).await.unwrap(), None);
     assert_eq!(store.client(&id).await.unwrap(), None);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indicia_broker::model::{ConnectionRow, EventKind, GrantRow, GrantState, Intent, Lease, Life};
-use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, Store};
+use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, Store, TakenFlows};
 
 use super::Subject;
 use super::rows::{
@@ -209,12 +209,12 @@ pub(super) async fn forget_takes_the_grant_with_the_last_connection(subject: Arc
     let store = subject.handle();
     connect(&*store, &["x"]).await;
     store.join(connection("y", "c", "x"), None, vec![]).await.unwrap();
-    assert!(store.forget(&connection_id("x"), vec![]).await.unwrap());
+    assert!(store.forget(&connection_id("x"), TakenFlows::End, vec![]).await.unwrap());
     assert_eq!(store.connection(&connection_id("x")).await.unwrap(), None);
     assert!(store.connection(&connection_id("y")).await.unwrap().is_some());
-    assert!(store.forget(&connection_id("y"), vec![]).await.unwrap());
+    assert!(store.forget(&connection_id("y"), TakenFlows::End, vec![]).await.unwrap());
     assert_eq!(store.grant(&grant_id("x")).await.unwrap(), None);
-    assert!(!store.forget(&connection_id("y"), vec![]).await.unwrap());
+    assert!(!store.forget(&connection_id("y"), TakenFlows::End, vec![]).await.unwrap());
     let found = store.grants_by_fingerprint(&grant("x", "c").facts.access).await.unwrap();
     assert_eq!(found, vec![], "its tokens are forgotten too");
     assert_eq!(labelled(&*store, "team", "x").await, Vec::<String>::new());

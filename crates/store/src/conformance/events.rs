@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use indicia_broker::model::EventKind;
+use indicia_broker::ports::TakenFlows;
 
 use super::Subject;
 use super::leases::claimed;
@@ -57,7 +58,7 @@ pub(super) async fn what_is_refused_leaves_no_event(subject: Arc<dyn Subject>) {
     store.join(connection("x", "c", "x"), None, told()).await.unwrap();
     store.join(connection("n", "c", "n"), None, told()).await.unwrap_err();
     assert!(!store.update_connection(connection("n", "c", "x"), told()).await.unwrap());
-    assert!(!store.forget(&connection_id("n"), told()).await.unwrap());
+    assert!(!store.forget(&connection_id("n"), TakenFlows::End, told()).await.unwrap());
     store.commit(&grant_id("x"), 2, None, tokens("x", 3), told()).await.unwrap();
     assert_eq!(store.events(0, 9).await.unwrap(), vec![]);
 }
@@ -88,7 +89,7 @@ pub(super) async fn every_change_moves_the_change_number(subject: Arc<dyn Subjec
     moved("commit").await;
     store.reject(&grant_id("x"), 2, at(70), vec![]).await.unwrap();
     moved("rejection").await;
-    store.forget(&connection_id("x"), vec![]).await.unwrap();
+    store.forget(&connection_id("x"), TakenFlows::End, vec![]).await.unwrap();
     moved("forgotten").await;
     store.remove_client(&client_id("c"), vec![]).await.unwrap();
     moved("removed").await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicia_broker::model::{FlowRow, GrantState, Life, TakenFlow};
-use indicia_broker::ports::{CommitOutcome, ConnectOutcome, NewTokens, Store};
+use indicia_broker::ports::{CommitOutcome, ConnectOutcome, NewTokens, Store, TakenFlows};
 use indicia_oauth::Timestamp;
 
 use super::Subject;
@@ -130,9 +130,21 @@ pub(super) async fn a_consent_is_stored_once_and_never_over_a_newer_one(subject:
     let join = || connection("y", "c", "b");
     assert_eq!(store.join(join(), Some("4"), vec![]).await.unwrap(), FlowEnded);
     assert_eq!(store.join(join(), Some("y"), vec![]).await.unwrap(), Done);
-    assert!(there("open").await && !there("y").await);
-    let late = store.connect(connection("z", "c", "z"), grant("z", "c"), Some("y"), vec![]).await;
-    assert_eq!(late.unwrap(), FlowEnded);
+    assert!(there("open").await && there("y").await, "its token set is still to come");
+    // It was taken before the flow whose consent the shared grant has now.
+    let older = NewTokens { flow: Some("y".into()), ..tokens("b", 2) };
+    let done = store.commit(&grant_id("b"), 1, None, older, vec![]).await.unwrap();
+    assert!(matches!(done, CommitOutcome::FlowEnded), "{done:?}");
+    let row = connection("y", "c", "d");
+    let done = store.reconnect(row, grant("d", "c"), Some("y"), vec![]).await.unwrap();
+    assert_eq!(done, FlowEnded);
+    assert_eq!(store.grant(&grant_id("b")).await.unwrap().unwrap().version, 1);
+    // A refresh comes from no consent, and leaves the number as it is.
+    let refreshed = store.commit(&grant_id("b"), 1, None, tokens("b", 2), vec![]).await.unwrap();
+    assert!(matches!(refreshed, CommitOutcome::Done), "{refreshed:?}");
+    let older = NewTokens { flow: Some("y".into()), ..tokens("b", 3) };
+    let done = store.commit(&grant_id("b"), 2, None, older, vec![]).await.unwrap();
+    assert!(matches!(done, CommitOutcome::FlowEnded), "{done:?}");
 }
 
 pub(super) async fn the_order_of_consents_is_not_the_clocks(subject: Arc<dyn Subject>) {
@@ -141,33 +153,33 @@ pub(super) async fn the_order_of_consents_is_not_the_clocks(subject: Arc<dyn Sub
     flows(&*store, &["early", "late"]).await;
     let early = taken(&*store, "early", at(300)).await;
     let late = taken(&*subject.handle(), "late", at(5)).await;
-    assert!(late.used_at > early.used_at, "the clock was put back in between");
+    assert!(late.used_at < early.used_at, "the clock was put back in between");
+    assert!(late.taken_no > early.taken_no);
     store.connect(connection("x", "c", "a"), grant("a", "c"), Some("late"), vec![]).await.unwrap();
     assert_eq!(store.flow("early").await.unwrap(), None);
 }
 
-pub(super) async fn a_taken_flow_knows_whether_its_connection_was_off(subject: Arc<dyn Subject>) {
+pub(super) async fn what_was_taken_before_a_revocation_is_taken_back(subject: Arc<dyn Subject>) {
+    use ConnectOutcome::{Done, FlowRevoked};
     let store = subject.handle();
     connect(&*store, &["x"]).await;
-    flows(&*store, &["before", "after"]).await;
-    assert!(!taken(&*store, "before", at(5)).await.after_revocation);
+    flows(&*store, &["before", "after", "open"]).await;
+    assert!(!taken(&*store, "before", at(5)).await.revoked);
     let off = GrantState { life: Life::Revoked, ..state(Life::Alive) };
-    store.revoke(&[grant_id("x")], off, revocation("r", "x", None), vec![]).await.unwrap();
-    let after = taken(&*store, "after", at(5)).await;
-    assert!(after.after_revocation);
-    assert_eq!(store.flow("after").await.unwrap(), Some(after));
-    assert!(!store.flow("before").await.unwrap().unwrap().after_revocation);
-    let off = GrantState { life: Life::Revoked, ..state(Life::Alive) };
-    store.revoke(&[grant_id("x")], off, revocation("again", "x", None), vec![]).await.unwrap();
-    let outdated = store.flow("after").await.unwrap().unwrap();
-    assert!(!outdated.after_revocation, "it was taken back once more, later");
+    store.revoke(&[grant_id("x")], off.clone(), revocation("r", "x", None), vec![]).await.unwrap();
+    assert!(store.flow("before").await.unwrap().unwrap().revoked);
+    assert!(!taken(&*store, "after", at(5)).await.revoked, "it is the newer decision");
     let row = || connection("x", "c", "new");
-    let done = store.reconnect(row(), grant("new", "c"), Some("after"), vec![]).await.unwrap();
-    assert_eq!(done, ConnectOutcome::FlowEnded);
-    flows(&*store, &["newest"]).await;
-    taken(&*store, "newest", at(6)).await;
-    let done = store.reconnect(row(), grant("new", "c"), Some("newest"), vec![]).await.unwrap();
-    assert_eq!(done, ConnectOutcome::Done);
+    for (flow, outcome) in [("before", FlowRevoked), ("after", Done)] {
+        let done = store.reconnect(row(), grant("new", "c"), Some(flow), vec![]).await.unwrap();
+        assert_eq!(done, outcome, "{flow}");
+    }
+    assert!(store.flow("before").await.unwrap().is_some(), "until its token set is taken back");
+    let late = NewTokens { flow: Some("before".into()), ..tokens("new", 2) };
+    let done = store.commit(&grant_id("new"), 1, None, late, vec![]).await.unwrap();
+    assert!(matches!(done, CommitOutcome::FlowRevoked), "{done:?}");
+    let open = store.flow("open").await.unwrap().unwrap();
+    assert!(!open.revoked, "nobody took it by then");
 }
 
 pub(super) async fn a_forgotten_connection_takes_its_taken_flows_along(subject: Arc<dyn Subject>) {
@@ -175,7 +187,51 @@ pub(super) async fn a_forgotten_connection_takes_its_taken_flows_along(subject: 
     connect(&*store, &["x"]).await;
     flows(&*store, &["taken", "open"]).await;
     taken(&*store, "taken", at(5)).await;
-    assert!(store.forget(&connection_id("x"), vec![]).await.unwrap());
+    assert!(store.forget(&connection_id("x"), TakenFlows::End, vec![]).await.unwrap());
     assert_eq!(store.flow("taken").await.unwrap(), None);
     assert!(store.flow("open").await.unwrap().is_some(), "who clicks after that wants it again");
+}
+
+pub(super) async fn what_was_forgotten_with_a_revocation_is_known(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    connect(&*store, &["x"]).await;
+    flows(&*store, &["taken", "open"]).await;
+    taken(&*store, "taken", at(5)).await;
+    assert_eq!(store.revoked_item(&grant_id("x")).await.unwrap(), None);
+    let off = GrantState { life: Life::Revoked, ..state(Life::Alive) };
+    let row = revocation("r", "x", None);
+    store.revoke(&[grant_id("x")], off, row.clone(), vec![]).await.unwrap();
+    flows(&*store, &["again"]).await;
+    taken(&*store, "again", at(6)).await;
+    assert!(store.forget(&connection_id("x"), TakenFlows::Revoke, vec![]).await.unwrap());
+    assert_eq!(store.grant(&grant_id("x")).await.unwrap(), None);
+    assert_eq!(store.revoked_item(&grant_id("x")).await.unwrap().as_ref(), row.items.first());
+    for flow in ["taken", "again"] {
+        let made = (connection("x", "c", "new"), grant("new", "c"));
+        let done = store.connect(made.0.clone(), made.1, Some(flow), vec![]).await.unwrap();
+        assert_eq!(done, ConnectOutcome::FlowRevoked, "{flow}");
+        connect(&*store, &["z"]).await;
+        let joins = connection("x", "c", "z");
+        let done = store.join(joins, Some(flow), vec![]).await.unwrap();
+        assert_eq!(done, ConnectOutcome::FlowRevoked, "{flow}");
+        store.forget(&connection_id("z"), TakenFlows::End, vec![]).await.unwrap();
+    }
+    assert!(!store.flow("open").await.unwrap().unwrap().revoked);
+}
+
+pub(super) async fn taken_flows_stay_for_their_journal_to_end_them(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    store.add_client(client("c"), vec![]).await.unwrap();
+    flows(&*store, &["taken", "open", "another"]).await;
+    taken(&*store, "taken", at(5)).await;
+    store.take_flow("another", &journal_id("k"), at(5)).await.unwrap();
+    let stale =
+        async |name: &str, before| store.stale_flows(&journal_id(name), before, 9).await.unwrap();
+    assert_eq!(stale("j", at(600)).await, Vec::<String>::new());
+    assert_eq!(stale("j", at(601)).await, ["taken"]);
+    assert_eq!(stale("k", at(601)).await, ["another"]);
+    assert_eq!(store.stale_flows(&journal_id("j"), at(601), 0).await.unwrap().len(), 0);
+    assert_eq!(store.purge_flows(at(601)).await.unwrap(), 1);
+    assert_eq!(store.flow("open").await.unwrap(), None);
+    assert!(store.flow("taken").await.unwrap().is_some(), "its answer may be kept");
 }

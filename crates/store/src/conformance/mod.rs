@@ -62,7 +62,9 @@ pub fn cases() -> Vec<Case> {
             a_removed_flow_is_unknown,
             a_consent_is_stored_once_and_never_over_a_newer_one,
             the_order_of_consents_is_not_the_clocks,
-            a_taken_flow_knows_whether_its_connection_was_off,
+            what_was_taken_before_a_revocation_is_taken_back,
+            what_was_forgotten_with_a_revocation_is_known,
+            taken_flows_stay_for_their_journal_to_end_them,
             a_forgotten_connection_takes_its_taken_flows_along;
         connections:
             a_connection_comes_back_with_its_grant,

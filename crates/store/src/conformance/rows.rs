@@ -232,7 +232,8 @@ pub fn flow(state_hash: &str, client: &str) -> FlowRow {
         expires_at: at(600),
         used_at: None,
         journal: None,
-        after_revocation: false,
+        taken_no: 0,
+        revoked: false,
     }
 }
 

@@ -16,7 +16,7 @@ use indicia_oauth::Timestamp;
 
 use crate::FINGERPRINT_VERSIONS_MAX;
 
-use super::state::{CommitRecord, Held, State, failed};
+use super::state::{CommitRecord, Consent, Held, State, failed};
 
 impl State {
     pub(super) fn kill(&mut self, holder: &HolderId) {
@@ -147,14 +147,17 @@ impl State {
         if held.row.version != record.from_version {
             return Ok(CommitOutcome::Superseded(Box::new(held.row.clone())));
         }
-        if !self.goes_on(new.flow.as_deref()) {
-            return Ok(CommitOutcome::FlowEnded);
-        }
+        let consent_no = match self.consent(new.flow.as_deref(), held.consent_no) {
+            Consent::GoesOn(no) => no,
+            Consent::Ended => return Ok(CommitOutcome::FlowEnded),
+            Consent::Revoked => return Ok(CommitOutcome::FlowRevoked),
+        };
         self.changed(events)?;
         self.end_flow(new.flow.as_deref());
         let Some(held) = self.grants.get_mut(&record.grant) else {
             return Ok(CommitOutcome::Missing);
         };
+        held.consent_no = consent_no;
         held.take_tokens(record.to_version, new);
         held.end_lease(lease_no);
         self.commits.push(record);
@@ -266,7 +269,7 @@ impl State {
         }
         self.changed(events)?;
         for id in grants {
-            self.outdate_flows(id);
+            self.revoke_taken(id);
             if let Some(held) = self.grants.get_mut(id) {
                 held.row.state.life = state.life;
                 held.row.state.reason = state.reason.clone();
@@ -279,9 +282,9 @@ impl State {
 }
 
 impl Held {
-    pub(super) fn new(row: GrantRow) -> Self {
+    pub(super) fn new(row: GrantRow, consent_no: u64) -> Self {
         let claims = row.lease.as_ref().map_or(0, |lease| lease.no);
-        let mut held = Self { row, claims, fingerprints: Vec::new() };
+        let mut held = Self { row, claims, fingerprints: Vec::new(), consent_no };
         held.remember_fingerprints();
         held
     }

@@ -13,11 +13,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use indicia_broker::model::{
     ClientId, ClientRow, ConnectionId, ConnectionRow, Event, EventRow, FlowRow, GrantId, GrantRow,
-    GrantState, HolderId, Intent, JournalId, RevocationRow, TakenFlow,
+    GrantState, HolderId, Intent, JournalId, RevocationItem, RevocationRow, TakenFlow,
 };
 use indicia_broker::ports::{
     ClaimOutcome, Clock, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens, Settlement,
-    Store, StoreError, StoreIdentity,
+    Store, StoreError, StoreIdentity, TakenFlows,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint};
 use indicia_oauth::Timestamp;
@@ -156,6 +156,15 @@ impl Store for Handle {
         Ok(self.with(|state| state.purge_flows(expired_before)))
     }
 
+    async fn stale_flows(
+        &self,
+        journal: &JournalId,
+        expired_before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        Ok(self.with(|state| state.stale_flows(journal, expired_before, limit)))
+    }
+
     async fn connect(
         &self,
         connection: ConnectionRow,
@@ -209,8 +218,13 @@ impl Store for Handle {
         Ok(self.with(|state| state.connections(filter, after, limit)))
     }
 
-    async fn forget(&self, id: &ConnectionId, events: Vec<Event>) -> Result<bool, StoreError> {
-        self.with(|state| state.forget(id, events))
+    async fn forget(
+        &self,
+        id: &ConnectionId,
+        taken: TakenFlows,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        self.with(|state| state.forget(id, taken, events))
     }
 
     async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError> {
@@ -333,6 +347,13 @@ impl Store for Handle {
 
     async fn revocation(&self, id: &str) -> Result<Option<RevocationRow>, StoreError> {
         Ok(self.with(|state| state.revocations.get(id).cloned()))
+    }
+
+    async fn revoked_item(&self, grant: &GrantId) -> Result<Option<RevocationItem>, StoreError> {
+        Ok(self.with(|state| {
+            let mut items = state.revocations.values().flat_map(|row| &row.items);
+            items.find(|item| item.grant == *grant).cloned()
+        }))
     }
 
     async fn revocations_due(

@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indicia_broker::model::{
     ClientId, ClientRow, ConnectionId, ConnectionRow, Event, EventRow, FlowRow, GrantId, GrantRow,
-    HolderId, JournalId, Life, RevocationRow, TakenFlow,
+    HolderId, JournalId, RevocationRow, TakenFlow,
 };
-use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, StoreError, StoreErrorKind};
+use indicia_broker::ports::{
+    ConnectOutcome, ConnectionFilter, StoreError, StoreErrorKind, TakenFlows,
+};
 use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId};
 use indicia_oauth::Timestamp;
 
 use crate::chain;
-use crate::just_after;
 
 /// One commit of a token set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,7 @@ pub(super) struct State {
     pub(super) revocations: BTreeMap<String, RevocationRow>,
     pub(super) commits: Vec<CommitRecord>,
     pub(super) dead: BTreeSet<HolderId>,
+    flows_taken: u64,
     data_keys: BTreeMap<KeyId, DataKeyRow>,
     connections: BTreeMap<ConnectionId, ConnectionRow>,
     events: Vec<EventRow>,
@@ -54,6 +56,15 @@ pub(super) struct Held {
     pub(super) claims: u64,
     /// Fingerprints of its tokens, the newest last.
     pub(super) fingerprints: Vec<Fingerprint>,
+    /// The number of its newest consent.
+    pub(super) consent_no: u64,
+}
+
+/// How a consent stands that is to be stored.
+pub(super) enum Consent {
+    GoesOn(u64),
+    Ended,
+    Revoked,
 }
 
 impl State {
@@ -155,13 +166,11 @@ impl State {
         if flow.expires_at <= now {
             return TakenFlow::Expired(flow.expires_at);
         }
-        let of_same = self.flows.values().filter(|other| other.connection == flow.connection);
-        let after = of_same.filter_map(|other| other.used_at).max().map(just_after);
-        let grant = self.connection(&flow.connection).map(|(_, grant)| grant);
+        self.flows_taken += 1;
         let taken = FlowRow {
-            used_at: Some(after.map_or(now, |after| after.max(now))),
+            taken_no: self.flows_taken,
+            used_at: Some(now),
             journal: Some(journal.clone()),
-            after_revocation: grant.is_some_and(|grant| grant.state.life == Life::Revoked),
             ..flow.clone()
         };
         self.flows.insert(state_hash.to_owned(), taken.clone());
@@ -169,9 +178,15 @@ impl State {
         TakenFlow::Taken(Box::new(taken))
     }
 
-    /// Whether a consent may still be stored: it comes from no flow, or from one that goes on.
-    pub(super) fn goes_on(&self, flow: Option<&str>) -> bool {
-        flow.is_none_or(|flow| self.flows.contains_key(flow))
+    /// A consent from this flow, to be stored where that of number `before` is: its number from now
+    /// on. What comes from no flow changes nothing about that.
+    pub(super) fn consent(&self, flow: Option<&str>, before: u64) -> Consent {
+        let Some(flow) = flow else { return Consent::GoesOn(before) };
+        match self.flows.get(flow) {
+            Some(flow) if flow.revoked => Consent::Revoked,
+            Some(flow) if flow.taken_no >= before => Consent::GoesOn(flow.taken_no),
+            _ => Consent::Ended,
+        }
     }
 
     /// Ends a taken flow, and those of its connection that were taken before.
@@ -179,18 +194,16 @@ impl State {
         let Some(ended) = flow.and_then(|flow| self.flows.remove(flow)) else { return };
         self.flows.retain(|_, other| {
             other.connection != ended.connection
-                || other.used_at.is_none()
-                || other.used_at > ended.used_at
+                || other.revoked
+                || !(1..=ended.taken_no).contains(&other.taken_no)
         });
     }
 
-    /// A revocation is the newer decision for every flow that was taken before it.
-    pub(super) fn outdate_flows(&mut self, grant: &GrantId) {
-        for flow in self.flows.values_mut().filter(|flow| flow.used_at.is_some()) {
+    /// What was taken for a grant's connections until now is taken back with it.
+    pub(super) fn revoke_taken(&mut self, grant: &GrantId) {
+        for flow in self.flows.values_mut().filter(|flow| flow.taken_no > 0) {
             let connection = self.connections.get(&flow.connection);
-            if connection.is_some_and(|connection| connection.grant == *grant) {
-                flow.after_revocation = false;
-            }
+            flow.revoked |= connection.is_some_and(|connection| connection.grant == *grant);
         }
     }
 
@@ -210,16 +223,18 @@ impl State {
         if self.connections.contains_key(&connection.id) {
             return Ok(ConnectOutcome::IdTaken);
         }
-        if !self.goes_on(flow) {
-            return Ok(ConnectOutcome::FlowEnded);
-        }
+        let consent_no = match self.consent(flow, 0) {
+            Consent::GoesOn(no) => no,
+            Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
+            Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
+        };
         self.needs_client(&connection.client)?;
         if self.grants.contains_key(&grant.id) {
             return Err(failed("a grant of this id is there already"));
         }
         self.changed(events)?;
         self.end_flow(flow);
-        self.grants.insert(grant.id.clone(), Held::new(grant));
+        self.grants.insert(grant.id.clone(), Held::new(grant, consent_no));
         self.connections.insert(connection.id.clone(), connection);
         Ok(ConnectOutcome::Done)
     }
@@ -233,13 +248,14 @@ impl State {
         if self.connections.contains_key(&connection.id) {
             return Ok(ConnectOutcome::IdTaken);
         }
-        if !self.goes_on(flow) {
-            return Ok(ConnectOutcome::FlowEnded);
+        match self.consent(flow, 0) {
+            Consent::GoesOn(_) => {}
+            Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
+            Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
         }
         self.needs_client(&connection.client)?;
         self.needs_grant(&connection.grant)?;
         self.changed(events)?;
-        self.end_flow(flow);
         self.connections.insert(connection.id.clone(), connection);
         Ok(ConnectOutcome::Done)
     }
@@ -254,18 +270,19 @@ impl State {
         let Some((_, before)) = self.connection(&new.id) else {
             return Ok(ConnectOutcome::Missing);
         };
-        let consent = flow.and_then(|flow| self.flows.get(flow));
-        let outdated = consent.is_some_and(|consent| !consent.after_revocation);
-        if !self.goes_on(flow) || (outdated && before.state.life == Life::Revoked) {
-            return Ok(ConnectOutcome::FlowEnded);
-        }
+        let before = self.grants.get(&before.id).map_or(0, |held| held.consent_no);
+        let consent_no = match self.consent(flow, before) {
+            Consent::GoesOn(no) => no,
+            Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
+            Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
+        };
         if self.grants.contains_key(&grant.id) {
             return Err(failed("a grant of this id is there already"));
         }
         self.changed(events)?;
         self.end_flow(flow);
         let new = ConnectionRow { grant: grant.id.clone(), ..new };
-        self.grants.insert(grant.id.clone(), Held::new(grant));
+        self.grants.insert(grant.id.clone(), Held::new(grant, consent_no));
         self.replace(new);
         Ok(ConnectOutcome::Done)
     }
@@ -316,14 +333,29 @@ impl State {
 
     pub(super) fn purge_flows(&mut self, expired_before: Timestamp) -> u64 {
         let before = self.flows.len();
-        self.flows.retain(|_, flow| flow.expires_at >= expired_before);
+        self.flows.retain(|_, flow| flow.taken_no > 0 || flow.expires_at >= expired_before);
         self.change_number += 1;
         (before - self.flows.len()) as u64
+    }
+
+    pub(super) fn stale_flows(
+        &self,
+        journal: &JournalId,
+        expired_before: Timestamp,
+        limit: usize,
+    ) -> Vec<String> {
+        let stale = |flow: &&FlowRow| {
+            flow.journal.as_ref() == Some(journal) && flow.expires_at < expired_before
+        };
+        let mut found: Vec<_> = self.flows.values().filter(stale).collect();
+        found.sort_by_key(|flow| flow.expires_at);
+        found.into_iter().take(limit).map(|flow| flow.state_hash.clone()).collect()
     }
 
     pub(super) fn forget(
         &mut self,
         id: &ConnectionId,
+        taken: TakenFlows,
         events: Vec<Event>,
     ) -> Result<bool, StoreError> {
         let Some(grant) = self.connections.get(id).map(|row| row.grant.clone()) else {
@@ -331,7 +363,14 @@ impl State {
         };
         self.changed(events)?;
         self.connections.remove(id);
-        self.flows.retain(|_, flow| flow.connection != *id || flow.used_at.is_none());
+        let of_it = |flow: &FlowRow| flow.connection == *id && flow.taken_no > 0;
+        match taken {
+            TakenFlows::End => self.flows.retain(|_, flow| !of_it(flow) || flow.revoked),
+            TakenFlows::Revoke => {
+                let taken = self.flows.values_mut().filter(|flow| of_it(flow));
+                taken.for_each(|flow| flow.revoked = true);
+            }
+        }
         self.drop_unused(&grant);
         Ok(true)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use indicia_broker::model::{ClientId, ConnectionId, ConnectionRow, Event, GrantId, GrantRow};
-use indicia_broker::ports::{ConnectOutcome, ConnectionFilter};
+use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, TakenFlows};
 use indicia_oauth::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use super::clients;
 use super::events::append;
 use super::failure::Failure;
-use super::flows;
+use super::flows::{self, Consent};
 use super::grants::{self, GRANT_COLUMNS_COUNT, id, number_of, select_grants};
 
 macro_rules! select_connections {
@@ -36,12 +36,14 @@ pub(super) fn connect(
     if is_there(conn, &connection.id)? {
         return Ok(ConnectOutcome::IdTaken);
     }
-    if !flows::goes_on(conn, flow)? {
-        return Ok(ConnectOutcome::FlowEnded);
-    }
+    let consent_no = match flows::consent(conn, flow, 0)? {
+        Consent::GoesOn(no) => no,
+        Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
+        Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
+    };
     needs_client(conn, &connection.client)?;
     needs_no_grant(conn, &grant.id)?;
-    let grant_no = grants::add(conn, grant)?;
+    let grant_no = grants::add(conn, grant, consent_no)?;
     add(conn, connection, grant_no)?;
     flows::end_flow(conn, flow)?;
     append(conn, events)?;
@@ -57,12 +59,13 @@ pub(super) fn join(
     if is_there(conn, &connection.id)? {
         return Ok(ConnectOutcome::IdTaken);
     }
-    if !flows::goes_on(conn, flow)? {
-        return Ok(ConnectOutcome::FlowEnded);
+    match flows::consent(conn, flow, 0)? {
+        Consent::GoesOn(_) => {}
+        Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
+        Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
     }
     needs_client(conn, &connection.client)?;
     add(conn, connection, needed_grant(conn, &connection.grant)?)?;
-    flows::end_flow(conn, flow)?;
     append(conn, events)?;
     Ok(ConnectOutcome::Done)
 }
@@ -77,11 +80,13 @@ pub(super) fn reconnect(
     let Some(old_no) = grant_no_of(conn, &new.id)? else {
         return Ok(ConnectOutcome::Missing);
     };
-    if !flows::goes_on(conn, flow)? || flows::is_outdated(conn, flow)? {
-        return Ok(ConnectOutcome::FlowEnded);
-    }
+    let consent_no = match flows::consent(conn, flow, grants::consent_no(conn, old_no)?)? {
+        Consent::GoesOn(no) => no,
+        Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
+        Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
+    };
     needs_no_grant(conn, &grant.id)?;
-    let grant_no = grants::add(conn, grant)?;
+    let grant_no = grants::add(conn, grant, consent_no)?;
     replace(conn, new, old_no, grant_no)?;
     flows::end_flow(conn, flow)?;
     append(conn, events)?;
@@ -121,6 +126,7 @@ fn replace(
 pub(super) fn forget(
     conn: &Connection,
     id: &ConnectionId,
+    taken: TakenFlows,
     events: &[Event],
 ) -> Result<bool, Failure> {
     let Some(grant_no) = grant_no_of(conn, id)? else {
@@ -129,7 +135,7 @@ pub(super) fn forget(
     remove_labels(conn, id)?;
     conn.prepare_cached("DELETE FROM connections WHERE id = ?")?.execute([id.as_str()])?;
     drop_unused(conn, grant_no)?;
-    flows::end_taken(conn, id)?;
+    flows::leave(conn, id, taken)?;
     append(conn, events)?;
     Ok(true)
 }

@@ -2,13 +2,13 @@
 //! frozen when a flow starts, and is JSON.
 
 use indicia_broker::model::{ConnectionId, FlowRow, GrantId, JournalId, TakenFlow};
+use indicia_broker::ports::TakenFlows;
 use indicia_oauth::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::clients::{is_there, sealed};
 use super::failure::Failure;
 use super::grants::id;
-use crate::just_after;
 
 pub(super) fn add_flow(conn: &Connection, row: &FlowRow) -> Result<(), Failure> {
     if !is_there(conn, &row.client)? {
@@ -18,18 +18,19 @@ pub(super) fn add_flow(conn: &Connection, row: &FlowRow) -> Result<(), Failure> 
     body.sealed.bytes.clear();
     let mut insert = conn.prepare_cached(
         "INSERT INTO flows
-           (state_hash, client, connection, expires_at, used_at, journal, after_revocation,
+           (state_hash, client, connection, expires_at, taken_no, used_at, journal, revoked,
             data_key, sealed, body)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )?;
     let added = insert.execute(params![
         row.state_hash,
         row.client.as_str(),
         row.connection.as_str(),
         row.expires_at.as_millis(),
+        row.taken_no,
         row.used_at.map(Timestamp::as_millis),
         row.journal.as_ref().map(JournalId::as_str),
-        row.after_revocation,
+        row.revoked,
         row.sealed.key.0,
         row.sealed.bytes,
         serde_json::to_string(&body)?,
@@ -42,22 +43,28 @@ pub(super) fn add_flow(conn: &Connection, row: &FlowRow) -> Result<(), Failure> 
 
 pub(super) fn flow(conn: &Connection, state_hash: &str) -> Result<Option<FlowRow>, Failure> {
     let mut query = conn.prepare_cached(
-        "SELECT used_at, journal, data_key, sealed, body, after_revocation FROM flows
+        "SELECT used_at, journal, data_key, sealed, body, taken_no, revoked FROM flows
          WHERE state_hash = ?",
     )?;
     let found = query.query_row([state_hash], |row| {
         let used_at: Option<i64> = row.get(0)?;
         let journal: Option<String> = row.get(1)?;
-        Ok((used_at, journal, sealed(row, 2)?, row.get::<_, String>(4)?, row.get(5)?))
+        Ok((
+            used_at,
+            journal,
+            sealed(row, 2)?,
+            row.get::<_, String>(4)?,
+            (row.get(5)?, row.get(6)?),
+        ))
     });
-    let Some((used_at, journal, sealed, body, after_revocation)) = found.optional()? else {
+    let Some((used_at, journal, sealed, body, taken)) = found.optional()? else {
         return Ok(None);
     };
     let mut row: FlowRow = serde_json::from_str(&body)?;
     row.used_at = used_at.map(Timestamp::from_millis);
     row.journal = journal.map(|text| id(&text, JournalId::new)).transpose()?;
     row.sealed = sealed;
-    row.after_revocation = after_revocation;
+    (row.taken_no, row.revoked) = taken;
     Ok(Some(row))
 }
 
@@ -76,75 +83,82 @@ pub(super) fn take_flow(
     if row.expires_at <= now {
         return Ok(TakenFlow::Expired(row.expires_at));
     }
-    let mut latest = conn.prepare_cached("SELECT max(used_at) FROM flows WHERE connection = ?")?;
-    let latest: Option<i64> = latest.query_row([row.connection.as_str()], |row| row.get(0))?;
-    let after = latest.map(|at| just_after(Timestamp::from_millis(at)));
-    let used_at = after.map_or(now, |after| after.max(now));
-    row.after_revocation = is_revoked(conn, &row.connection)?;
-    let mut mark = conn.prepare_cached(
-        "UPDATE flows SET used_at = ?, journal = ?, after_revocation = ? WHERE state_hash = ?",
-    )?;
-    let values = params![used_at.as_millis(), journal.as_str(), row.after_revocation, state_hash];
-    mark.execute(values)?;
-    row.used_at = Some(used_at);
+    let mut count = conn
+        .prepare_cached("UPDATE store SET flows_taken = flows_taken + 1 RETURNING flows_taken")?;
+    row.taken_no = count.query_row([], |row| row.get(0))?;
+    row.used_at = Some(now);
     row.journal = Some(journal.clone());
+    let mut mark = conn.prepare_cached(
+        "UPDATE flows SET taken_no = ?, used_at = ?, journal = ? WHERE state_hash = ?",
+    )?;
+    mark.execute(params![row.taken_no, now.as_millis(), journal.as_str(), state_hash])?;
     Ok(TakenFlow::Taken(Box::new(row)))
 }
 
-/// Whether a connection's grant was revoked.
-fn is_revoked(conn: &Connection, id: &ConnectionId) -> Result<bool, Failure> {
-    let mut query = conn.prepare_cached(
-        "SELECT 1 FROM connections c JOIN grants g ON g.no = c.grant_no
-         WHERE c.id = ? AND g.life = 'revoked'",
-    )?;
-    Ok(query.exists([id.as_str()])?)
+/// How a consent stands that is to be stored.
+pub(super) enum Consent {
+    /// The newest; its number from now on.
+    GoesOn(u64),
+    Ended,
+    Revoked,
 }
 
-/// Whether a consent may still be stored: it comes from no flow, or from one that goes on.
-pub(super) fn goes_on(conn: &Connection, flow: Option<&str>) -> Result<bool, Failure> {
-    let Some(flow) = flow else { return Ok(true) };
-    Ok(conn.prepare_cached("SELECT 1 FROM flows WHERE state_hash = ?")?.exists([flow])?)
+/// A consent from this flow, to be stored where that of number `before` is. What comes from no flow
+/// changes nothing about that.
+pub(super) fn consent(
+    conn: &Connection,
+    flow: Option<&str>,
+    before: u64,
+) -> Result<Consent, Failure> {
+    let Some(flow) = flow else { return Ok(Consent::GoesOn(before)) };
+    let mut query =
+        conn.prepare_cached("SELECT taken_no, revoked FROM flows WHERE state_hash = ?")?;
+    let found = query.query_row([flow], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    Ok(match found {
+        Some((_, true)) => Consent::Revoked,
+        Some((no, false)) if no >= before => Consent::GoesOn(no),
+        _ => Consent::Ended,
+    })
 }
 
 /// Ends a taken flow, and those of its connection that were taken before.
 pub(super) fn end_flow(conn: &Connection, flow: Option<&str>) -> Result<(), Failure> {
     let Some(flow) = flow else { return Ok(()) };
     let mut end = conn.prepare_cached(
-        "DELETE FROM flows WHERE state_hash = ?1 OR (connection, used_at) IN (
-           SELECT other.connection, other.used_at
+        "DELETE FROM flows WHERE state_hash = ?1 OR (connection, taken_no) IN (
+           SELECT other.connection, other.taken_no
            FROM flows ended JOIN flows other ON other.connection = ended.connection
-           WHERE ended.state_hash = ?1 AND other.used_at <= ended.used_at)",
+           WHERE ended.state_hash = ?1 AND NOT other.revoked
+             AND other.taken_no BETWEEN 1 AND ended.taken_no)",
     )?;
     end.execute([flow])?;
     Ok(())
 }
 
-/// Whether its connection was taken back after it was taken.
-pub(super) fn is_outdated(conn: &Connection, flow: Option<&str>) -> Result<bool, Failure> {
-    let Some(flow) = flow else { return Ok(false) };
-    let mut query = conn.prepare_cached(
-        "SELECT 1 FROM flows f JOIN connections c ON c.id = f.connection
-           JOIN grants g ON g.no = c.grant_no
-         WHERE f.state_hash = ? AND NOT f.after_revocation AND g.life = 'revoked'",
-    )?;
-    Ok(query.exists([flow])?)
-}
-
-/// A revocation is the newer decision for every flow that was taken before it.
-pub(super) fn outdate(conn: &Connection, grant: &GrantId) -> Result<(), Failure> {
-    let mut outdate = conn.prepare_cached(
-        "UPDATE flows SET after_revocation = 0
-         WHERE used_at IS NOT NULL AND after_revocation AND connection IN (
+/// What was taken for a grant's connections until now is taken back with it.
+pub(super) fn revoke_taken(conn: &Connection, grant: &GrantId) -> Result<(), Failure> {
+    let mut revoke = conn.prepare_cached(
+        "UPDATE flows SET revoked = 1
+         WHERE taken_no > 0 AND connection IN (
            SELECT c.id FROM connections c JOIN grants g ON g.no = c.grant_no WHERE g.id = ?)",
     )?;
-    outdate.execute([grant.as_str()])?;
+    revoke.execute([grant.as_str()])?;
     Ok(())
 }
 
-/// A connection that is forgotten takes its taken flows along.
-pub(super) fn end_taken(conn: &Connection, connection: &ConnectionId) -> Result<(), Failure> {
-    conn.prepare_cached("DELETE FROM flows WHERE connection = ? AND used_at IS NOT NULL")?
-        .execute([connection.as_str()])?;
+/// What becomes of the taken flows of a connection that is forgotten.
+pub(super) fn leave(
+    conn: &Connection,
+    connection: &ConnectionId,
+    taken: TakenFlows,
+) -> Result<(), Failure> {
+    let mut leave = conn.prepare_cached(match taken {
+        TakenFlows::End => {
+            "DELETE FROM flows WHERE connection = ? AND taken_no > 0 AND NOT revoked"
+        }
+        TakenFlows::Revoke => "UPDATE flows SET revoked = 1 WHERE connection = ? AND taken_no > 0",
+    })?;
+    leave.execute([connection.as_str()])?;
     Ok(())
 }
 
@@ -154,6 +168,23 @@ pub(super) fn remove_flow(conn: &Connection, state_hash: &str) -> Result<(), Fai
 }
 
 pub(super) fn purge_flows(conn: &Connection, expired_before: Timestamp) -> Result<u64, Failure> {
-    let mut delete = conn.prepare_cached("DELETE FROM flows WHERE expires_at < ?")?;
+    let mut delete =
+        conn.prepare_cached("DELETE FROM flows WHERE expires_at < ? AND taken_no = 0")?;
     Ok(delete.execute([expired_before.as_millis()])? as u64)
+}
+
+pub(super) fn stale_flows(
+    conn: &Connection,
+    journal: &JournalId,
+    expired_before: Timestamp,
+    limit: usize,
+) -> Result<Vec<String>, Failure> {
+    let mut query = conn.prepare_cached(
+        "SELECT state_hash FROM flows WHERE expires_at < ? AND journal = ?
+         ORDER BY expires_at, state_hash LIMIT ?",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = params![expired_before.as_millis(), journal.as_str(), limit];
+    let rows = query.query_map(values, |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -109,6 +109,12 @@ pub(super) fn number_of(conn: &Connection, id: &GrantId) -> Result<Option<i64>, 
     Ok(query.query_row([id.as_str()], |row| row.get(0)).optional()?)
 }
 
+/// The number of its newest consent.
+pub(super) fn consent_no(conn: &Connection, no: i64) -> Result<u64, Failure> {
+    let mut query = conn.prepare_cached("SELECT consent_no FROM grants WHERE no = ?")?;
+    Ok(query.query_row([no], |row| row.get(0))?)
+}
+
 pub(super) fn read(row: &Row<'_>) -> Result<Held, Failure> {
     let set = token_sets::read(row, TOKEN_SET_FIRST, row.get(3)?)?;
     let next_at: Option<i64> = row.get(6)?;
@@ -160,11 +166,11 @@ fn intent(row: &Row<'_>) -> Result<Option<Intent>, Failure> {
 }
 
 /// Adds a grant; its number.
-pub(super) fn add(conn: &Connection, row: &GrantRow) -> Result<i64, Failure> {
+pub(super) fn add(conn: &Connection, row: &GrantRow, consent_no: u64) -> Result<i64, Failure> {
     let mut insert = conn.prepare_cached(
-        "INSERT INTO grants (id, client, account_id, life, rotation_owner, version, next_at,
-           lease_no, lease_holder, lease_until)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO grants (id, client, account_id, life, rotation_owner, version, consent_no,
+           next_at, lease_no, lease_holder, lease_until)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let lease = row.lease.as_ref();
     let no = insert.insert(params![
@@ -177,6 +183,7 @@ pub(super) fn add(conn: &Connection, row: &GrantRow) -> Result<i64, Failure> {
             RotationOwner::Other => "other",
         },
         row.version,
+        consent_no,
         row.next_at.map(Timestamp::as_millis),
         lease.map_or(0, |lease| lease.no),
         lease.map(|lease| lease.holder.as_str()),
@@ -194,10 +201,11 @@ pub(super) fn take_tokens(
     conn: &Connection,
     no: i64,
     new: &NewTokens,
+    consent_no: u64,
     end_lease: EndLease,
 ) -> Result<(), Failure> {
     let mut update = conn.prepare_cached(
-        "UPDATE grants SET version = ?, account_id = ?, life = ?, next_at = ?,
+        "UPDATE grants SET version = ?, consent_no = ?, account_id = ?, life = ?, next_at = ?,
            lease_holder = iif(?, NULL, lease_holder), lease_until = iif(?, NULL, lease_until),
            intent_at = NULL, intent_version = NULL, intent_fingerprint = NULL,
            intent_journal = NULL, intent_lease_no = NULL, intent_sends = NULL,
@@ -207,6 +215,7 @@ pub(super) fn take_tokens(
     let ends = end_lease == EndLease::Yes;
     update.execute(params![
         new.version,
+        consent_no,
         new.account.as_ref().map(|account| account.id.as_str()),
         life_text(new.state.life),
         new.next_at.map(Timestamp::as_millis),

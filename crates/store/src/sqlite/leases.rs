@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::events::append;
 use super::failure::Failure;
-use super::flows;
+use super::flows::{self, Consent};
 use super::grants::{self, EndLease, grant, life_text, set_intent, set_state};
 use super::holder::Holder;
 use indicia_broker::model::Life;
@@ -24,6 +24,7 @@ struct Hot {
     no: i64,
     version: u64,
     revoked: bool,
+    consent_no: u64,
     lease_no: u64,
     lease: Option<(String, u64)>,
 }
@@ -34,6 +35,7 @@ impl Hot {
         let until: Option<u64> = row.get(5)?;
         Ok(Self {
             no: row.get(0)?,
+            consent_no: row.get(6)?,
             version: row.get(1)?,
             revoked: row.get_ref(2)?.as_str()? == life_text(Life::Revoked),
             lease_no: row.get(3)?,
@@ -49,7 +51,8 @@ impl Hot {
 
 fn hot(conn: &Connection, id: &GrantId) -> Result<Option<Hot>, Failure> {
     let mut query = conn.prepare_cached(
-        "SELECT no, version, life, lease_no, lease_holder, lease_until FROM grants WHERE id = ?",
+        "SELECT no, version, life, lease_no, lease_holder, lease_until, consent_no FROM grants
+         WHERE id = ?",
     )?;
     Ok(query.query_row([id.as_str()], Hot::read).optional()?)
 }
@@ -147,13 +150,15 @@ pub(super) fn commit(
         let row = grant(conn, id)?.map(|held| Box::new(held.row));
         return Ok(row.map_or(CommitOutcome::Missing, CommitOutcome::Superseded));
     }
-    if !flows::goes_on(conn, new.flow.as_deref())? {
-        return Ok(CommitOutcome::FlowEnded);
-    }
+    let consent_no = match flows::consent(conn, new.flow.as_deref(), hot.consent_no)? {
+        Consent::GoesOn(no) => no,
+        Consent::Ended => return Ok(CommitOutcome::FlowEnded),
+        Consent::Revoked => return Ok(CommitOutcome::FlowRevoked),
+    };
     flows::end_flow(conn, new.flow.as_deref())?;
     let ours = lease_no.is_some_and(|no| hot.is_of(no));
     let end_lease = if ours { EndLease::Yes } else { EndLease::No };
-    grants::take_tokens(conn, hot.no, new, end_lease)?;
+    grants::take_tokens(conn, hot.no, new, consent_no, end_lease)?;
     append(conn, events)?;
     Ok(CommitOutcome::Done)
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use indicia_broker::model::{
     ClientId, ClientRow, ConnectionId, ConnectionRow, Event, EventRow, FlowRow, GrantId, GrantRow,
-    GrantState, HolderId, Intent, JournalId, RevocationRow, TakenFlow,
+    GrantState, HolderId, Intent, JournalId, RevocationItem, RevocationRow, TakenFlow,
 };
 use indicia_broker::ports::{
     ClaimOutcome, ClaimedRow, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens,
-    Settlement, Store, StoreError, StoreIdentity,
+    Settlement, Store, StoreError, StoreIdentity, TakenFlows,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint};
 use indicia_oauth::Timestamp;
@@ -112,6 +112,15 @@ impl Store for Sqlite {
         self.write(move |conn| flows::purge_flows(conn, expired_before)).await
     }
 
+    async fn stale_flows(
+        &self,
+        journal: &JournalId,
+        expired_before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        self.read(|conn| flows::stale_flows(conn, journal, expired_before, limit))
+    }
+
     async fn connect(
         &self,
         connection: ConnectionRow,
@@ -174,9 +183,14 @@ impl Store for Sqlite {
         self.read(|conn| connections::connections(conn, filter, after, limit))
     }
 
-    async fn forget(&self, id: &ConnectionId, events: Vec<Event>) -> Result<bool, StoreError> {
+    async fn forget(
+        &self,
+        id: &ConnectionId,
+        taken: TakenFlows,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
         let id = id.clone();
-        self.write(move |conn| connections::forget(conn, &id, &events)).await
+        self.write(move |conn| connections::forget(conn, &id, taken, &events)).await
     }
 
     async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError> {
@@ -315,6 +329,10 @@ impl Store for Sqlite {
 
     async fn revocation(&self, id: &str) -> Result<Option<RevocationRow>, StoreError> {
         self.read(|conn| revocations::revocation(conn, id))
+    }
+
+    async fn revoked_item(&self, grant: &GrantId) -> Result<Option<RevocationItem>, StoreError> {
+        self.read(|conn| revocations::revoked_item(conn, grant))
     }
 
     async fn revocations_due(

@@ -1,6 +1,6 @@
 //! Revocations in SQLite: the receipt as JSON, the sealed tokens of its calls beside it.
 
-use indicia_broker::model::{Event, GrantId, GrantState, RevocationRow};
+use indicia_broker::model::{Event, GrantId, GrantState, RevocationItem, RevocationRow};
 use indicia_broker::vault::Sealed;
 use indicia_oauth::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -25,7 +25,7 @@ pub(super) fn revoke(
     }
     for grant in grants {
         mark_revoked(conn, grant, state)?;
-        flows::outdate(conn, grant)?;
+        flows::revoke_taken(conn, grant)?;
     }
     put(conn, revocation)?;
     append(conn, events)
@@ -35,6 +35,19 @@ pub(super) fn revocation(conn: &Connection, id: &str) -> Result<Option<Revocatio
     let mut query = conn.prepare_cached("SELECT body FROM revocations WHERE id = ?")?;
     let body: Option<String> = query.query_row([id], |row| row.get(0)).optional()?;
     body.map(|body| opened(conn, &body)).transpose()
+}
+
+pub(super) fn revoked_item(
+    conn: &Connection,
+    grant: &GrantId,
+) -> Result<Option<RevocationItem>, Failure> {
+    let mut query = conn.prepare_cached(
+        "SELECT r.body, i.n FROM revocation_items i JOIN revocations r ON r.id = i.revocation
+         WHERE i.grant_id = ? ORDER BY r.id, i.n LIMIT 1",
+    )?;
+    let found = query.query_row([grant.as_str()], |row| Ok((row.get(0)?, row.get(1)?)));
+    let Some((body, n)): Option<(String, usize)> = found.optional()? else { return Ok(None) };
+    Ok(opened(conn, &body)?.items.into_iter().nth(n))
 }
 
 pub(super) fn revocations_due(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicia_broker::model::{
     ConnectionRow, Event, EventKind, FlowRow, GrantId, GrantState, Life, RevocationRow,
 };
-use indicia_broker::ports::{ConnectionFilter, Store};
+use indicia_broker::ports::{ConnectionFilter, Store, TakenFlows};
 use indicia_store::conformance::ManualClock;
 use indicia_store::conformance::rows::{
     at, client, client_id, connection, connection_id, event, fingerprint, flow, grant, grant_id,
@@ -124,7 +124,10 @@ async fn act(store: &dyn Store, step: Step, aim: &Aim) -> String {
             let new = grant(&format!("n{}", c % 6), &name(b));
             debug(store.reconnect(x, new, flow_of.as_deref(), told).await)
         }
-        10 => debug(store.forget(&x.id, told).await),
+        10 => {
+            let taken = if c < 128 { TakenFlows::End } else { TakenFlows::Revoke };
+            debug(store.forget(&x.id, taken, told).await)
+        }
         11..=19 => act_on_grant(store, step, aim, flow_of, told).await,
         20 => {
             let next_at = (!a.is_multiple_of(3)).then(|| at(u64::from(c)));
@@ -220,6 +223,7 @@ async fn dump(store: &dyn Store) -> Vec<String> {
         for kind in ["g", "n"] {
             let name = format!("{kind}{n}");
             all.push(debug(store.grant(&grant_id(&name)).await));
+            all.push(debug(store.revoked_item(&grant_id(&name)).await));
             let account = format!("account of {name}");
             all.push(debug(store.grant_of_account(&client_id("c1"), &account).await));
             for version in 1..4 {
@@ -231,6 +235,9 @@ async fn dump(store: &dyn Store) -> Vec<String> {
         }
     }
     all.push(debug(store.grants_by_fingerprint(&fingerprint("kept")).await));
+    for who in ["c0", "c1", "c2"] {
+        all.push(debug(store.stale_flows(&journal_id(who), at(10_000), 3).await));
+    }
     all
 }
 

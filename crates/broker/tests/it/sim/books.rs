@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use indicia_broker::model::{GrantId, HolderId, TokenFacts};
 use indicia_broker::ports::JournalEntry;
 use indicia_broker::vault::{Field, Fingerprint, Vault};
-use indicia_oauth::Answer;
+use indicia_oauth::{Answer, Timestamp};
 
 use super::services::Kind;
 
@@ -67,6 +67,8 @@ pub struct Sent {
 pub struct Claimed {
     pub holder: HolderId,
     pub at: u64,
+    /// What its wall clock said.
+    pub clock: Timestamp,
     pub version: u64,
     pub facts: TokenFacts,
     /// A refresh was tried from this version before, and goes on.

@@ -19,7 +19,8 @@ impl World {
         let tried = grant.state.failures > 0 || grant.intent.is_some();
         let facts = grant.facts.clone();
         let (holder, at, version) = (holder(host), self.now_ms(), grant.version);
-        let claimed = Claimed { holder, at, version, facts, tried };
+        let clock = SimClock { start: self.clock.start, skew_ms: self.skews[host.n].clone() };
+        let claimed = Claimed { holder, at, clock: clock.now(), version, facts, tried };
         self.books().claims.insert((row.grant.id.clone(), row.lease_no), claimed);
     }
 
@@ -128,7 +129,7 @@ impl World {
         let mut books = self.books();
         books.durable(access);
         let off = before.filter(|(_, grant)| grant.state.life == Life::Revoked);
-        if let (Some((connection, _)), Some(false)) = (off, consent.map(|c| c.after_revocation)) {
+        if let (Some((connection, _)), Some(true)) = (off, consent.map(|c| c.revoked)) {
             books.broken(format!("{} came back by a consent from before", connection.id));
         }
     }

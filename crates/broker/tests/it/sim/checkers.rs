@@ -144,7 +144,10 @@ impl Books {
         // tell.
         let tells = writing.clocks_right || same_process;
         let forgiven = new.kind == Kind::Grace && (new.at < first + GRACE_MS || !tells);
-        let ended = writing.claim.as_ref().is_none_or(|c| used_up(&c.facts, writing.clock));
+        // Its clock may have been set right between its look and the write.
+        let ended = writing.claim.as_ref().is_none_or(|c| {
+            [c.clock, writing.clock].into_iter().any(|clock| used_up(&c.facts, clock))
+        });
         if !forgiven && !ended {
             self.broken(format!(
                 "{} sent a refresh token again while its token is good; first sent at {first}",

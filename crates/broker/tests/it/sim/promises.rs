@@ -108,6 +108,7 @@ fn dv_29_a_late_second_answer_loses_nothing() {
         // the grace, and goes on from what it got.
         let first = brokers[0].token(&conn.id, None);
         let others = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
             brokers[1].token(&conn.id, None).await.unwrap();
             world.books().wish_began(&HolderId::new("h1.2").unwrap(), false);
             brokers[1].refresh(&conn.id, Force::No).await.unwrap()

@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use indicia_broker::model::{
     ClientId, ClientRow, ConnectionId, ConnectionRow, Event, EventRow, FlowRow, GrantId, GrantRow,
-    GrantState, HolderId, Intent, JournalId, RevocationRow, TakenFlow,
+    GrantState, HolderId, Intent, JournalId, RevocationItem, RevocationRow, TakenFlow,
 };
 use indicia_broker::ports::{
     ClaimOutcome, ClaimedRow, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens,
-    Settlement, Store, StoreError, StoreErrorKind, StoreIdentity,
+    Settlement, Store, StoreError, StoreErrorKind, StoreIdentity, TakenFlows,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint};
 use indicia_oauth::Timestamp;
@@ -158,6 +158,15 @@ impl Store for SimStore {
         through!(self, Other, purge_flows(expired_before))
     }
 
+    async fn stale_flows(
+        &self,
+        journal: &JournalId,
+        expired_before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        through!(self, Other, stale_flows(journal, expired_before, limit))
+    }
+
     async fn connect(
         &self,
         connection: ConnectionRow,
@@ -227,8 +236,13 @@ impl Store for SimStore {
         through!(self, Other, connections(filter, after, limit))
     }
 
-    async fn forget(&self, id: &ConnectionId, events: Vec<Event>) -> Result<bool, StoreError> {
-        through!(self, Other, forget(id, events))
+    async fn forget(
+        &self,
+        id: &ConnectionId,
+        taken: TakenFlows,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        through!(self, Other, forget(id, taken, events))
     }
 
     async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError> {
@@ -369,6 +383,10 @@ impl Store for SimStore {
 
     async fn revocation(&self, id: &str) -> Result<Option<RevocationRow>, StoreError> {
         through!(self, Other, revocation(id))
+    }
+
+    async fn revoked_item(&self, grant: &GrantId) -> Result<Option<RevocationItem>, StoreError> {
+        through!(self, Other, revoked_item(grant))
     }
 
     async fn revocations_due(

@@ -7,7 +7,8 @@ CREATE TABLE store (
   id TEXT NOT NULL,
   place TEXT NOT NULL,
   created_at INTEGER NOT NULL,
-  change_number INTEGER NOT NULL
+  change_number INTEGER NOT NULL,
+  flows_taken INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE data_keys (
@@ -31,23 +32,26 @@ CREATE TABLE client_secrets (
   PRIMARY KEY (client, n)
 ) STRICT, WITHOUT ROWID;
 
--- `used_at` tells the order in which the flows of a connection were taken, whatever the clock said.
+-- `taken_no` counts the flows of this store that were taken, whatever the clock said; 0 until then.
 CREATE TABLE flows (
   state_hash TEXT PRIMARY KEY,
   client TEXT NOT NULL,
   connection TEXT NOT NULL,
   expires_at INTEGER NOT NULL,
+  taken_no INTEGER NOT NULL,
   used_at INTEGER,
   journal TEXT,
-  after_revocation INTEGER NOT NULL,
+  revoked INTEGER NOT NULL,
   data_key INTEGER NOT NULL,
   sealed BLOB NOT NULL,
   body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX flows_of_client ON flows (client);
-CREATE INDEX flows_of_connection ON flows (connection, used_at);
+CREATE INDEX flows_of_connection ON flows (connection, taken_no);
+CREATE INDEX flows_by_end ON flows (expires_at);
 
 -- `lease_no` counts claims and never falls; there is a lease while `lease_holder` is set.
+-- `consent_no` is the `taken_no` of its newest consent; 0 where it came of no flow.
 CREATE TABLE grants (
   no INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,
@@ -56,6 +60,7 @@ CREATE TABLE grants (
   life TEXT NOT NULL,
   rotation_owner TEXT NOT NULL,
   version INTEGER NOT NULL,
+  consent_no INTEGER NOT NULL,
   next_at INTEGER,
   lease_no INTEGER NOT NULL,
   lease_holder TEXT,
