@@ -2,7 +2,9 @@
 //! it.
 //!
 //! The rows are data, in `xtask/standards.toml`. Tests are found by name: a test function carries
-//! ids in lower case (`ar_1_…`, `pk_1_pk_2_…`), a vector file in upper case (`DV-7-….json`).
+//! ids in lower case (`ar_1_…`, `pk_1_pk_2_…`), a vector file in upper case (`DV-7-….json`). They
+//! stand as the rows have them too, so that a search finds them: in a comment above the function
+//! (`// PK-1, PK-2`), in the file's `rows`.
 
 use crate::repo::{File, Repo};
 use anyhow::{Context, Result, bail};
@@ -88,13 +90,16 @@ type Test = (String, String);
 struct Standards {
     groups: Vec<Group>,
     tests: BTreeMap<String, BTreeSet<Test>>,
+    /// Tests whose rows don't stand beside them as the rows have them.
+    unwritten: Vec<String>,
 }
 
 impl Standards {
     fn read(repo: &Repo) -> Result<Self> {
         let text = repo.read("xtask/standards.toml")?;
         let data: Data = toml::from_str(&text).context("reading xtask/standards.toml")?;
-        Ok(Self { groups: data.groups, tests: tests(&repo.files()?)? })
+        let (tests, unwritten) = tests(&repo.files()?)?;
+        Ok(Self { groups: data.groups, tests, unwritten })
     }
 
     fn rows(&self) -> impl Iterator<Item = &Row> {
@@ -114,7 +119,7 @@ impl Standards {
         )
     }
 
-    /// Rows without their test, and tests for rows that don't exist.
+    /// Rows without their test, tests for rows that don't exist, and tests that a search misses.
     fn problems(&self) -> Vec<String> {
         let kept = self.rows().filter(|row| row.is_kept());
         let bare = kept.filter(|row| !self.tests.contains_key(&row.id));
@@ -125,6 +130,7 @@ impl Standards {
             let names: Vec<&str> = tests.iter().map(|(_, name)| name.as_str()).collect();
             problems.push(format!("{id} is no row, but is named by {}", names.join(", ")));
         }
+        problems.extend(self.unwritten.iter().cloned());
         problems
     }
 
@@ -161,42 +167,53 @@ impl Row {
     }
 }
 
-/// Every test that names rows, by row.
-fn tests(files: &[File]) -> Result<BTreeMap<String, BTreeSet<Test>>> {
+/// Every test that names rows, by row; and what is wrong with how they are written beside it.
+fn tests(files: &[File]) -> Result<(BTreeMap<String, BTreeSet<Test>>, Vec<String>)> {
     let function = Regex::new(r"^\s*(?:async )?fn ([a-z0-9_]+)\(")?;
     let mut found: BTreeMap<String, BTreeSet<Test>> = BTreeMap::new();
+    let mut unwritten = Vec::new();
     for file in files {
         let Some(of) = file.path.strip_prefix("crates/").and_then(|rest| rest.split('/').next())
         else {
             continue;
         };
-        for name in names(file, &function) {
-            for id in ids(&name) {
+        for (name, above) in named(file, &function) {
+            let ids = ids(&name);
+            let written = match file.extension() {
+                "rs" => format!("// {}", ids.join(", ")),
+                _ => format!("\"rows\": {ids:?}"),
+            };
+            if !ids.is_empty() && !above.iter().any(|line| line.trim_end_matches(',') == written) {
+                unwritten.push(format!("{name} in {} lacks the line `{written}`", file.path));
+            }
+            for id in ids {
                 found.entry(id).or_default().insert((of.to_owned(), name.clone()));
             }
         }
     }
-    Ok(found)
+    Ok((found, unwritten))
 }
 
-/// The test functions of a Rust file, or the name of a vector.
-fn names(file: &File, function: &Regex) -> Vec<String> {
+/// The test functions of a Rust file, with the lines of comments and attributes above each; or the
+/// name of a vector, with its lines.
+fn named<'a>(file: &'a File, function: &Regex) -> Vec<(String, Vec<&'a str>)> {
+    let lines: Vec<&str> = file.text.lines().map(str::trim).collect();
     if file.path.contains("/tests/vectors/") {
-        return file.path.rsplit('/').next().map(str::to_owned).into_iter().collect();
+        let name = file.path.rsplit('/').next().unwrap_or_default().to_owned();
+        return vec![(name, lines)];
     }
     if file.extension() != "rs" {
         return Vec::new();
     }
-    let lines: Vec<&str> = file.text.lines().collect();
-    let is_test = |index: usize| {
-        let above = lines[..index].iter().rev().map(|line| line.trim());
-        let attributes = above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
-        attributes.into_iter().any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
-    };
-    let functions = lines.iter().enumerate().filter(|(index, _)| is_test(*index));
-    functions
-        .filter_map(|(_, line)| Some(function.captures(line)?.get(1)?.as_str().to_owned()))
-        .collect()
+    let functions = file.text.lines().enumerate().filter_map(|(index, line)| {
+        let name = function.captures(line)?.get(1)?.as_str().to_owned();
+        let above = lines[..index].iter().rev().copied();
+        let above: Vec<&str> =
+            above.take_while(|line| line.starts_with("#[") || line.starts_with("//")).collect();
+        let test = |line: &&str| *line == "#[test]" || line.starts_with("#[tokio::test");
+        above.iter().any(test).then_some((name, above))
+    });
+    functions.collect()
 }
 
 /// The rows that a test's name carries: `pk_1_pk_2_fresh` is PK-1 and PK-2.
@@ -241,16 +258,23 @@ mod tests {
 
     #[test]
     fn tests_are_found_by_attribute_and_vectors_by_folder() {
-        let code = "#[test]\n// why\nfn ar_1_kept() {}\nfn ar_2_helper() {}\n\
+        let code = "// AR-1\n#[test]\n// why\nfn ar_1_kept() {}\nfn ar_2_helper() {}\n\
                     #[tokio::test(start_paused = true)]\nasync fn rh_3_once() {}\n";
         let files = [
             file("crates/oauth/tests/it/a.rs", code),
-            file("crates/oauth/tests/vectors/rfc6749/DV-7-x.json", "{}"),
+            file("crates/oauth/tests/vectors/rfc6749/DV-7-x.json", "{\n  \"rows\": [\"DV-7\"],\n}"),
+            file("crates/oauth/tests/vectors/rfc6749/DV-9-x.json", "{\n  \"rows\": [\"DV-7\"]\n}"),
             file("docs/DV-8-x.json", "{}"),
         ];
-        let found = tests(&files).unwrap();
+        let (found, unwritten) = tests(&files).unwrap();
         let ids: Vec<&str> = found.keys().map(String::as_str).collect();
-        assert_eq!(ids, ["AR-1", "DV-7", "RH-3"]);
+        assert_eq!(ids, ["AR-1", "DV-7", "DV-9", "RH-3"]);
+        let expected = [
+            "rh_3_once in crates/oauth/tests/it/a.rs lacks the line `// RH-3`",
+            "DV-9-x.json in crates/oauth/tests/vectors/rfc6749/DV-9-x.json lacks the line \
+             `\"rows\": [\"DV-9\"]`",
+        ];
+        assert_eq!(unwritten, expected);
     }
 
     #[test]
@@ -264,9 +288,9 @@ mod tests {
         };
         let rows = vec![row("AR-1", None), row("AR-2", None), row("AR-3", Some("server"))];
         let group = super::Group { id: "AR".to_owned(), title: String::new(), rows };
-        let code = "#[test]\nfn ar_1_ar_9_x() {}\n";
-        let tests = tests(&[file("crates/oauth/tests/it/a.rs", code)]).unwrap();
-        let standards = Standards { groups: vec![group], tests };
+        let code = "// AR-1, AR-9\n#[test]\nfn ar_1_ar_9_x() {}\n";
+        let (tests, unwritten) = tests(&[file("crates/oauth/tests/it/a.rs", code)]).unwrap();
+        let standards = Standards { groups: vec![group], tests, unwritten };
         let expected = ["AR-2 has no test: w", "AR-9 is no row, but is named by ar_1_ar_9_x"];
         assert_eq!(standards.problems(), expected);
     }

@@ -18,6 +18,7 @@ fn klaviyo(client: &str, id: &str) -> ConnectRequest {
     }
 }
 
+// AR-7
 #[tokio::test]
 async fn ar_7_the_address_tells_nothing_of_ours() {
     let rig = Rig::new().await;
@@ -34,6 +35,7 @@ async fn ar_7_the_address_tells_nothing_of_ours() {
     assert!(rig.posts().is_empty());
 }
 
+// AR-12, RH-11
 #[tokio::test]
 async fn ar_12_rh_11_an_answer_on_another_clients_address_is_refused_and_the_flow_waits() {
     let rig = Rig::new().await;
@@ -48,6 +50,7 @@ async fn ar_12_rh_11_an_answer_on_another_clients_address_is_refused_and_the_flo
     rig.broker.finish(&callback).await.unwrap();
 }
 
+// RH-1
 #[tokio::test]
 async fn rh_1_a_state_that_was_not_given_out_is_refused() {
     let rig = Rig::new().await;
@@ -71,6 +74,7 @@ async fn rh_1_a_state_that_was_not_given_out_is_refused() {
     rig.broker.finish(&callback).await.unwrap();
 }
 
+// RH-2
 #[tokio::test]
 async fn rh_2_a_state_works_once() {
     let rig = Rig::new().await;
@@ -85,6 +89,7 @@ async fn rh_2_a_state_works_once() {
     assert_eq!(rig.posts().len(), 1, "exactly one exchange");
 }
 
+// RH-2
 #[tokio::test]
 async fn rh_2_an_error_spends_the_state_too() {
     let rig = Rig::new().await;
@@ -110,6 +115,7 @@ async fn a_flow_ends_by_time() {
     assert!(rig.posts().is_empty());
 }
 
+// RH-3
 #[tokio::test]
 async fn rh_3_a_code_is_never_sent_twice() {
     for fate in [
@@ -130,6 +136,7 @@ async fn rh_3_a_code_is_never_sent_twice() {
     }
 }
 
+// PK-7
 #[tokio::test]
 async fn pk_7_verifiers_of_two_tabs_do_not_cross() {
     let rig = Rig::new().await;

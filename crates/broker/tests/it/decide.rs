@@ -258,6 +258,7 @@ fn each_cell(mut look: impl FnMut(&RefreshRule, &str, &str, &GrantRow, &Decision
     }
 }
 
+// RF-7
 #[test]
 fn rf_7_only_a_refusal_of_the_grant_ends_it() {
     each_cell(|_, state, what, _, decision| {
@@ -266,6 +267,7 @@ fn rf_7_only_a_refusal_of_the_grant_ends_it() {
     });
 }
 
+// RF-6
 #[test]
 fn rf_6_nothing_that_may_be_spent_is_sent_before_the_tokens_end() {
     each_cell(|rule, state, what, grant, decision| {
@@ -281,6 +283,7 @@ fn rf_6_nothing_that_may_be_spent_is_sent_before_the_tokens_end() {
     });
 }
 
+// RF-6
 #[test]
 fn rf_6_after_the_tokens_end_it_is_sent_until_the_answer_is_definite() {
     each_cell(|_, state, what, _, decision| {
@@ -297,6 +300,7 @@ fn rf_6_after_the_tokens_end_it_is_sent_until_the_answer_is_definite() {
     });
 }
 
+// DV-30
 #[test]
 fn dv_30_a_refusal_is_asked_once_more_only_where_that_harms_nothing() {
     for (name, rotation, verified, grace) in RULES {
@@ -312,6 +316,7 @@ fn dv_30_a_refusal_is_asked_once_more_only_where_that_harms_nothing() {
     }
 }
 
+// CA-16
 #[test]
 fn ca_16_a_refused_client_leaves_every_grant_as_it_was() {
     each_cell(|_, state, what, grant, decision| {

@@ -45,6 +45,7 @@ async fn an_answer_that_names_its_issuer_is_taken() {
 }
 
 // proves: checked-before-the-code
+// RH-5
 #[tokio::test]
 async fn rh_5_another_issuer_is_refused_before_any_token_request() {
     for wrong in [
@@ -62,12 +63,14 @@ async fn rh_5_another_issuer_is_refused_before_any_token_request() {
     }
 }
 
+// RH-6
 #[tokio::test]
 async fn rh_6_a_server_that_always_names_itself_must() {
     let result = bent(|callback| callback.replace(&format!("&{ISS}"), "")).await;
     assert_eq!(result, (Err("issuer_mismatch"), 0));
 }
 
+// RH-8
 #[tokio::test]
 async fn rh_8_an_error_of_another_issuer_is_not_the_users_refusal() {
     let result = bent(|callback| {
@@ -78,6 +81,7 @@ async fn rh_8_an_error_of_another_issuer_is_not_the_users_refusal() {
     assert_eq!(result.await, (Err("issuer_mismatch"), 0));
 }
 
+// AR-11, RH-12
 #[tokio::test]
 async fn ar_11_rh_12_a_code_goes_only_where_the_flow_began() {
     let rig = rig(OWN).await;
@@ -91,6 +95,7 @@ async fn ar_11_rh_12_a_code_goes_only_where_the_flow_began() {
     assert!(rig.posts().is_empty(), "no code went anywhere");
 }
 
+// RH-9
 #[test]
 fn rh_9_two_services_cannot_have_one_issuer() {
     let twin = OWN.replace("id = \"own-server\"", "id = \"own-twin\"");
@@ -98,6 +103,7 @@ fn rh_9_two_services_cannot_have_one_issuer() {
     assert!(Catalogue::with_own(files).is_err());
 }
 
+// AR-17
 #[tokio::test]
 async fn ar_17_endpoints_that_the_file_leaves_out_come_from_the_issuers_metadata() {
     let text: String = {
@@ -124,6 +130,7 @@ async fn ar_17_endpoints_that_the_file_leaves_out_come_from_the_issuers_metadata
     assert!(step.authorize_url.starts_with("http://127.0.0.1:4101/a?"), "{}", step.authorize_url);
 }
 
+// DI-1
 #[tokio::test]
 async fn di_1_metadata_of_another_issuer_is_not_used() {
     let text = OWN.replace("url = \"http://127.0.0.1:{port}/token\"\n", "");

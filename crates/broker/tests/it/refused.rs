@@ -20,6 +20,7 @@ async fn keap() -> Rig {
     rig
 }
 
+// RF-1
 #[tokio::test]
 async fn rf_1_each_refresh_replaces_the_token_and_the_store_holds_one() {
     let rig = keap().await;
@@ -32,6 +33,7 @@ async fn rf_1_each_refresh_replaces_the_token_and_the_store_holds_one() {
 }
 
 // proves: valid-token-served
+// RF-6
 #[tokio::test]
 async fn rf_6_a_lost_answer_is_not_asked_for_again_before_the_tokens_end() {
     let rig = keap().await;
@@ -60,6 +62,7 @@ async fn rf_6_a_lost_answer_is_not_asked_for_again_before_the_tokens_end() {
     assert_eq!((again.id.as_str(), again.state), ("k", ConnectionState::Active));
 }
 
+// RF-7
 #[tokio::test]
 async fn rf_7_only_a_proper_refusal_ends_a_grant() {
     let answers = [
@@ -102,6 +105,7 @@ async fn a_refused_refresh_token_is_not_sent_again() {
     assert_eq!(rig.posts().len(), 3, "force asks once more");
 }
 
+// RF-2, DV-27
 #[tokio::test]
 async fn rf_2_dv_27_a_kept_refresh_token_is_confirmed_before_a_grant_is_given_up() {
     let rig = Rig::new().await;
@@ -131,6 +135,7 @@ async fn rf_2_dv_27_a_kept_refresh_token_is_confirmed_before_a_grant_is_given_up
     assert_eq!(rig.broker.token("z", None).await.unwrap().version, 22);
 }
 
+// CA-16
 #[tokio::test]
 async fn ca_16_a_refused_client_is_one_verdict_and_a_new_secret_cures_all() {
     let rig = keap().await;
@@ -215,6 +220,7 @@ async fn no_journal_slot_no_spend() {
     assert_eq!(rig.broker.token("k", None).await.unwrap().version, 2);
 }
 
+// RF-9
 #[tokio::test]
 async fn rf_9_an_idle_refresh_token_is_kept_alive() {
     let rig = keap().await;
@@ -225,6 +231,7 @@ async fn rf_9_an_idle_refresh_token_is_kept_alive() {
     assert!(rig.broker.token("k", None).await.is_ok());
 }
 
+// RF-9
 #[tokio::test]
 async fn rf_9_a_command_keeps_a_refresh_token_alive_and_refreshes_nothing_before() {
     let rig = keap().await;

@@ -31,6 +31,7 @@ fn one(id: &str) -> Selector {
     Selector::Connections(vec![id.into()])
 }
 
+// RV-7
 #[tokio::test]
 async fn rv_7_a_living_grant_is_taken_back_by_its_refresh_token() {
     let rig = connected("klaviyo", &[("k", "alice")]).await;
@@ -48,6 +49,7 @@ async fn rv_7_a_living_grant_is_taken_back_by_its_refresh_token() {
 }
 
 // proves: local-off-first
+// RV-9
 #[tokio::test]
 async fn rv_9_local_off_never_waits_for_the_service() {
     let rig = connected("klaviyo", &[("k", "alice")]).await;

@@ -30,6 +30,7 @@ fn jitter_is_the_grants_own_and_between_70_and_80_percent() {
     assert!(minutes.len() >= 6, "200 grants fall due in {} minutes", minutes.len());
 }
 
+// DV-35
 #[test]
 fn dv_35_nothing_is_due_before_the_service_gives_a_new_token() {
     let rule = RefreshRule { earliest_before_end: Some(secs(300)), ..keeps() };
@@ -37,6 +38,7 @@ fn dv_35_nothing_is_due_before_the_service_gives_a_new_token() {
     assert_eq!(due, Some(NOW.plus(secs(3_300))));
 }
 
+// DV-2
 #[test]
 fn dv_2_a_token_without_an_end_is_never_due_by_itself() {
     for expiry in [Expiry::Never, Expiry::Unknown] {
@@ -47,6 +49,7 @@ fn dv_2_a_token_without_an_end_is_never_due_by_itself() {
     }
 }
 
+// RF-9
 #[test]
 fn rf_9_idleness_and_age_come_before_the_token_dies_of_them() {
     let never =

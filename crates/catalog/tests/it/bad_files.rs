@@ -374,6 +374,7 @@ fn an_example_proves_its_row() {
     );
 }
 
+// AR-10
 #[test]
 fn ar_10_there_is_no_password_grant() {
     check_line(

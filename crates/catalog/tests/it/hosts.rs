@@ -47,6 +47,7 @@ fn a_tenant_of_the_callback_stays_a_tenant() {
     }
 }
 
+// ST-8
 #[test]
 fn st_8_an_api_base_from_an_answer_must_match_its_pattern() {
     let cloud = service("salesforce-marketing-cloud");

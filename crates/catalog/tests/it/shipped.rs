@@ -111,6 +111,7 @@ fn each_service_has_its_row() {
 }
 
 /// A challenge is left out only where the service is known to refuse it.
+// PK-5
 #[test]
 fn pk_5_pkce_is_left_out_for_a_cited_reason_only() {
     for id in Catalogue::shipped().ids() {
@@ -122,6 +123,7 @@ fn pk_5_pkce_is_left_out_for_a_cited_reason_only() {
 }
 
 /// Nothing in a shipped file is anybody's credential.
+// CA-6
 #[test]
 fn ca_6_no_secret_is_shipped() {
     for id in Catalogue::shipped().ids() {

@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const STATE: &str = "state-of-the-flow";
 
+// AR-8, CA-3, DV-20
 #[test]
 fn ar_8_ca_3_dv_20_each_service_agrees_with_its_transcript() {
     for id in Catalogue::shipped().ids() {

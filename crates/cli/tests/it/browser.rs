@@ -138,6 +138,7 @@ impl Drop for Browser {
     }
 }
 
+// NA-1, NA-3, NA-7
 #[test]
 fn na_1_na_3_na_7_a_person_logs_in_and_the_command_line_has_the_token() {
     let (home, peer, port) = (Home::new(), Peer::oidc(&[]), free_port());

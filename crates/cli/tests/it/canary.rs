@@ -66,6 +66,7 @@ fn token(home: &Home) -> (Ran, Value) {
     (ran, json)
 }
 
+// ST-1, ST-2
 #[test]
 fn st_1_st_2_no_secret_in_output_logs_or_files() {
     let (home, sandbox) = (Home::new(), Sandbox::start(&[]));
@@ -123,6 +124,7 @@ fn st_1_st_2_no_secret_in_output_logs_or_files() {
     );
 }
 
+// ST-2
 #[test]
 fn st_2_a_waiting_process_shows_no_secret_in_its_arguments_or_environment() {
     let (home, sandbox) = (Home::new(), Sandbox::start(&[]));

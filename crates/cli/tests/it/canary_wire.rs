@@ -71,6 +71,7 @@ fn secrets_of(exchange: &Exchange) -> Vec<(String, String)> {
     found
 }
 
+// CA-5, RF-10, ST-1, ST-2
 #[test]
 fn ca_5_rf_10_st_1_st_2_nothing_secret_that_travels_is_printed_or_stored_in_plain() {
     let mut tapped = Tapped::connected();
@@ -127,6 +128,7 @@ fn decoded(key: &[u8]) -> Vec<u8> {
     bytes
 }
 
+// ST-2
 #[test]
 fn st_2_a_panic_in_the_middle_of_a_refresh_shows_no_secret() {
     let tapped = Tapped::connected();

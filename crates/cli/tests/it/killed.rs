@@ -47,6 +47,7 @@ struct Open {
     connection: Value,
 }
 
+// RF-5
 #[test]
 fn rf_5_no_kept_answer_is_lost_by_a_kill_and_each_lost_one_is_explained() {
     let rounds = rounds();

@@ -62,6 +62,7 @@ fn connect(home: &Home) -> Command {
     command
 }
 
+// NA-1, NA-2
 #[test]
 fn na_1_na_2_the_system_browser_is_opened_with_a_challenge() {
     let waiting = Waiting::start("127.0.0.1");
@@ -96,6 +97,7 @@ fn listening(port: u16) -> Vec<String> {
 const V4_LOOPBACK: &str = "0100007F";
 const V6_LOOPBACK: &str = "00000000000000000000000001000000";
 
+// NA-3, NA-4
 #[test]
 fn na_3_na_4_it_listens_on_loopback_only_and_only_while_a_flow_waits() {
     let waiting = Waiting::start("127.0.0.1");
@@ -108,6 +110,7 @@ fn na_3_na_4_it_listens_on_loopback_only_and_only_while_a_flow_waits() {
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
+// NA-3
 #[test]
 fn na_3_a_redirect_uri_of_localhost_is_listened_for_in_both_families() {
     let waiting = Waiting::start("localhost");
@@ -121,6 +124,7 @@ fn na_3_a_redirect_uri_of_localhost_is_listened_for_in_both_families() {
     ran.ok();
 }
 
+// NA-5
 #[test]
 fn na_5_nobody_else_can_bind_the_port_and_it_is_free_at_once_after() {
     let waiting = Waiting::start("127.0.0.1");
@@ -138,6 +142,7 @@ fn na_5_nobody_else_can_bind_the_port_and_it_is_free_at_once_after() {
     assert!(!ran.stderr.contains("taken"), "{ran:?}");
 }
 
+// NA-5
 #[test]
 fn na_5_a_port_that_somebody_else_has_bound_is_not_shared() {
     let (home, sandbox) = (Home::new(), Sandbox::start(&[]));
@@ -154,6 +159,7 @@ fn na_5_a_port_that_somebody_else_has_bound_is_not_shared() {
     assert!(ran.stderr.contains(&format!("port {port} is taken")), "{ran:?}");
 }
 
+// NA-6, NA-7
 #[test]
 fn na_6_na_7_stray_requests_do_not_end_the_flow() {
     let waiting = Waiting::start("127.0.0.1");
@@ -176,6 +182,7 @@ fn na_6_na_7_stray_requests_do_not_end_the_flow() {
     drop(silent);
 }
 
+// NA-9
 #[test]
 fn na_9_only_get_on_the_exact_path_and_host_is_taken() {
     let waiting = Waiting::start("127.0.0.1");
@@ -203,6 +210,7 @@ fn na_9_only_get_on_the_exact_path_and_host_is_taken() {
     assert_eq!(answer.header("access-control-allow-origin"), None);
 }
 
+// ST-10, ST-13
 #[test]
 fn st_10_st_13_the_page_is_kept_by_no_cache_framed_by_nobody_and_holds_no_secret() {
     let waiting = Waiting::start("127.0.0.1");

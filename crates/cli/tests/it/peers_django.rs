@@ -9,6 +9,7 @@ use crate::stage::Home;
 const ALIVE: &str = "select count(*) from oauth2_provider_refreshtoken where revoked is null";
 const ACCESS: &str = "select count(*) from oauth2_provider_accesstoken";
 
+// DV-25, RV-3, RV-7
 #[test]
 fn dv_25_rv_3_rv_7_the_whole_life_of_two_kinds_of_client() {
     let (home, peer) = (Home::new(), Peer::django(&[]));
@@ -44,6 +45,7 @@ fn dv_25_rv_3_rv_7_the_whole_life_of_two_kinds_of_client() {
     assert_eq!(peer.whoami(&peers::token(&home, "machine")).json()["id"], "machine");
 }
 
+// AR-17, DV-24
 #[test]
 fn ar_17_dv_24_metadata_under_a_path_a_wrong_secret_and_the_owners_end() {
     let (home, peer) = (Home::new(), Peer::django(&["--access-ttl", "20"]));

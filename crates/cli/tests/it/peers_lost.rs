@@ -20,6 +20,7 @@ fn django(home: &Home, args: &[&str]) -> (Peer, Proxy) {
     (peer, proxy)
 }
 
+// DV-28
 #[test]
 fn dv_28_within_the_grace_a_lost_answer_is_asked_for_again_and_the_grant_is_saved() {
     let home = Home::new();

@@ -14,6 +14,7 @@ fn revocations(peer: &Peer) -> usize {
     peer.count(&[("event", "answer"), ("path", "/token/revocation"), ("status", "200")])
 }
 
+// TR-4, DV-19, RV-3, RV-7, DV-26
 #[test]
 fn tr_4_dv_19_rv_3_rv_7_dv_26_the_whole_life_of_three_kinds_of_client() {
     let (home, peer) = (Home::new(), Peer::oidc(&[]));
@@ -72,6 +73,7 @@ fn client_credentials_are_renewed_by_asking_again() {
     assert_eq!(peer.answers("refresh_token", 200), 0);
 }
 
+// RH-5, RH-6, DV-32
 #[test]
 fn rh_5_rh_6_dv_32_an_answer_without_the_issuer_or_of_another_is_refused() {
     let (home, peer) = (Home::new(), Peer::oidc(&[]));
@@ -88,6 +90,7 @@ fn rh_5_rh_6_dv_32_an_answer_without_the_issuer_or_of_another_is_refused() {
     assert_eq!(peer.count(&[("event", "answer"), ("path", "/token")]), 0);
 }
 
+// DV-24, RH-3
 #[test]
 fn dv_24_rh_3_a_failed_exchange_ends_the_flow() {
     let (home, peer) = (Home::new(), Peer::oidc(&[]));
@@ -144,6 +147,7 @@ fn the_owner_ends_the_grant_and_a_reconnect_keeps_the_id() {
     assert_eq!(peer.whoami(&peers::token(&home, "conf")).status, 200);
 }
 
+// AR-17
 #[test]
 fn ar_17_endpoints_come_from_the_metadata() {
     let (home, peer) = (Home::new(), Peer::oidc(&[]));
@@ -166,6 +170,7 @@ fn ar_17_endpoints_come_from_the_metadata() {
     assert_eq!(peer.count(&[("event", "grant.revoked")]), 1);
 }
 
+// RV-10
 #[test]
 fn rv_10_a_token_is_introspected_by_an_authenticated_post() {
     let (home, peer) = (Home::new(), Peer::oidc(&[]));
@@ -217,6 +222,7 @@ fn a_server_that_keeps_its_refresh_token_is_refreshed_without_end() {
     assert_eq!(peer.answers("refresh_token", 200), 6);
 }
 
+// RF-8
 #[test]
 fn rf_8_a_refresh_token_goes_to_its_issuer_with_its_client() {
     let (home, one, two) = (Home::new(), Peer::oidc(&[]), Peer::oidc(&[]));
@@ -243,6 +249,7 @@ fn rf_8_a_refresh_token_goes_to_its_issuer_with_its_client() {
     }
 }
 
+// CA-7
 #[test]
 fn ca_7_a_client_is_confidential_or_public() {
     let (home, peer) = (Home::new(), Peer::oidc(&[]));

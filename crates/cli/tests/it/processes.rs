@@ -51,6 +51,7 @@ fn all_have(told: &[String], version: &str) -> String {
     first[version.len()..].to_owned()
 }
 
+// RF-4
 #[test]
 fn rf_4_eight_processes_of_64_threads_send_one_refresh() {
     let home = Home::new();
@@ -67,6 +68,7 @@ fn rf_4_eight_processes_of_64_threads_send_one_refresh() {
     left_nothing_behind(&home.path());
 }
 
+// RF-4
 #[test]
 fn rf_4_two_processes_of_64_threads_send_one_refresh_to_a_server_that_kills_on_reuse() {
     let (home, peer) = (Home::new(), Peer::oidc(&["--access-ttl", "12"]));
@@ -80,6 +82,7 @@ fn rf_4_two_processes_of_64_threads_send_one_refresh_to_a_server_that_kills_on_r
     assert_eq!(peer.whoami(&token).status, 200);
 }
 
+// DV-29
 #[test]
 fn dv_29_the_late_answer_of_a_process_that_slept_does_not_replace_the_later_token() {
     let (home, peer) = (Home::new(), Peer::django(&["--rotate", "off", "--access-ttl", "600"]));

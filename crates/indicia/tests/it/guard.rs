@@ -123,6 +123,7 @@ async fn some_addresses_are_refused_even_where_private_ones_are_allowed() {
     }
 }
 
+// TR-13
 #[tokio::test]
 async fn tr_13_http_is_refused_off_loopback() {
     let server = Hostile::start(vec![answering(answer("200 OK", &[], "{}"))]);

@@ -73,6 +73,7 @@ async fn check_refused(config: ServerConfig, trusted: CertificateDer<'static>, w
     assert_eq!(server.connections(), 1, "tried once");
 }
 
+// TR-12
 #[tokio::test]
 async fn tr_12_a_good_certificate_is_accepted_and_the_connection_kept() {
     let authority = Authority::new("authority");
@@ -85,6 +86,7 @@ async fn tr_12_a_good_certificate_is_accepted_and_the_connection_kept() {
     assert_eq!((server.connections(), server.requests().len()), (1, 2));
 }
 
+// TR-12
 #[tokio::test]
 async fn tr_12_an_address_may_be_named_in_a_certificate() {
     let authority = Authority::new("authority");
@@ -95,6 +97,7 @@ async fn tr_12_an_address_may_be_named_in_a_certificate() {
     assert_eq!(got, "200 whole: {}");
 }
 
+// ST-3, TR-12, RV-2
 #[tokio::test]
 async fn st_3_tr_12_rv_2_self_signed_is_refused() {
     let key = KeyPair::generate().unwrap();
@@ -104,6 +107,7 @@ async fn st_3_tr_12_rv_2_self_signed_is_refused() {
     check_refused(config, Authority::new("other").root(), why).await;
 }
 
+// TR-12
 #[tokio::test]
 async fn tr_12_an_authority_that_is_not_trusted_any_more_is_refused() {
     let removed = Authority::new("removed");
@@ -114,6 +118,7 @@ async fn tr_12_an_authority_that_is_not_trusted_any_more_is_refused() {
     }
 }
 
+// TR-12
 #[tokio::test]
 async fn tr_12_another_host_is_refused() {
     let authority = Authority::new("authority");
@@ -121,6 +126,7 @@ async fn tr_12_another_host_is_refused() {
     check_refused(config, authority.root(), "its certificate is for another host").await;
 }
 
+// TR-12
 #[tokio::test]
 async fn tr_12_an_expired_certificate_is_refused() {
     let authority = Authority::new("authority");
@@ -134,6 +140,7 @@ async fn tr_12_an_expired_certificate_is_refused() {
     check_refused(authority.sign(&params), authority.root(), why).await;
 }
 
+// TR-12
 #[tokio::test]
 async fn tr_12_a_common_name_alone_does_not_count() {
     let authority = Authority::new("authority");
@@ -155,6 +162,7 @@ fn hello(minor: u8) -> Vec<u8> {
     record
 }
 
+// ST-11, TR-12
 #[tokio::test]
 async fn st_11_tr_12_tls_1_1_and_older_are_refused() {
     let alert = vec![0x15, 3, 1, 0, 2, 2, 70];
@@ -181,6 +189,7 @@ async fn a_peer_that_does_not_speak_tls_is_not_sent() {
     }
 }
 
+// DV-17
 #[tokio::test]
 async fn dv_17_a_peer_that_stalls_the_handshake_is_not_sent() {
     let server = Hostile::start(vec![vec![Act::Hang]]);

@@ -27,6 +27,7 @@ async fn an_idle_connection_is_used_again() {
     assert_eq!((server.connections(), server.requests().len()), (1, 2));
 }
 
+// DV-18
 #[tokio::test]
 async fn dv_18_an_idle_connection_that_was_closed_is_not_written_to() {
     for end in [vec![], vec![Act::Reset]] {
@@ -39,6 +40,7 @@ async fn dv_18_an_idle_connection_that_was_closed_is_not_written_to() {
     }
 }
 
+// DV-18
 #[tokio::test]
 async fn dv_18_closed_at_the_moment_of_reuse_shows_one_post() {
     // It reads the second request and closes without an answer, as a server does whose keep-alive
@@ -52,6 +54,7 @@ async fn dv_18_closed_at_the_moment_of_reuse_shows_one_post() {
     assert_eq!((server.connections(), seen), (1, 1));
 }
 
+// DV-18
 #[tokio::test]
 async fn dv_18_reset_in_the_middle_of_the_second_request_shows_one_post() {
     let script = [answering(ok()), vec![Act::ReadBytes(1), Act::Reset]].concat();

@@ -26,6 +26,7 @@ async fn a_name_that_is_not_there_is_not_sent() {
     begins(&got, "not sent: the name no-such-host.invalid");
 }
 
+// DV-18
 #[tokio::test]
 async fn dv_18_reset_before_reading_is_maybe_sent_once() {
     let server = Hostile::start(vec![vec![Act::Reset]]);
@@ -35,6 +36,7 @@ async fn dv_18_reset_before_reading_is_maybe_sent_once() {
     assert_eq!(server.connections(), 1);
 }
 
+// DV-18
 #[tokio::test]
 async fn dv_18_reset_after_reading_is_maybe_sent_once() {
     let server = Hostile::start(vec![vec![Act::ReadRequest, Act::Reset]]);
@@ -42,6 +44,7 @@ async fn dv_18_reset_after_reading_is_maybe_sent_once() {
     assert_eq!((server.connections(), server.requests().len()), (1, 1));
 }
 
+// DV-18
 #[tokio::test]
 async fn dv_18_closing_after_reading_is_maybe_sent_once() {
     let server = Hostile::start(vec![vec![Act::ReadRequest]]);
@@ -51,6 +54,7 @@ async fn dv_18_closing_after_reading_is_maybe_sent_once() {
     assert_eq!((server.connections(), server.requests().len()), (1, 1));
 }
 
+// DV-18
 #[tokio::test]
 async fn dv_18_a_reset_within_the_body_gives_what_came() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{\"access_token\":".to_vec();

@@ -67,6 +67,7 @@ async fn headers_are_given_in_lower_case_and_as_ascii() {
     assert_eq!(answer.header("x-name"), Some("J??rg"));
 }
 
+// DV-13
 #[tokio::test]
 async fn dv_13_a_lying_content_length_cuts_or_is_obeyed() {
     check(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"a\":1}", "200 cut: {\"a\":1}").await;
@@ -74,6 +75,7 @@ async fn dv_13_a_lying_content_length_cuts_or_is_obeyed() {
     check(b"HTTP/1.1 200 OK\r\n\r\n{\"a\":1}", "200 whole: {\"a\":1}").await;
 }
 
+// DV-13
 #[tokio::test]
 async fn dv_13_chunks_and_their_trailers_are_read() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n";
@@ -109,6 +111,7 @@ async fn decoded(answer: Vec<u8>) -> (bool, Option<String>, Vec<u8>) {
     (answer.complete, coding, answer.body.to_vec())
 }
 
+// DV-13
 #[tokio::test]
 async fn dv_13_a_coding_that_was_not_asked_for_is_undone() {
     let plain = br#"{"access_token":"a"}"#;
@@ -120,6 +123,7 @@ async fn dv_13_a_coding_that_was_not_asked_for_is_undone() {
     }
 }
 
+// DV-13
 #[tokio::test]
 async fn dv_13_a_coding_that_cannot_be_undone_stays_as_it_came() {
     let whole = gzip(br#"{"access_token":"a"}"#);
@@ -135,6 +139,7 @@ async fn dv_13_a_coding_that_cannot_be_undone_stays_as_it_came() {
     assert_eq!(decoded(answer).await, expected);
 }
 
+// DV-13, DV-16
 #[tokio::test]
 async fn dv_13_dv_16_a_bomb_is_not_blown_up() {
     // 100 KiB that would be 100 MiB.
@@ -150,6 +155,7 @@ async fn dv_13_dv_16_a_bomb_is_not_blown_up() {
     assert_eq!(decoded(coded("gzip", &more)).await, (true, Some("gzip".to_owned()), more));
 }
 
+// TR-14, DV-14, ST-8
 #[tokio::test]
 async fn tr_14_dv_14_st_8_no_redirect_is_followed() {
     let second = Hostile::start(vec![answering(answer("200 OK", &[], "{}"))]);
@@ -164,6 +170,7 @@ async fn tr_14_dv_14_st_8_no_redirect_is_followed() {
     assert_eq!(second.connections(), 0);
 }
 
+// DV-16
 #[tokio::test]
 async fn dv_16_a_body_is_cut_at_the_limit() {
     let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
@@ -176,6 +183,7 @@ async fn dv_16_a_body_is_cut_at_the_limit() {
     assert!(answer.body.capacity() <= 1024 * 1024, "memory is bounded too");
 }
 
+// DV-16
 #[tokio::test]
 async fn dv_16_a_head_is_limited_in_bytes_and_count() {
     let large = format!("X-Large: {}", "x".repeat(64 * 1024));
@@ -212,6 +220,7 @@ fn drip(byte: u8) -> Act {
     Act::Drip(vec![byte; 1200], Duration::from_millis(50))
 }
 
+// DV-17
 #[tokio::test]
 async fn dv_17_a_drip_ends_at_the_total_limit_and_gives_what_came() {
     let head = Act::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 1200\r\n\r\n".to_vec());
@@ -224,6 +233,7 @@ async fn dv_17_a_drip_ends_at_the_total_limit_and_gives_what_came() {
     begins(&limited(Limits { total: 3 * SHORT, ..patient() }, &acts).await, "200 cut: yyy");
 }
 
+// DV-17
 #[tokio::test]
 async fn dv_17_a_stall_after_the_head_ends_at_the_idle_limit() {
     let start = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{\"a".to_vec();
@@ -231,6 +241,7 @@ async fn dv_17_a_stall_after_the_head_ends_at_the_idle_limit() {
     assert_eq!(limited(limits, &[Act::Write(start), Act::Hang]).await, "200 cut: {\"a");
 }
 
+// DV-17
 #[tokio::test]
 async fn dv_17_a_drip_of_the_head_or_silence_ends_at_the_head_limit() {
     for act in [drip(b'H'), Act::Hang] {

@@ -251,6 +251,7 @@ proptest! {
         }
     }
 
+    // AR-2
     #[test]
     fn ar_2_each_parameter_of_a_url_once(
         params in prop::collection::vec(("[a-c]|state|scope|code_challenge", "[ -~é]{0,4}"), 0..4),
@@ -281,6 +282,7 @@ proptest! {
         prop_assert!(ours.iter().any(|(n, v)| n == "state" && *v == state));
     }
 
+    // AR-3, TR-2
     #[test]
     fn ar_3_tr_2_what_is_sent_is_what_was_meant(
         token in "\\PC{1,20}", id in "\\PC{1,9}", secret in "\\PC{1,9}",

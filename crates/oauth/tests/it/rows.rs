@@ -30,6 +30,7 @@ fn refused(answer: &Answer) -> token_answer::Refusal {
     }
 }
 
+// AR-6, AR-7, ST-7
 #[test]
 fn ar_6_ar_7_st_7_state_is_wide_and_plain() {
     let states: BTreeSet<String> = (0..=255_u8)
@@ -48,6 +49,7 @@ fn ar_6_ar_7_st_7_state_is_wide_and_plain() {
     }
 }
 
+// AR-10
 #[test]
 fn ar_10_there_is_no_password_grant() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -63,6 +65,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
+// RH-13, RH-14
 #[test]
 fn rh_13_rh_14_size_limits_hold() {
     let expected = Expected { state: "xyz", issuer: None, issuer_always: false };
@@ -81,6 +84,7 @@ fn rh_13_rh_14_size_limits_hold() {
     assert_eq!(shown.chars().count(), 200);
 }
 
+// RH-1
 #[test]
 fn rh_1_callback_state_finds_the_flow() {
     assert_eq!(authorization::callback_state("code=a&state=x%2Dy"), Ok("x-y".to_owned()));
@@ -91,6 +95,7 @@ fn rh_1_callback_state_finds_the_flow() {
     );
 }
 
+// RH-21
 #[test]
 fn rh_21_long_codes_and_tokens_come_through_whole() {
     let code = "c".repeat(8 * 1024);
@@ -107,6 +112,7 @@ fn rh_21_long_codes_and_tokens_come_through_whole() {
 }
 
 /// Code × status × media type: the code decides, whatever the rest says (RFC 6749 §5.2).
+// TR-11
 #[test]
 fn tr_11_a_well_formed_code_decides() {
     let codes = [
@@ -145,6 +151,7 @@ fn tr_11_a_well_formed_code_decides() {
     }
 }
 
+// DV-33
 #[test]
 fn dv_33_the_services_clock_can_be_read() {
     let date = [("date", "Thu, 01 Jan 2026 00:10:00 GMT")];
@@ -154,6 +161,7 @@ fn dv_33_the_services_clock_can_be_read() {
     assert_eq!(answer_of(401, &[("date", "soon")], b"").date(), None);
 }
 
+// DV-16
 #[test]
 fn dv_16_a_huge_body_is_not_read() {
     let filler = "x".repeat(256 * 1024);
@@ -163,6 +171,7 @@ fn dv_16_a_huge_body_is_not_read() {
     assert!(metadata::read(&document, "https://server.example.com", false).is_err());
 }
 
+// PK-2, ST-7
 #[test]
 fn pk_2_st_7_verifiers_are_long_plain_and_distinct() {
     // V1 and V2: the published octets.
@@ -182,6 +191,7 @@ fn pk_2_st_7_verifiers_are_long_plain_and_distinct() {
     assert!(others.iter().all(|other| (43..=128).contains(&other.len())));
 }
 
+// TR-3
 #[test]
 fn tr_3_secrets_stay_out_of_the_address() {
     for codec in ["form", "json"] {
@@ -200,6 +210,7 @@ fn tr_3_secrets_stay_out_of_the_address() {
     }
 }
 
+// CA-1
 #[test]
 fn ca_1_one_method_at_a_time() {
     for auth in ["basic", "basic_raw", "body", "query", "none", "omit"] {
@@ -218,6 +229,7 @@ fn ca_1_one_method_at_a_time() {
     }
 }
 
+// RH-3
 #[test]
 fn rh_3_a_code_is_consumed_by_its_request() {
     // `Code` isn't `Clone` (proven beside), and the exchange takes it by value: a second call with
@@ -229,6 +241,7 @@ fn rh_3_a_code_is_consumed_by_its_request() {
     assert!(request.is_ok_and(|request| request.body.ends_with(b"code=abc&client_id=id")));
 }
 
+// RV-8
 #[test]
 fn rv_8_the_default_way_is_a_post_with_nothing_in_the_address() {
     let given = serde_json::json!({"grant": "revocation", "secret": "x", "token": "canary1"});
@@ -237,6 +250,7 @@ fn rv_8_the_default_way_is_a_post_with_nothing_in_the_address() {
     assert!(!request.url.contains("canary1"));
 }
 
+// RV-5
 #[test]
 fn rv_5_a_date_without_a_clock_says_nothing() {
     let date = [("retry-after", "Tue, 15 Nov 1994 08:12:31 GMT")];
@@ -248,6 +262,7 @@ fn rv_5_a_date_without_a_clock_says_nothing() {
     );
 }
 
+// TR-3
 #[test]
 fn tr_3_an_echoed_secret_is_not_shown() {
     let secrets =
@@ -265,6 +280,7 @@ fn tr_3_an_echoed_secret_is_not_shown() {
     }
 }
 
+// TR-3
 #[test]
 fn tr_3_a_token_cut_by_the_limit_is_not_shown() {
     let (secret, tokens) = ("tGzv3JOkF0XG5Qx2TlKWIA", "tGzv3JOkF0XG5Qx2TlKWIA ".repeat(34));
@@ -276,6 +292,7 @@ fn tr_3_a_token_cut_by_the_limit_is_not_shown() {
     }
 }
 
+// DV-10
 #[test]
 fn dv_10_evidence_is_short() {
     let page = format!("<html>{}</html>", "down for works ".repeat(10_000));

@@ -1,5 +1,5 @@
-//! Runs `tests/vectors/<rfc>/<case>.json`. A file is one case or a list of them; a case says what
-//! to `do`, with what `given`, and what to `expect`. Only what is expected is compared, so a case
+//! Runs `tests/vectors/<rfc>/<case>.json`. A file has the `rows` of the standards that it shows, and
+//! its `cases`; a case says what to `do`, with what `given`, and what to `expect`. Only what is expected is compared, so a case
 //! shows what it is about. A new oddity is a new file.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ fn every_vector_gives_what_it_expects() {
         let name = file.strip_prefix(&root).expect("below the root").display().to_string();
         let read = fs::read_to_string(&file).expect("a readable file");
         let content: Value = serde_json::from_str(&read).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let list = content.as_array().cloned().unwrap_or_else(|| vec![content]);
+        let list = content["cases"].as_array().unwrap_or_else(|| panic!("{name}: no cases"));
         for (index, case) in list.iter().enumerate() {
             cases += 1;
             let got = run(text(case, "do").expect("what to do"), &case["given"]);

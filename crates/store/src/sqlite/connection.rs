@@ -4,14 +4,15 @@
 //! command that only read then leaves the disk as it was, and a read-only copy of the folder can
 //! still be read.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::failure::Failure;
+use super::file::File;
 use super::home::is_read_only;
 
 /// Marks the file as ours (`INDI`), also for `file(1)`.
@@ -96,14 +97,14 @@ fn as_immutable(db: &Path) -> String {
 
 /// Connections for reading, used one at a time each.
 pub(super) struct Readers {
-    db: PathBuf,
+    file: Arc<File>,
     busy_wait: Duration,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(super) fn new(db: &Path, busy_wait: Duration) -> Self {
-        Self { db: db.to_owned(), busy_wait, idle: Mutex::default() }
+    pub(super) fn new(file: Arc<File>, busy_wait: Duration) -> Self {
+        Self { file, busy_wait, idle: Mutex::default() }
     }
 
     /// Reads on the calling thread: a point read takes microseconds, which no hand-over to another
@@ -112,11 +113,12 @@ impl Readers {
         &self,
         act: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<Option<T>, Failure> {
+        self.file.check()?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let conn = match idle {
             Some(conn) => conn,
-            None if !self.db.exists() => return Ok(None),
-            None => to_read(&self.db, self.busy_wait)?,
+            None if !self.file.is_there()? => return Ok(None),
+            None => to_read(self.file.path(), self.busy_wait)?,
         };
         let found = act(&conn)?;
         // One that failed is closed instead: it may be stuck in what made it fail.

@@ -168,8 +168,7 @@ pub(super) fn remove_flow(conn: &Connection, state_hash: &str) -> Result<(), Fai
 }
 
 pub(super) fn purge_flows(conn: &Connection, expired_before: Timestamp) -> Result<u64, Failure> {
-    let mut delete =
-        conn.prepare_cached("DELETE FROM flows WHERE expires_at < ? AND taken_no = 0")?;
+    let mut delete = conn.prepare_cached(PURGE)?;
     Ok(delete.execute([expired_before.as_millis()])? as u64)
 }
 
@@ -179,12 +178,13 @@ pub(super) fn stale_flows(
     expired_before: Timestamp,
     limit: usize,
 ) -> Result<Vec<String>, Failure> {
-    let mut query = conn.prepare_cached(
-        "SELECT state_hash FROM flows WHERE expires_at < ? AND journal = ?
-         ORDER BY expires_at, state_hash LIMIT ?",
-    )?;
+    let mut query = conn.prepare_cached(STALE)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let values = params![expired_before.as_millis(), journal.as_str(), limit];
     let rows = query.query_map(values, |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+pub(super) const PURGE: &str = "DELETE FROM flows WHERE expires_at < ? AND taken_no = 0";
+pub(super) const STALE: &str = "SELECT state_hash FROM flows WHERE expires_at < ? AND journal = ? \
+    ORDER BY expires_at, state_hash LIMIT ?";

@@ -83,14 +83,16 @@ pub(super) fn grant_of_refresh_token(
     client: &ClientId,
     refresh: &Fingerprint,
 ) -> Result<Option<GrantRow>, Failure> {
-    let mut query = conn.prepare_cached(select_grants!(
-        "",
-        "WHERE t.refresh = ? AND NOT t.rotated AND g.client = ? AND g.life <> 'revoked'
-         ORDER BY g.id LIMIT 1"
-    ))?;
+    let mut query = conn.prepare_cached(OF_REFRESH_TOKEN)?;
     let mut rows = query.query(params![refresh.as_bytes(), client.as_str()])?;
     rows.next()?.map(|row| Ok(read(row)?.row)).transpose()
 }
+
+pub(super) const OF_REFRESH_TOKEN: &str = select_grants!(
+    "",
+    "WHERE t.refresh = ? AND NOT t.rotated AND g.client = ? AND g.life <> 'revoked'
+     ORDER BY g.id LIMIT 1"
+);
 
 pub(super) fn has_had(
     conn: &Connection,

@@ -296,27 +296,3 @@ pub(super) const DUE_LEASED: &str = "SELECT next_at, id, lease_holder, lease_unt
     WHERE lease_holder IS NOT NULL AND next_at <= ?";
 pub(super) const OPEN_INTENTS: &str =
     "SELECT id FROM grants WHERE intent_at IS NOT NULL AND life <> 'revoked' ORDER BY id LIMIT ?";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sqlite::{connection, schema};
-
-    #[test]
-    fn what_is_due_or_open_is_walked_by_index() {
-        let folder = tempfile::tempdir().unwrap();
-        let db = folder.path().join("x.db");
-        schema::create(folder.path(), &db, Timestamp::from_millis(0)).unwrap();
-        let conn = connection::to_write(&db, Duration::ZERO).unwrap();
-        let check = |sql: &str, expected: &str| {
-            let mut query = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let nothing = vec![0; query.parameter_count()];
-            let steps = query.query_map(rusqlite::params_from_iter(nothing), |row| row.get(3));
-            let steps: Vec<String> = steps.unwrap().map(Result::unwrap).collect();
-            assert_eq!(steps, [expected], "{sql}");
-        };
-        check(DUE_FREE, "SEARCH grants USING COVERING INDEX grants_due (next_at<?)");
-        check(DUE_LEASED, "SEARCH grants USING INDEX grants_leased (next_at<?)");
-        check(OPEN_INTENTS, "SCAN grants USING INDEX grants_spending");
-    }
-}

@@ -13,11 +13,14 @@ mod connection;
 mod connections;
 mod events;
 mod failure;
+mod file;
 mod flows;
 mod grants;
 mod holder;
 mod home;
 mod leases;
+#[cfg(test)]
+mod plans;
 mod port;
 mod revocations;
 mod schema;
@@ -34,6 +37,7 @@ use rusqlite::Connection;
 use clients::Parsed;
 use connection::Readers;
 use failure::Failure;
+use file::File;
 use holder::Holder;
 use writer::{Flush, Writer};
 
@@ -60,6 +64,7 @@ pub struct Sqlite {
     holder: Arc<Holder>,
     readers: Readers,
     clients: Parsed,
+    file: Arc<File>,
     writer: Writer,
 }
 
@@ -93,7 +98,8 @@ impl Sqlite {
         if home_is_there && options.create && !db.exists() {
             schema::create(home, db, clock.now())?;
         }
-        let readers = Readers::new(db, options.busy_wait);
+        let file = Arc::new(File::new(db));
+        let readers = Readers::new(Arc::clone(&file), options.busy_wait);
         if readers.read(|conn| schema::is_current(conn, db))? == Some(false) {
             let mut conn = connection::to_write(db, options.busy_wait)?;
             schema::bring_up_to_date(&mut conn, clock.now())?;
@@ -104,7 +110,8 @@ impl Sqlite {
             holder: Arc::new(Holder::new(home)?),
             readers,
             clients: Parsed::default(),
-            writer: Writer::new(db, options.busy_wait),
+            writer: Writer::new(Arc::clone(&file), options.busy_wait),
+            file,
         })
     }
 

@@ -46,6 +46,8 @@ impl Store for Sqlite {
     }
 
     async fn change_number(&self) -> Result<u64, StoreError> {
+        // Asked for a few times a second by whoever lives long: the moment to see this.
+        self.file.is_there().map_err(|failure| failure.told(&self.db))?;
         self.read(|conn| {
             let mut query = conn.prepare_cached("SELECT change_number FROM store")?;
             Ok(query.query_row([], |row| row.get(0))?)

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,10 +19,11 @@ use tokio::sync::oneshot;
 use super::checkpoint::Checkpointer;
 use super::connection::to_write;
 use super::failure::Failure;
+use super::file::File;
 
 /// Hands operations to the writing thread, which starts with the first.
 pub(super) struct Writer {
-    db: PathBuf,
+    file: Arc<File>,
     busy_wait: Duration,
     running: Mutex<Option<Running>>,
 }
@@ -33,8 +34,8 @@ struct Running {
 }
 
 impl Writer {
-    pub(super) fn new(db: &Path, busy_wait: Duration) -> Self {
-        Self { db: db.to_owned(), busy_wait, running: Mutex::default() }
+    pub(super) fn new(file: Arc<File>, busy_wait: Duration) -> Self {
+        Self { file, busy_wait, running: Mutex::default() }
     }
 
     /// Does `act` in a transaction, and returns what it returned once that is as durable as `flush`
@@ -45,10 +46,10 @@ impl Writer {
         act: impl Fn(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let db = self.db.clone();
+        let db = self.file.path().to_owned();
         self.send(Box::new(Job { act, flush, db, outcome: None, answer }))?;
         // The thread ends in the middle of an operation only by a defect.
-        let lost = StoreError { maybe_done: true, ..gone(&self.db) };
+        let lost = StoreError { maybe_done: true, ..gone(self.file.path()) };
         answered.await.unwrap_or(Err(lost))
     }
 
@@ -58,7 +59,7 @@ impl Writer {
             Some(running) => &running.queue,
             None => &running.insert(self.start()?).queue,
         };
-        let sent = queue.send(work).map_err(|_| gone(&self.db));
+        let sent = queue.send(work).map_err(|_| gone(self.file.path()));
         if sent.is_err() {
             // The next operation gets a new thread.
             *running = None;
@@ -68,10 +69,10 @@ impl Writer {
 
     fn start(&self) -> Result<Running, StoreError> {
         let (queue, waiting) = mpsc::channel();
-        let (db, busy_wait) = (self.db.clone(), self.busy_wait);
+        let (file, busy_wait) = (Arc::clone(&self.file), self.busy_wait);
         let thread = thread::Builder::new()
             .name("indicia-store".to_owned())
-            .spawn(move || work_off(&db, busy_wait, &waiting))
+            .spawn(move || work_off(&file, busy_wait, &waiting))
             .map_err(|error| StoreError {
                 kind: StoreErrorKind::Unavailable,
                 detail: format!("the thread that writes can't be started: {error}"),
@@ -149,7 +150,8 @@ impl<T: Send, F: Fn(&Connection) -> Result<T, Failure> + Send> Work for Job<T, F
     }
 }
 
-fn work_off(db: &Path, busy_wait: Duration, waiting: &Receiver<Box<dyn Work>>) {
+fn work_off(file: &File, busy_wait: Duration, waiting: &Receiver<Box<dyn Work>>) {
+    let db = file.path();
     let mut checkpointer = Checkpointer::new(db, busy_wait);
     let mut writing: Option<Connection> = None;
     let mut several_at_once = false;
@@ -161,10 +163,15 @@ fn work_off(db: &Path, busy_wait: Duration, waiting: &Receiver<Box<dyn Work>>) {
         }
         let mut group = vec![first];
         group.extend(waiting.try_iter().take(GROUP_OPERATIONS_MAX - 1));
-        if !db.exists() {
-            // Not made yet, or taken away: what is written to a file without a name is lost.
+        // Not made yet, or taken away: what is written to a file without a name is lost.
+        let gone = match file.is_there() {
+            Ok(true) => None,
+            Ok(false) => Some(missing(db)),
+            Err(failure) => Some(failure.told(db)),
+        };
+        if let Some(error) = gone {
             writing = None;
-            tell_all(group, &Err(missing(db)));
+            tell_all(group, &Err(error));
             continue;
         }
         let conn = match writing.take() {

@@ -328,3 +328,29 @@ fn a_copy_is_in_another_place() {
     let original_now = wait(async { open(&home).identity().await.unwrap() });
     assert_eq!(original_now, original, "the original isn't touched");
 }
+
+#[test]
+fn a_file_that_was_put_in_the_place_of_ours_is_not_touched() {
+    let (_folder, home) = place();
+    let (_other_folder, other) = place();
+    drop(open(&other));
+    let store = open(&home);
+    wait(async { connect(&*store, &["x"]).await });
+    for name in ["indicia.db", "indicia.db-wal", "indicia.db-shm"] {
+        fs::rename(home.join(name), home.join(format!("was-{name}"))).ok();
+    }
+    fs::rename(other.join("indicia.db"), home.join("indicia.db")).unwrap();
+    let before = snapshot(&home);
+    let words = ["another file was put in the place of", "indicia.db", "end this process"];
+    wait(async {
+        let refused = store.add_client(client("d"), vec![]).await;
+        assert_fails(refused, StoreErrorKind::Unreadable, &words);
+        assert_fails(store.change_number().await, StoreErrorKind::Unreadable, &words);
+        assert_fails(store.clients().await, StoreErrorKind::Unreadable, &words);
+    });
+    assert_eq!(snapshot(&home), before);
+    let next = open(&home);
+    wait(async {
+        assert_eq!(next.clients().await.unwrap(), vec![]);
+    });
+}

@@ -42,6 +42,7 @@ fn let_it_end(world: &World) {
     world.skews.iter().for_each(|skew| skew.store(life_ms + 1_000, Ordering::Relaxed));
 }
 
+// RF-4, DV-35
 #[test]
 fn rf_4_dv_35_however_many_ask_at_once_one_refresh_arrives() {
     for kind in KINDS {
@@ -74,6 +75,7 @@ const STEPS: [(&str, u32, bool); 6] = [
     ("commit", 1, true),
 ];
 
+// RF-5
 #[test]
 fn rf_5_a_crash_at_any_step_after_an_answer_was_kept_loses_nothing() {
     for (step, calls_before, survives) in STEPS {
@@ -97,6 +99,7 @@ fn rf_5_a_crash_at_any_step_after_an_answer_was_kept_loses_nothing() {
     }
 }
 
+// DV-29
 #[test]
 fn dv_29_a_late_second_answer_loses_nothing() {
     in_world(quiet(Kind::Grace), async |world| {
@@ -123,6 +126,7 @@ fn dv_29_a_late_second_answer_loses_nothing() {
     });
 }
 
+// RF-6
 #[test]
 fn rf_6_a_journal_that_cannot_be_read_is_waited_for() {
     in_world(quiet(Kind::Strict), async |world| {
@@ -146,6 +150,7 @@ fn rf_6_a_journal_that_cannot_be_read_is_waited_for() {
     });
 }
 
+// CA-16
 #[test]
 fn ca_16_a_revocation_that_meets_an_old_secret_goes_on_with_the_next() {
     in_world(quiet(Kind::Strict), async |world| {
