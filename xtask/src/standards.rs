@@ -87,9 +87,11 @@ struct Row {
 /// A test, as the page names it: the crate, then the function or file.
 type Test = (String, String);
 
+type ByRow = BTreeMap<String, BTreeSet<Test>>;
+
 struct Standards {
     groups: Vec<Group>,
-    tests: BTreeMap<String, BTreeSet<Test>>,
+    tests: ByRow,
     /// Tests whose rows don't stand beside them as the rows have them.
     unwritten: Vec<String>,
 }
@@ -168,9 +170,9 @@ impl Row {
 }
 
 /// Every test that names rows, by row; and what is wrong with how they are written beside it.
-fn tests(files: &[File]) -> Result<(BTreeMap<String, BTreeSet<Test>>, Vec<String>)> {
+fn tests(files: &[File]) -> Result<(ByRow, Vec<String>)> {
     let function = Regex::new(r"^\s*(?:async )?fn ([a-z0-9_]+)\(")?;
-    let mut found: BTreeMap<String, BTreeSet<Test>> = BTreeMap::new();
+    let mut found = ByRow::new();
     let mut unwritten = Vec::new();
     for file in files {
         let Some(of) = file.path.strip_prefix("crates/").and_then(|rest| rest.split('/').next())

@@ -1,14 +1,15 @@
 //! Taking over a token set that somebody else obtained. Nothing is asked of a token endpoint:
 //! whether the refresh token is any good shows when it is due.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indicia_catalog::Flow;
 use indicia_oauth::expiry::ExpiryKind;
 use indicia_oauth::{Answer, Dialect, Timestamp, TokenSet};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::Broker;
@@ -17,8 +18,9 @@ use crate::call::Bound;
 use crate::error::Error;
 use crate::model::{ConnectionId, Life, RotationOwner};
 use crate::outcome::{self, Outcome};
-use crate::ports::ConnectionFilter;
+use crate::ports::{ConnectionFilter, REPLACED_BYTES};
 use crate::spoken::Spoken;
+use crate::vault::Fingerprint;
 use crate::view::ConnectionView;
 
 /// A token set as JSON at most, in octets.
@@ -60,6 +62,15 @@ struct Beside {
     refresh_token: Option<IgnoredAny>,
 }
 
+/// What the imports of this process have to know of each other, and of what was there before them.
+#[derive(Default)]
+pub(crate) struct Imports {
+    /// Whose each refresh token was first.
+    first: Mutex<BTreeMap<Fingerprint, ConnectionId>>,
+    /// Tokens that were replaced before the first import.
+    replaced: OnceCell<BTreeSet<[u8; REPLACED_BYTES]>>,
+}
+
 impl Broker {
     /// Makes or renews a connection by a token set that was obtained elsewhere: JSON as in the
     /// contract, read with the same leniency as a service's answer.
@@ -85,7 +96,7 @@ impl Broker {
         if request.one_of_many && wish.is_none() {
             return Err(refused("it has no id".to_owned()));
         }
-        if !request.one_of_many
+        if self.may_be_known(request.one_of_many, &tokens).await?
             && let Some(known) = self.known(&bound, &tokens, wish).await?
         {
             return Ok(Imported { connection: known, changed: false });
@@ -127,12 +138,24 @@ impl Broker {
         Ok(Imported { connection: self.adopt(adoption).await?, changed: true })
     }
 
+    /// Whether it is worth a look at every grant: one of many is only looked for where a token of
+    /// it was replaced by another.
+    async fn may_be_known(&self, one_of_many: bool, tokens: &TokenSet) -> Result<bool, Error> {
+        let Some(refresh) = tokens.refresh_token.as_ref().filter(|_| one_of_many) else {
+            return Ok(!one_of_many);
+        };
+        let store = &self.ports.store;
+        let replaced = self.imports.replaced.get_or_try_init(|| store.replaced_tokens()).await?;
+        let fingerprint = self.vault.fingerprint(refresh.expose());
+        Ok(fingerprint.as_bytes().first_chunk().is_some_and(|first| replaced.contains(first)))
+    }
+
     /// A refresh token is one connection's in this run: those that come at once don't see each
     /// other in the store yet.
     fn reserve(&self, connection: &ConnectionId, tokens: &TokenSet) -> Result<(), Error> {
         let Some(refresh) = &tokens.refresh_token else { return Ok(()) };
         let fingerprint = self.vault.fingerprint(refresh.expose());
-        let mut imports = self.imports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut imports = self.imports.first.lock().unwrap_or_else(PoisonError::into_inner);
         let first = imports.entry(fingerprint).or_insert_with(|| connection.clone());
         match first == connection {
             true => Ok(()),

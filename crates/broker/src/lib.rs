@@ -11,8 +11,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use indicia_catalog::Catalogue;
 
@@ -125,7 +124,7 @@ pub struct Broker {
     pub(crate) watch: watch::Watch,
     pub(crate) held: held::Held,
     /// Which connection each refresh token that was imported here went to.
-    pub(crate) imports: Mutex<BTreeMap<vault::Fingerprint, model::ConnectionId>>,
+    pub(crate) imports: import::Imports,
     /// Whether this process has read the whole journal once.
     pub(crate) journal_read: std::sync::atomic::AtomicBool,
 }
@@ -163,7 +162,7 @@ impl Broker {
             flights,
             watch,
             held,
-            imports: Mutex::default(),
+            imports: import::Imports::default(),
             journal_read,
         }))
     }

@@ -1,7 +1,7 @@
 //! The only ways out: traits whose methods are promises. They take and return plain data; nothing
 //! here can make a claim, a spend or a committed token (those are [`crate::commit`]'s).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -145,6 +145,9 @@ pub enum TakenFlows {
     /// They are marked: what comes of them is taken back ([`FlowRow::revoked`]).
     Revoke,
 }
+
+/// So much of a replaced token's fingerprint is kept.
+pub const REPLACED_BYTES: usize = 8;
 
 /// Which connections.
 #[derive(Clone, Debug, Default)]
@@ -340,6 +343,10 @@ pub trait Store: Send + Sync {
     /// at least, of the nine before it.
     async fn has_had(&self, grant: &GrantId, fingerprint: &Fingerprint)
     -> Result<bool, StoreError>;
+
+    /// The first [`REPLACED_BYTES`] of the fingerprints of tokens that were replaced, of at least
+    /// so many versions as [`Self::has_had`] knows. Looks at every grant: for an import of many.
+    async fn replaced_tokens(&self) -> Result<BTreeSet<[u8; REPLACED_BYTES]>, StoreError>;
 
     /// Grants, by id, of which [`Self::has_had`] is true. May look at every grant: it is for what
     /// leaked.

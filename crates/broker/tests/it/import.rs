@@ -156,3 +156,18 @@ async fn what_cannot_be_used_is_refused_and_never_repeated() {
     let nobody = ImportRequest { client: "nobody".into(), ..many };
     assert_eq!(code(rig.broker.import(&nobody, unnamed).await), "not_found");
 }
+
+#[tokio::test]
+async fn one_of_many_whose_refresh_token_was_rotated_here_is_refused_under_another_id() {
+    let (rig, token_set) = with_token_set("keap", r#","id":"k""#).await;
+    import(&rig, RotationOwner::Indicia, &token_set).await.unwrap();
+    rig.broker.refresh("k", Force::Yes).await.unwrap();
+    let many = ImportRequest { one_of_many: true, ..request(RotationOwner::Indicia) };
+    let under_another = token_set.replace(r#""id":"k""#, r#""id":"other""#);
+    // As the next run of the program would see it.
+    let broker = rig.reopen(indicia_catalog::Catalogue::shipped()).await;
+    let refused = broker.import(&many, under_another.as_bytes()).await;
+    assert_eq!(code(refused), "token_set_known");
+    let again = broker.import(&many, token_set.as_bytes()).await.unwrap();
+    assert!(!again.changed, "under its own it is what is there");
+}

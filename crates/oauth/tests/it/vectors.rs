@@ -1,6 +1,6 @@
-//! Runs `tests/vectors/<rfc>/<case>.json`. A file has the `rows` of the standards that it shows, and
-//! its `cases`; a case says what to `do`, with what `given`, and what to `expect`. Only what is expected is compared, so a case
-//! shows what it is about. A new oddity is a new file.
+//! Runs `tests/vectors/<rfc>/<case>.json`. A file has the `rows` of the standards that it shows,
+//! and its `cases`; a case says what to `do`, with what `given`, and what to `expect`. Only what is
+//! expected is compared, so a case shows what it is about. A new oddity is a new file.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -258,6 +258,9 @@ pub(super) async fn earlier_tokens_are_found_by_fingerprint(subject: Arc<dyn Sub
             assert_eq!(ids, [grant_id("x")], "{what} of version {version}");
             assert!(store.has_had(&grant_id("x"), &sought).await.unwrap());
             assert!(!store.has_had(&grant_id("y"), &sought).await.unwrap());
+            let replaced = store.replaced_tokens().await.unwrap();
+            let first = sought.as_bytes().first_chunk().unwrap();
+            assert_eq!(replaced.contains(first), version < 10, "{what} of version {version}");
         }
     }
     // The same token may be in two grants, an import beside a connect; and may stay for ever.

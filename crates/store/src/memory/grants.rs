@@ -3,13 +3,14 @@
 //! What would surprise: an ended lease stays in its row until somebody claims, settles, commits or
 //! releases it; whether it counts is decided when it is looked at, by the clock and by who is dead.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use indicia_broker::model::{
     ClientId, Event, GrantId, GrantRow, GrantState, HolderId, Intent, Lease, Life, RevocationRow,
 };
 use indicia_broker::ports::{
-    ClaimOutcome, ClaimedRow, CommitOutcome, NewTokens, Settlement, StoreError,
+    ClaimOutcome, ClaimedRow, CommitOutcome, NewTokens, REPLACED_BYTES, Settlement, StoreError,
 };
 use indicia_broker::vault::Fingerprint;
 use indicia_oauth::Timestamp;
@@ -56,6 +57,15 @@ impl State {
 
     pub(super) fn has_had(&self, id: &GrantId, fingerprint: &Fingerprint) -> bool {
         self.grants.get(id).is_some_and(|held| held.fingerprints.contains(fingerprint))
+    }
+
+    pub(super) fn replaced_tokens(&self) -> BTreeSet<[u8; REPLACED_BYTES]> {
+        let replaced = self.grants.values().flat_map(|held| {
+            let facts = &held.row.facts;
+            let current = [Some(facts.access), facts.refresh];
+            held.fingerprints.iter().filter(move |f| !current.contains(&Some(**f)))
+        });
+        replaced.filter_map(|f| f.as_bytes().first_chunk().copied()).collect()
     }
 
     pub(super) fn grants_by_fingerprint(&self, fingerprint: &Fingerprint) -> Vec<GrantRow> {

@@ -7,6 +7,7 @@
 mod grants;
 mod state;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use indicia_broker::model::{
     GrantState, HolderId, Intent, JournalId, RevocationItem, RevocationRow, TakenFlow,
 };
 use indicia_broker::ports::{
-    ClaimOutcome, Clock, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens, Settlement,
-    Store, StoreError, StoreIdentity, TakenFlows,
+    ClaimOutcome, Clock, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens,
+    REPLACED_BYTES, Settlement, Store, StoreError, StoreIdentity, TakenFlows,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint};
 use indicia_oauth::Timestamp;
@@ -253,6 +254,10 @@ impl Store for Handle {
         fingerprint: &Fingerprint,
     ) -> Result<bool, StoreError> {
         Ok(self.with(|state| state.has_had(grant, fingerprint)))
+    }
+
+    async fn replaced_tokens(&self) -> Result<BTreeSet<[u8; REPLACED_BYTES]>, StoreError> {
+        Ok(self.with(|state| state.replaced_tokens()))
     }
 
     async fn grants_by_fingerprint(

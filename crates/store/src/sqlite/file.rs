@@ -1,6 +1,6 @@
-//! The database file by its name, and whether it is still the one that this process opened. One that
-//! was put in its place is another store, maybe an older one: what this process knows and writes
-//! must not be mixed with it.
+//! The database file by its name, and whether it is still the one that this process opened. One
+//! that was put in its place is another store, maybe an older one: what this process knows and
+//! writes must not be mixed with it.
 
 use std::fs;
 use std::io::ErrorKind;

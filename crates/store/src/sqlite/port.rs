@@ -1,6 +1,7 @@
 //! The port, method by method: which of them read, which write, and what the writing thread is
 //! handed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,16 @@ use indicia_broker::model::{
 };
 use indicia_broker::ports::{
     ClaimOutcome, ClaimedRow, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens,
-    Settlement, Store, StoreError, StoreIdentity, TakenFlows,
+    REPLACED_BYTES, Settlement, Store, StoreError, StoreIdentity, TakenFlows,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint};
 use indicia_oauth::Timestamp;
 
 use super::leases::Claimed;
 use super::writer::missing;
-use super::{Sqlite, clients, connections, events, flows, grants, home, leases, revocations};
+use super::{
+    Sqlite, clients, connections, events, flows, grants, home, leases, revocations, token_sets,
+};
 
 #[async_trait]
 impl Store for Sqlite {
@@ -221,6 +224,10 @@ impl Store for Sqlite {
         fingerprint: &Fingerprint,
     ) -> Result<bool, StoreError> {
         self.read(|conn| grants::has_had(conn, grant, fingerprint))
+    }
+
+    async fn replaced_tokens(&self) -> Result<BTreeSet<[u8; REPLACED_BYTES]>, StoreError> {
+        self.read(token_sets::replaced_tokens)
     }
 
     async fn grants_by_fingerprint(

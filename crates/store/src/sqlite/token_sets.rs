@@ -3,10 +3,10 @@
 //! What would surprise: plain facts are columns and not JSON, since this row is read for every
 //! token that isn't at hand, and text is slow to read. A state with nothing in it is NULL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indicia_broker::model::{Account, GrantRow, GrantState, TokenFacts};
-use indicia_broker::ports::NewTokens;
+use indicia_broker::ports::{NewTokens, REPLACED_BYTES};
 use indicia_broker::vault::{Fingerprint, Sealed};
 use indicia_catalog::Flow;
 use indicia_oauth::{Expiry, Timestamp};
@@ -127,17 +127,27 @@ pub(super) fn replace(conn: &Connection, no: i64, new: &NewTokens) -> Result<(),
     changing.write(conn, sql, &[&asked, &history, &no])
 }
 
+pub(super) fn replaced_tokens(
+    conn: &Connection,
+) -> Result<BTreeSet<[u8; REPLACED_BYTES]>, Failure> {
+    let mut query = conn.prepare("SELECT history FROM token_sets WHERE length(history) > 0")?;
+    let mut rows = query.query([])?;
+    let mut found = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        found.extend(row.get_ref(0)?.as_blob()?.as_chunks().0);
+    }
+    Ok(found)
+}
+
 /// What is kept of a fingerprint that was replaced: enough to tell any two apart.
-pub(super) fn short(fingerprint: &Fingerprint) -> [u8; SHORT_BYTES] {
-    let mut short = [0; SHORT_BYTES];
-    short.copy_from_slice(&fingerprint.as_bytes()[..SHORT_BYTES]);
+pub(super) fn short(fingerprint: &Fingerprint) -> [u8; REPLACED_BYTES] {
+    let mut short = [0; REPLACED_BYTES];
+    short.copy_from_slice(&fingerprint.as_bytes()[..REPLACED_BYTES]);
     short
 }
 
-const SHORT_BYTES: usize = 8;
-
 /// Two tokens of each version before the one that is there.
-const HISTORY_BYTES_MAX: usize = 2 * SHORT_BYTES * (FINGERPRINT_VERSIONS_MAX - 1);
+const HISTORY_BYTES_MAX: usize = 2 * REPLACED_BYTES * (FINGERPRINT_VERSIONS_MAX - 1);
 
 /// What each token set brings anew.
 struct Changing<'a> {

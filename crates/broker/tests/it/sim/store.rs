@@ -1,6 +1,7 @@
 //! The memory store as a host reaches it: each call takes time, may fail before it took effect or
 //! after, and tells the books what took effect.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use indicia_broker::model::{
 };
 use indicia_broker::ports::{
     ClaimOutcome, ClaimedRow, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens,
-    Settlement, Store, StoreError, StoreErrorKind, StoreIdentity, TakenFlows,
+    REPLACED_BYTES, Settlement, Store, StoreError, StoreErrorKind, StoreIdentity, TakenFlows,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint};
 use indicia_oauth::Timestamp;
@@ -271,6 +272,10 @@ impl Store for SimStore {
         fingerprint: &Fingerprint,
     ) -> Result<bool, StoreError> {
         through!(self, Other, has_had(grant, fingerprint))
+    }
+
+    async fn replaced_tokens(&self) -> Result<BTreeSet<[u8; REPLACED_BYTES]>, StoreError> {
+        through!(self, Other, replaced_tokens())
     }
 
     async fn grants_by_fingerprint(
