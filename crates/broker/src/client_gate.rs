@@ -188,7 +188,7 @@ impl Broker {
     }
 }
 
-fn client_event(row: &ClientRow, kind: EventKind, at: Timestamp) -> Event {
+pub(crate) fn client_event(row: &ClientRow, kind: EventKind, at: Timestamp) -> Event {
     Event {
         kind,
         at,

@@ -10,7 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Broker;
 use crate::error::Error;
-use crate::model::{ClientId, ClientRow, Environment, Event, EventKind, SecretRow, SecretState};
+use crate::model::{
+    ClientId, ClientRow, Environment, Event, EventKind, GrantsRefused, SecretRow, SecretState,
+};
 use crate::vault::Field;
 use crate::view::{ClientView, SecretView};
 
@@ -87,6 +89,7 @@ impl Broker {
             environment: new.environment,
             secrets,
             refused: None,
+            grants_refused: GrantsRefused::default(),
             created_at: now,
             revision: 1,
         };

@@ -13,6 +13,7 @@ use crate::end::{Behind, End, Step};
 use crate::error::Error;
 use crate::fuel::Fuel;
 use crate::lease::gone;
+use crate::many_refused::Believed;
 use crate::model::{EventKind, GrantRow, GrantState, Life, grant_event};
 use crate::outcome::Outcome;
 use crate::ports::Settlement;
@@ -62,7 +63,7 @@ async fn act(
     fuel: Fuel,
     attempt: Attempt,
     outcome: Outcome,
-    decision: Decision,
+    mut decision: Decision,
 ) -> Result<Concluded, Error> {
     let now = broker.ports.clock.now();
     if decision.next == Next::SendAgain {
@@ -82,6 +83,18 @@ async fn act(
         broker.client_was_accepted(&fuel.bound.client, attempt.secret_n, now).await.ok();
     }
     let grant = claim.grant().clone();
+    let mut revived = Vec::new();
+    // mark: many-refused-not-believed
+    if let Outcome::GrantRefused(evidence) = &outcome
+        && decision.state.life == Life::Dead
+        && grant.state.life != Life::Dead
+        && let Some(cause) = decision.state.reason.as_ref().and_then(|reason| reason.cause)
+        && let Believed::No { retry_at, revive } =
+            broker.grant_was_refused((&grant.client, &grant.id), cause, &evidence.text, now).await?
+    {
+        decision = decide::not_believed(&grant, evidence, retry_at, now);
+        revived = revive;
+    }
     let events = decision.event.map(|kind| {
         let mut event = grant_event(&grant, kind, now);
         event.facts.insert("outcome".into(), outcome.name().into());
@@ -94,6 +107,8 @@ async fn act(
         clear_rejected: false,
     };
     let settled = claim.settle(broker, change, events.into_iter().collect()).await;
+    let retry_at = decision.next_at.unwrap_or(now);
+    broker.revive(&revived, retry_at, now).await;
     if another_secret {
         return Ok(Concluded::Step(Step::Again));
     }
@@ -131,7 +146,9 @@ async fn store(
     let end = match kept.commit(broker, tokens, &plan, vec![event]).await {
         Stored::Committed(committed) => {
             if fuel.proves_client() {
-                broker.client_was_accepted(&fuel.bound.client, attempt.secret_n, now).await.ok();
+                let client = &fuel.bound.client;
+                broker.client_was_accepted(client, attempt.secret_n, now).await.ok();
+                broker.grant_was_granted(client, now).await.ok();
             }
             End::Committed(Arc::from(committed), Behind::No)
         }

@@ -32,6 +32,10 @@ const LOST: &str =
     "the answer to a refresh was lost; the service may have replaced the refresh token";
 const LOST_NEXT: &str = "nothing now: it is tried again when the token has ended; `indicia connect` on \
                          the same id renews it at once";
+const MANY_REFUSED: &str =
+    "the service refused many grants of this client within minutes: it isn't believed";
+const MANY_REFUSED_NEXT: &str = "nothing: one at a time is tried; if the application was removed on purpose, connect again: \
+     `indicia connect CLIENT --id ID`";
 const UNREADABLE: &str = "the answer to a refresh is kept, but can't be understood";
 const WRONG_NEXT: &str = "`indicia doctor` and `indicia services show` look closer";
 
@@ -137,6 +141,49 @@ pub fn rotation(grant: &GrantRow, rule: &RefreshRule, attempt: &Attempt) -> Rota
         return Rotation::Keeps;
     }
     if grant.facts.rotated { Rotation::Rotates } else { rule.effective_rotation() }
+}
+
+/// A refusal that isn't believed, since the service refuses everybody: the grant waits, and what
+/// was refused may be sent again.
+pub fn not_believed(
+    grant: &GrantRow,
+    evidence: &Evidence,
+    retry_at: Timestamp,
+    now: Timestamp,
+) -> Decision {
+    let mut state = may_come_back(grant, retry_at, now);
+    if let Some(reason) = state.reason.as_mut().filter(|_| !evidence.text.is_empty()) {
+        reason.detail = format!("{MANY_REFUSED} ({})", evidence.text);
+    }
+    let news = grant.state.reason.as_ref().map(|r| r.code) != Some(ReasonCode::ManyRefused);
+    Decision {
+        next: Next::Settle,
+        state,
+        next_at: Some(retry_at),
+        definite: grant.state.ambiguity.is_none(),
+        event: Some(EventKind::Attention).filter(|_| news),
+    }
+}
+
+/// The state of a grant that was refused with everybody else's.
+pub fn may_come_back(grant: &GrantRow, retry_at: Timestamp, now: Timestamp) -> GrantState {
+    let mut refusals = grant.state.refusals.clone();
+    refusals.retain(|refused| Some(refused.fingerprint) != grant.facts.refresh);
+    let before = grant.state.reason.as_ref();
+    let before = before.filter(|reason| reason.code == ReasonCode::ManyRefused);
+    GrantState {
+        life: Life::Alive,
+        reason: Some(Reason {
+            code: ReasonCode::ManyRefused,
+            detail: MANY_REFUSED.to_owned(),
+            since: before.map_or(now, |reason| reason.since),
+            next_step: MANY_REFUSED_NEXT.to_owned(),
+            cause: None,
+        }),
+        refusals,
+        retry_at: Some(retry_at),
+        ..grant.state.clone()
+    }
 }
 
 struct Case<'a> {

@@ -99,6 +99,17 @@ impl Broker {
                 refused.said
             ));
         }
+        if let Some(held) = &client.grants_refused.held {
+            lines.push(format!(
+                "{} grants of client {} were refused within minutes, the last at {}: {}; one is \
+                 tried at {}",
+                client.grants_refused.grants.len(),
+                client.id,
+                rfc3339(held.since),
+                held.said,
+                rfc3339(held.retry_at)
+            ));
+        }
         let staged = client.secrets.iter().filter(|s| s.state == SecretState::Staged).count();
         if staged > 0 {
             lines.push(format!("client {} has {staged} staged secret(s)", client.id));

@@ -42,6 +42,7 @@ mod held;
 pub mod import;
 mod lease;
 pub mod list;
+pub mod many_refused;
 mod metadata;
 pub mod model;
 pub mod outcome;

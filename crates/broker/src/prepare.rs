@@ -18,6 +18,7 @@ use crate::end::{Behind, End};
 use crate::end::{Force, Step};
 use crate::error::Error;
 use crate::fuel::Fuel;
+use crate::many_refused::held_error;
 use crate::model::{
     ClientRefused, EventKind, GrantId, GrantRow, GrantState, Life, Reason, ReasonCode,
     RotationOwner, grant_event,
@@ -169,6 +170,11 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
     if refused_before(broker, grant, n, &endpoint, force, &rule) {
         let secret = ChosenSecret { n, secret: None };
         return Ok(Look::Refused(Box::new(Fuel { bound, rule, endpoint, secret, asked })));
+    }
+    if kind == GrantType::RefreshToken
+        && let Some(held) = broker.grants_gate(&bound.client, now).await?
+    {
+        return Err(held_error(&bound, &held, now));
     }
     match broker.gate(&bound.client, bound.secret_input(), now).await? {
         Gate::Closed(refused) => Err(closed(&bound, &refused, now)),

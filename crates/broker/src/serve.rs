@@ -11,6 +11,7 @@ use crate::Broker;
 use crate::cache::Ready;
 use crate::call::Bound;
 use crate::committed::Committed;
+use crate::decide::may_come_back;
 use crate::end::Behind;
 use crate::error::Error;
 use crate::model::{ClientRow, ConnectionId, GrantRow, Life, Reason, ReasonCode};
@@ -23,6 +24,9 @@ pub(crate) fn state(grant: &GrantRow, client: Option<&ClientRow>) -> ConnectionS
         Life::Dead => ConnectionState::ReauthorizationRequired,
         Life::Alive if grant.state.reason.is_some() => ConnectionState::Attention,
         Life::Alive if client.is_some_and(|c| c.refused.is_some()) => ConnectionState::Attention,
+        Life::Alive if client.is_some_and(|c| c.grants_refused.held.is_some()) => {
+            ConnectionState::Attention
+        }
         Life::Alive => ConnectionState::Active,
     }
 }
@@ -39,6 +43,11 @@ pub(crate) fn reason(
         Reason { next_step: next.replace("--id ID", &format!("--id {connection}")), ..reason }
     };
     grant.state.reason.clone().map(named).or_else(|| {
+        if let Some(held) = client?.grants_refused.held.as_ref() {
+            let reason = may_come_back(grant, held.retry_at, held.since).reason?;
+            let detail = format!("{} ({})", reason.detail, held.said);
+            return Some(named(Reason { detail, since: held.since, ..reason }));
+        }
         let refused = client?.refused.as_ref()?;
         Some(Reason {
             code: ReasonCode::ClientRefused,
@@ -167,6 +176,7 @@ const fn unavailable_code(code: ReasonCode) -> &'static str {
         ReasonCode::Throttled => "throttled",
         ReasonCode::Misconfigured => "misconfigured",
         ReasonCode::RefusalUnconfirmed => "refusal_unconfirmed",
+        ReasonCode::ManyRefused => "many_refused",
         _ => "service_unavailable",
     }
 }

@@ -6,7 +6,7 @@ use indicia_catalog::ClientKind;
 use indicia_oauth::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::id::ClientId;
+use super::id::{ClientId, GrantId};
 use crate::vault::Sealed;
 
 /// Where a client's requests go. Fixed when it is added, shown everywhere.
@@ -67,6 +67,28 @@ pub struct ClientRefused {
     pub said: String,
 }
 
+/// Grants of a client that the service refused one after the other, none granted in between.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantsRefused {
+    /// Which, and when; the latest last.
+    pub grants: Vec<(GrantId, Timestamp)>,
+    /// Set when they are too many to be believed.
+    pub held: Option<GrantsHeld>,
+    /// Nothing was granted for so long that they are, until something is.
+    pub believed: bool,
+}
+
+/// The client's refreshes are held: its service refuses everybody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantsHeld {
+    /// Since when.
+    pub since: Timestamp,
+    /// Until then nobody tries; then one canary does.
+    pub retry_at: Timestamp,
+    /// What the service said, in safe words.
+    pub said: String,
+}
+
 /// A registered application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientRow {
@@ -90,6 +112,9 @@ pub struct ClientRow {
     pub secrets: Vec<SecretRow>,
     /// Set while the service refuses this client.
     pub refused: Option<ClientRefused>,
+    /// Refusals of its grants.
+    #[serde(default)]
+    pub grants_refused: GrantsRefused,
     /// When it was added.
     pub created_at: Timestamp,
     /// Counts changes, from 1: [`crate::ports::Store::update_client`] compares it.

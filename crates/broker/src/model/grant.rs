@@ -78,6 +78,8 @@ pub enum ReasonCode {
     RefusalUnconfirmed,
     /// The grant was refused.
     GrantRefused,
+    /// The service refused many grants of this client within minutes: none is given up for it.
+    ManyRefused,
     /// There is no refresh token, and the access token has ended or was refused.
     NoRefreshToken,
     /// The refresh token reached its age.

@@ -8,7 +8,9 @@ mod grant;
 mod id;
 mod revocation;
 
-pub use client::{ClientRefused, ClientRow, Environment, SecretRow, SecretState};
+pub use client::{
+    ClientRefused, ClientRow, Environment, GrantsHeld, GrantsRefused, SecretRow, SecretState,
+};
 pub use connection::ConnectionRow;
 pub(crate) use event::grant_event;
 pub use event::{Event, EventKind, EventRow};

@@ -9,6 +9,7 @@ mod forecast;
 mod import;
 mod issuer;
 mod late;
+mod many_refused;
 mod promise;
 mod refused;
 mod revoke;

@@ -115,6 +115,11 @@ impl Transport for Network {
 }
 
 impl Network {
+    /// Nothing is meant to happen to the next POSTs any more.
+    pub fn fates_clear(&self) {
+        self.fates.lock().unwrap().clear();
+    }
+
     fn ask(&self, incoming: &Incoming) -> Option<Answer> {
         let mut models = self.models.lock().unwrap();
         let model = models.iter_mut().find(|m| m.serves(&incoming.host, &incoming.path))?;

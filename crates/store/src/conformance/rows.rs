@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use indicia_broker::model::{
     Account, Ambiguity, ClientId, ClientRefused, ClientRow, ConnectionId, ConnectionRow,
-    Environment, Event, EventKind, FlowRow, GrantId, GrantRow, GrantState, Intent, JournalId, Life,
-    Reason, ReasonCode, RefusedSpend, RevocationItem, RevocationItemState, RevocationRow,
-    RotationOwner, SecretRow, SecretState, TokenFacts,
+    Environment, Event, EventKind, FlowRow, GrantId, GrantRow, GrantState, GrantsHeld,
+    GrantsRefused, Intent, JournalId, Life, Reason, ReasonCode, RefusedSpend, RevocationItem,
+    RevocationItemState, RevocationRow, RotationOwner, SecretRow, SecretState, TokenFacts,
 };
 use indicia_broker::ports::{NewTokens, Settlement, Store};
 use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId, Sealed};
@@ -99,6 +99,11 @@ pub fn client(id: &str) -> ClientRow {
             retry_at: at(2),
             said: "no".to_owned(),
         }),
+        grants_refused: GrantsRefused {
+            grants: vec![(grant_id("x"), at(1))],
+            held: Some(GrantsHeld { since: at(1), retry_at: at(2), said: "no".to_owned() }),
+            believed: true,
+        },
         created_at: at(3),
         revision: 1,
     }
