@@ -19,7 +19,7 @@ use crate::model::{
     RotationOwner, grant_event,
 };
 use crate::ports::{ConnectOutcome, ConnectionFilter};
-use crate::revoke::Whose;
+use crate::revoke_late::Whose;
 use crate::standing::standing_reason;
 use crate::token_facts;
 use crate::vault::Field;
@@ -76,10 +76,11 @@ impl Broker {
         let id = adoption.connection.clone();
         let mut kind = EventKind::Reconnected;
         for _ in 0..TRIES {
+            if self.is_taken_back(&adoption).await? {
+                return self.take_back(adoption, account).await;
+            }
             if let Some((connection, grant)) = self.ports.store.connection(&id).await? {
-                let joined = kind == EventKind::Refreshed;
-                if self.is_adopted(&adoption, &grant).await? || joined && adoption.is_older(&grant)
-                {
+                if self.is_adopted(&adoption, &grant).await? || adoption.is_older(&grant) {
                     return self.connection(id.as_str()).await;
                 }
                 if let Err(error) = self.check_same(&adoption, &grant, account.as_ref()) {
@@ -135,6 +136,13 @@ impl Broker {
             Some(_) => self.connection(id.as_str()).await,
             None => Err(revoked_meanwhile()),
         }
+    }
+
+    /// Whether the connection was taken back after this consent was given. Asked before anything is
+    /// made of it: what it is merged with may live on.
+    async fn is_taken_back(&self, adoption: &Adoption) -> Result<bool, Error> {
+        let Some(flow) = &adoption.consent else { return Ok(false) };
+        Ok(self.ports.store.flow(flow).await?.is_some_and(|flow| flow.revoked))
     }
 
     /// Whether this very token set was stored before, and may have been refreshed since: a callback
@@ -207,15 +215,25 @@ impl Broker {
 
     /// Queues a token set for revocation that belongs to no connection.
     async fn queue(&self, adoption: Adoption, account: Option<Account>) -> Result<(), Error> {
-        let now = self.ports.clock.now();
         let Adoption { bound, tokens, .. } = adoption;
+        self.queue_tokens(&bound, tokens, account).await
+    }
+
+    async fn queue_tokens(
+        &self,
+        bound: &Bound,
+        tokens: TokenSet,
+        account: Option<Account>,
+    ) -> Result<(), Error> {
         let whose = Whose {
+            // Not that of a grant which may live on.
             grant: self.new_grant_id(),
+            version: 1,
             client: bound.client.id.clone(),
             account: account.map(|account| account.id),
-            inputs: connection_inputs(&bound),
+            inputs: connection_inputs(bound),
         };
-        self.revoke_late(&whose, &bound, tokens, now).await
+        self.revoke_late(&whose, bound, tokens, self.ports.clock.now()).await
     }
 
     /// Renews a connection in place: its grant's next version, or a new grant where the one before
@@ -251,10 +269,9 @@ impl Broker {
             }
             return self.as_it_stands(&id).await;
         }
-        let account = account.or_else(|| grant.account.clone());
         let id = row.id.clone();
         if self.next_version(adoption, grant, account, kind).await? == Next::Stored {
-            self.ports.store.update_connection(row, Vec::new()).await?;
+            self.ports.store.label(row).await?;
         }
         self.cache.evict(id.as_str());
         self.as_it_stands(&id).await
@@ -266,10 +283,11 @@ impl Broker {
         self: &Arc<Self>,
         adoption: Adoption,
         mut grant: GrantRow,
-        account: Option<Account>,
+        learnt: Option<Account>,
         kind: EventKind,
     ) -> Result<Next, Error> {
         let now = self.ports.clock.now();
+        let account = learnt.clone().or_else(|| grant.account.clone());
         let Adoption { bound, asked, tokens, sent_at, in_journal, secret_n, consent, .. } =
             adoption;
         let copy = tokens.to_bytes();
@@ -298,18 +316,28 @@ impl Broker {
                     return Ok(Next::Stored);
                 }
                 Stored::FlowEnded => return Ok(Next::Overtaken),
+                // What isn't from a consent is no newer than a refresh.
+                Stored::Superseded(row) if consent.is_none() && row.state.life == Life::Alive => {
+                    return Ok(Next::Overtaken);
+                }
                 Stored::Superseded(row) => grant = *row,
                 Stored::Failed(_, error) if !in_journal => {
                     tracing::warn!(%error, "a new grant can't be stored yet");
                     tokio::time::sleep(PAUSE).await;
                 }
                 Stored::Behind(_, error) | Stored::Failed(_, error) => return Err(error.into()),
-                Stored::Revoked(tokens) | Stored::FlowRevoked(tokens) => {
-                    self.revoke_late(&Whose::of(&grant), &bound, *tokens, now).await?;
+                // As it was given: what it was merged with isn't its own.
+                Stored::Revoked(_) | Stored::FlowRevoked => {
+                    let given = TokenSet::from_bytes(&copy).ok_or_else(|| unreadable(&grant.id))?;
+                    self.queue_tokens(&bound, given, learnt).await?;
                     return Err(revoked_meanwhile());
                 }
-                Stored::Forgotten(tokens) => {
-                    self.revoke_if_taken_back(&grant, &bound, *tokens, now).await?;
+                Stored::Forgotten(_) => {
+                    if self.ports.store.revoked_item(&grant.id).await?.is_some() {
+                        let given = TokenSet::from_bytes(&copy);
+                        let given = given.ok_or_else(|| unreadable(&grant.id))?;
+                        self.queue_tokens(&bound, given, learnt).await?;
+                    }
                     return Err(revoked_meanwhile());
                 }
             }

@@ -63,8 +63,8 @@ pub(crate) enum Stored {
     Forgotten(Box<TokenSet>),
     /// Its consent was stored before, or a newer one was.
     FlowEnded,
-    /// Its connection was taken back after the consent: this must be taken back too.
-    FlowRevoked(Box<TokenSet>),
+    /// Its connection was taken back after the consent: what was given must be taken back too.
+    FlowRevoked,
     /// Neither store nor journal took it, so it isn't handed out.
     Failed(Box<TokenSet>, StoreError),
 }
@@ -114,7 +114,7 @@ pub(crate) async fn store_tokens(
             Ok(CommitOutcome::Revoked) => return Stored::Revoked(Box::new(tokens)),
             Ok(CommitOutcome::Missing) => return Stored::Forgotten(Box::new(tokens)),
             Ok(CommitOutcome::FlowEnded) => return Stored::FlowEnded,
-            Ok(CommitOutcome::FlowRevoked) => return Stored::FlowRevoked(Box::new(tokens)),
+            Ok(CommitOutcome::FlowRevoked) => return Stored::FlowRevoked,
             Err(_) if tries < STORE_TRIES => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;

@@ -17,7 +17,7 @@ use crate::many_refused::Believed;
 use crate::model::{EventKind, GrantRow, GrantState, Life, grant_event};
 use crate::outcome::Outcome;
 use crate::ports::Settlement;
-use crate::revoke::Whose;
+use crate::revoke_late::Whose;
 use crate::standing::standing_reason;
 use crate::token_facts;
 
@@ -169,7 +169,7 @@ async fn store(
             End::Failed(gone(&grant.id))
         }
         // A refresh comes from no flow.
-        Stored::FlowEnded | Stored::FlowRevoked(_) => End::Failed(gone(&grant.id)),
+        Stored::FlowEnded | Stored::FlowRevoked => End::Failed(gone(&grant.id)),
         Stored::Failed(_, error) => End::Failed(error.into()),
     };
     Ok(Step::End(end))

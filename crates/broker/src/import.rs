@@ -3,18 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use indicia_catalog::Flow;
 use indicia_oauth::expiry::ExpiryKind;
 use indicia_oauth::{Answer, Dialect, Timestamp, TokenSet};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::Broker;
 use crate::adopt::Adoption;
 use crate::call::Bound;
+use crate::decide;
 use crate::error::Error;
 use crate::model::{ConnectionId, Life, RotationOwner};
 use crate::outcome::{self, Outcome};
@@ -67,9 +68,15 @@ struct Beside {
 pub(crate) struct Imports {
     /// Whose each refresh token was first.
     first: Mutex<BTreeMap<Fingerprint, ConnectionId>>,
-    /// Tokens that were replaced before the first import.
-    replaced: OnceCell<BTreeSet<[u8; REPLACED_BYTES]>>,
+    /// Tokens that were replaced, and when that was looked up, in milliseconds of
+    /// [`crate::ports::Clock::boot_millis`].
+    replaced: tokio::sync::Mutex<Option<(u64, Replaced)>>,
 }
+
+type Replaced = Arc<BTreeSet<[u8; REPLACED_BYTES]>>;
+
+/// Looking up what was replaced walks over every grant: not for each of many imports.
+const REPLACED_FOR: Duration = Duration::from_secs(60);
 
 impl Broker {
     /// Makes or renews a connection by a token set that was obtained elsewhere: JSON as in the
@@ -95,6 +102,9 @@ impl Broker {
         let wish = beside.id.as_deref().or(request.id.as_deref());
         if request.one_of_many && wish.is_none() {
             return Err(refused("it has no id".to_owned()));
+        }
+        if let Some(connection) = self.is_there_already(&bound, &tokens, wish).await? {
+            return Ok(Imported { connection, changed: false });
         }
         if self.may_be_known(request.one_of_many, &tokens).await?
             && let Some(known) = self.known(&bound, &tokens, wish).await?
@@ -144,10 +154,45 @@ impl Broker {
         let Some(refresh) = tokens.refresh_token.as_ref().filter(|_| one_of_many) else {
             return Ok(!one_of_many);
         };
-        let store = &self.ports.store;
-        let replaced = self.imports.replaced.get_or_try_init(|| store.replaced_tokens()).await?;
         let fingerprint = self.vault.fingerprint(refresh.expose());
+        let replaced = self.replaced().await?;
         Ok(fingerprint.as_bytes().first_chunk().is_some_and(|first| replaced.contains(first)))
+    }
+
+    /// Tokens that were replaced, as they were at most [`REPLACED_FOR`] ago.
+    async fn replaced(&self) -> Result<Replaced, Error> {
+        let now = self.ports.clock.boot_millis();
+        let mut kept = self.imports.replaced.lock().await;
+        if let Some((at, replaced)) = kept.as_ref()
+            && decide::flies(*at, REPLACED_FOR, now)
+        {
+            return Ok(Arc::clone(replaced));
+        }
+        let replaced = Arc::new(self.ports.store.replaced_tokens().await?);
+        *kept = Some((now, Arc::clone(&replaced)));
+        Ok(replaced)
+    }
+
+    /// Whether the connection that is wished for has, or had, this very token set.
+    async fn is_there_already(
+        self: &Arc<Self>,
+        bound: &Bound,
+        tokens: &TokenSet,
+        wish: Option<&str>,
+    ) -> Result<Option<ConnectionView>, Error> {
+        let Some(Ok(id)) = wish.map(ConnectionId::new) else { return Ok(None) };
+        let Some((row, grant)) = self.ports.store.connection(&id).await? else { return Ok(None) };
+        if row.client != bound.client.id || grant.state.life == Life::Revoked {
+            return Ok(None);
+        }
+        let refresh = tokens.refresh_token.as_ref().map(|token| token.expose());
+        for token in [Some(tokens.access_token.expose()), refresh].into_iter().flatten() {
+            let fingerprint = self.vault.fingerprint(token);
+            if self.ports.store.has_had(&grant.id, &fingerprint).await? {
+                return self.connection(id.as_str()).await.map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// A refresh token is one connection's in this run: those that come at once don't see each

@@ -12,6 +12,7 @@
 #![warn(missing_docs)]
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use indicia_catalog::Catalogue;
 
@@ -53,6 +54,7 @@ pub mod recover;
 pub mod refresh;
 pub mod revoke;
 mod revoke_call;
+mod revoke_late;
 pub mod schedule;
 mod serve;
 pub mod spoken;
@@ -126,6 +128,8 @@ pub struct Broker {
     pub(crate) held: held::Held,
     /// Which connection each refresh token that was imported here went to.
     pub(crate) imports: import::Imports,
+    /// Up to which end of theirs taken flows were looked at; 0: from the first on.
+    flows_looked_at: AtomicI64,
     /// Whether this process has read the whole journal once.
     pub(crate) journal_read: std::sync::atomic::AtomicBool,
 }
@@ -164,6 +168,7 @@ impl Broker {
             watch,
             held,
             imports: import::Imports::default(),
+            flows_looked_at: AtomicI64::new(0),
             journal_read,
         }))
     }

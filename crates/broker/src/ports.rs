@@ -117,7 +117,8 @@ pub enum CommitOutcome {
     Missing,
     /// Its flow had ended, or the grant has a newer consent: nothing was written.
     FlowEnded,
-    /// Its connection was taken back after its flow was taken: nothing was written.
+    /// Its connection was taken back after its flow was taken: nothing was written. Told before
+    /// anything else.
     FlowRevoked,
 }
 
@@ -133,8 +134,20 @@ pub enum ConnectOutcome {
     /// The flow that it comes from had ended, or the grant before has a newer consent: nothing was
     /// written.
     FlowEnded,
-    /// Its connection was taken back after its flow was taken: nothing was written.
+    /// Its connection was taken back after its flow was taken: nothing was written. Told before
+    /// anything else.
     FlowRevoked,
+}
+
+/// What forgetting a connection did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForgetOutcome {
+    /// It is gone.
+    Done,
+    /// There is no such connection.
+    Missing,
+    /// It has another grant: nothing was written.
+    Moved,
 }
 
 /// What becomes of the taken flows of a connection that is forgotten.
@@ -248,17 +261,22 @@ pub trait Store: Send + Sync {
     /// Removes a flow: its grant is stored, or it ended long ago.
     async fn remove_flow(&self, state_hash: &str) -> Result<(), StoreError>;
 
-    /// Removes flows that nobody took, and nobody could any more at `expired_before`; how many.
-    async fn purge_flows(&self, expired_before: Timestamp) -> Result<u64, StoreError>;
+    /// Removes flows that nobody took, and nobody could any more at `expired_before`, and those
+    /// that were taken and could not be any more at `taken_before`; how many.
+    async fn purge_flows(
+        &self,
+        expired_before: Timestamp,
+        taken_before: Timestamp,
+    ) -> Result<u64, StoreError>;
 
-    /// Flows that were taken by this journal and could not be any more at `expired_before`, by that
-    /// time, at most `limit`: their state hashes.
+    /// Flows that were taken by this journal and ended between these two times, by that end, at
+    /// most `limit`: end and state hash.
     async fn stale_flows(
         &self,
         journal: &JournalId,
-        expired_before: Timestamp,
+        expired: (Timestamp, Timestamp),
         limit: usize,
-    ) -> Result<Vec<String>, StoreError>;
+    ) -> Result<Vec<(Timestamp, String)>, StoreError>;
 
     /// Makes a connection with a grant of its own (version 1). An error when the client isn't
     /// there, or a grant of this id is: nothing written.
@@ -290,14 +308,9 @@ pub trait Store: Send + Sync {
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError>;
 
-    /// Replaces labels, grant and time of a connection that is there; `false` when it isn't. An
-    /// error when the new grant isn't there. What becomes of the old one: as in
-    /// [`Self::reconnect`].
-    async fn update_connection(
-        &self,
-        connection: ConnectionRow,
-        events: Vec<Event>,
-    ) -> Result<bool, StoreError>;
+    /// Replaces labels and time of a connection that is there, whatever its grant is by now;
+    /// `false` when it isn't.
+    async fn label(&self, connection: ConnectionRow) -> Result<bool, StoreError>;
 
     /// A connection with its grant.
     async fn connection(
@@ -313,13 +326,15 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<(ConnectionRow, GrantRow)>, StoreError>;
 
-    /// Removes a connection; its grant too when no other connection points to it.
+    /// Removes a connection that has this grant; the grant too when no other connection points to
+    /// it.
     async fn forget(
         &self,
         id: &ConnectionId,
+        grant: &GrantId,
         taken: TakenFlows,
         events: Vec<Event>,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<ForgetOutcome, StoreError>;
 
     /// One grant.
     async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError>;
@@ -438,7 +453,8 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<RevocationRow>, StoreError>;
 
-    /// What was queued to take this grant back, if anything ever was: its grant may be gone.
+    /// Of what was queued to take this grant back, if anything ever was, that of its newest
+    /// version: the grant may be gone.
     async fn revoked_item(&self, grant: &GrantId) -> Result<Option<RevocationItem>, StoreError>;
 
     /// Replaces a revocation if its stored revision is `row.revision - 1`; `false` otherwise.

@@ -212,7 +212,7 @@ impl Broker {
                 self.serve_as_it_is(connection, (*row).clone(), client)
             }
             // Forgotten meanwhile.
-            End::Failed(Error::NotFound { .. }) => Err(Error::NotFound {
+            End::Failed(Error::NotFound { what: "grant", .. }) => Err(Error::NotFound {
                 what: "connection",
                 id: connection.id.to_string(),
                 nearest: Vec::new(),

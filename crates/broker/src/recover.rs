@@ -13,7 +13,7 @@ use crate::model::{GrantId, GrantRow, Life};
 use crate::outcome::{self, Outcome};
 use crate::ports::{ConnectionFilter, JournalEntry};
 use crate::prepare;
-use crate::revoke::Whose;
+use crate::revoke_late::Whose;
 use crate::spoken::Spoken;
 use crate::vault::{Field, VaultError};
 
@@ -68,7 +68,9 @@ impl Broker {
                     Some(grant) if !seen.insert(grant.id.clone()) => Ok(()),
                     Some(grant) => self.recover_grant(&grant, &entry, &mut report).await,
                     None => match self.ports.store.revoked_item(&id).await? {
-                        Some(item) => self.revoke_kept(&Whose::of_item(item), &entry).await,
+                        // What was granted for an earlier version was stored, and taken back.
+                        Some(item) if entry.version < item.version => Ok(()),
+                        Some(item) => self.revoke_kept(Whose::of_item(item), &entry).await,
                         None => self.recover_flow(&entry, age, &mut report).await,
                     },
                 },
@@ -101,7 +103,7 @@ impl Broker {
             return Ok(());
         }
         if grant.state.life == Life::Revoked {
-            return self.revoke_kept(&Whose::of(grant), entry).await;
+            return self.revoke_kept(Whose::of(grant), entry).await;
         }
         let names = self.names(&grant.id).await?;
         match prepare::recover_kept(self, &grant.id).await? {
@@ -121,20 +123,25 @@ impl Broker {
 
     /// An answer that was kept for a grant that was revoked meanwhile: its tokens are taken back
     /// too.
-    async fn revoke_kept(&self, whose: &Whose, entry: &JournalEntry) -> Result<(), Error> {
+    async fn revoke_kept(&self, whose: Whose, entry: &JournalEntry) -> Result<(), Error> {
         let field = Field::Answer { of: &entry.of, version: entry.version };
         let bytes = self.vault.unseal(field, &entry.answer)?;
         let answer = Answer::from_bytes(&bytes).ok_or(VaultError::Damaged)?;
-        let client = self.client_row(&whose.client).await?;
-        let bound = self.bind(client, &whose.inputs)?;
         let now = self.ports.clock.now();
+        let Some(client) = self.ports.store.client(&whose.client).await? else {
+            // Nobody is left in whose name the call could be made.
+            let _ = self.ports.journal.committed(&entry.of, entry.version, now).await;
+            return Ok(());
+        };
+        let bound = self.bind(client, &whose.inputs)?;
+        let whose = Whose { version: entry.version + 1, ..whose };
         if let Outcome::Granted(tokens) = outcome::classify(
             &answer,
             &bound.service.dialect,
             entry.sent_at,
             &Spoken::from_texts([]),
         ) {
-            self.revoke_late(whose, &bound, *tokens, now).await?;
+            self.revoke_late(&whose, &bound, *tokens, now).await?;
         }
         let _ = self.ports.journal.committed(&entry.of, entry.version, now).await;
         Ok(())

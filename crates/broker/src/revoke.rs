@@ -14,21 +14,25 @@ use crate::call::Bound;
 use crate::committed::open_tokens;
 use crate::error::Error;
 use crate::model::{
-    ClientId, ConnectionId, ConnectionRow, Event, EventKind, GrantId, GrantRow, GrantState, Life,
-    Reason, ReasonCode, RevocationItem, RevocationItemState, RevocationRow, grant_event,
+    ConnectionId, ConnectionRow, Event, EventKind, GrantRow, GrantState, Life, Reason, ReasonCode,
+    RevocationItem, RevocationItemState, RevocationRow, grant_event,
 };
-use crate::ports::{ConnectionFilter, TakenFlows};
+use crate::ports::{ConnectionFilter, ForgetOutcome, TakenFlows};
+use crate::revoke_late::Whose;
 use crate::vault::{Field, Sealed};
 use crate::view::{ProofView, Receipt, ReceiptItem};
 
 /// Pending revocations that are looked at in one go.
 pub const PENDING_MAX: usize = 1_000;
 
+/// Tries against somebody who connects again meanwhile.
+const FORGET_TRIES: u32 = 5;
+
 /// After everything that is due.
 const END_OF_TIME: Timestamp = Timestamp::from_millis(i64::MAX);
 
 /// Octets of a revocation's id.
-const ID_BYTES: usize = 12;
+pub(crate) const ID_BYTES: usize = 12;
 
 /// Sealed access tokens for the proof are numbered apart from the tokens to send.
 pub(crate) const PROBE_ITEMS: u32 = 1 << 16;
@@ -209,31 +213,52 @@ impl Broker {
         id: &str,
         grant: ForgetGrant,
     ) -> Result<Forgotten, Error> {
-        let (connection, row) = self.load(id).await?;
+        let mut receipt = None;
+        for _ in 0..FORGET_TRIES {
+            let (connection, row) = self.load(id).await?;
+            if let Some(taken_back) = self.taken_back_first(id, &row, grant).await? {
+                receipt = Some(taken_back);
+            }
+            let others = self.sharing(&row).await?;
+            let others = others.iter().filter(|(c, _)| c.id != connection.id);
+            let grant_kept_by = others.map(|(c, _)| c.id.to_string()).collect();
+            let event = grant_event(&row, EventKind::Forgotten, self.ports.clock.now());
+            let event = Event { connection: Some(connection.id.clone()), ..event };
+            let taken = match grant {
+                ForgetGrant::Revoke | ForgetGrant::RevokeShared => TakenFlows::Revoke,
+                ForgetGrant::Keep => TakenFlows::End,
+            };
+            let store = &self.ports.store;
+            let forgotten = store.forget(&connection.id, &row.id, taken, vec![event]).await?;
+            self.cache.evict(id);
+            // Connected again meanwhile: that grant is looked at in its turn.
+            if forgotten != ForgetOutcome::Moved {
+                return Ok(Forgotten { receipt, grant_kept_by });
+            }
+        }
+        Err(Error::Internal(format!("connection {id} keeps changing")))
+    }
+
+    /// Takes the grant back before its connection is forgotten, where that is wished.
+    async fn taken_back_first(
+        self: &Arc<Self>,
+        id: &str,
+        row: &GrantRow,
+        grant: ForgetGrant,
+    ) -> Result<Option<Receipt>, Error> {
         let shared = match grant {
             _ if row.state.life == Life::Revoked => None,
             ForgetGrant::Revoke => Some(Shared::Refuse),
             ForgetGrant::RevokeShared => Some(Shared::Allow),
             ForgetGrant::Keep => None,
         };
-        let receipt = match shared {
+        match shared {
             Some(shared) => {
-                Some(self.revoke(Selector::Connections(vec![id.to_owned()]), shared).await?)
+                let what = Selector::Connections(vec![id.to_owned()]);
+                Ok(Some(self.revoke(what, shared).await?))
             }
-            None => None,
-        };
-        let others = self.sharing(&row).await?;
-        let others = others.iter().filter(|(c, _)| c.id != connection.id);
-        let grant_kept_by = others.map(|(c, _)| c.id.to_string()).collect();
-        let event = grant_event(&row, EventKind::Forgotten, self.ports.clock.now());
-        let event = Event { connection: Some(connection.id.clone()), ..event };
-        let taken = match grant {
-            ForgetGrant::Revoke | ForgetGrant::RevokeShared => TakenFlows::Revoke,
-            ForgetGrant::Keep => TakenFlows::End,
-        };
-        self.ports.store.forget(&connection.id, taken, vec![event]).await?;
-        self.cache.evict(id);
-        Ok(Forgotten { receipt, grant_kept_by })
+            None => Ok(None),
+        }
     }
 
     async fn hit(&self, what: &Selector) -> Result<Hit, Error> {
@@ -314,12 +339,7 @@ impl Broker {
             // Its service is in the catalogue no longer: local use can end all the same.
             return self.sharing(grant).await;
         };
-        let wide = bound.service.grant_per_account
-            || matches!(
-                bound.service.revocation(bound.cx()),
-                Ok(RevocationRule::Call { kills: Kills::Account, .. })
-            );
-        if !wide {
+        if !is_wide(&bound) {
             return self.sharing(grant).await;
         }
         let filter =
@@ -358,7 +378,7 @@ impl Broker {
         Ok(row)
     }
 
-    fn empty_row(&self, now: Timestamp) -> RevocationRow {
+    pub(crate) fn empty_row(&self, now: Timestamp) -> RevocationRow {
         let mut bytes = [0; ID_BYTES];
         self.ports.random.fill(&mut bytes);
         RevocationRow {
@@ -373,7 +393,7 @@ impl Broker {
     }
 
     /// One item for each call that the service's rule asks for, or one that says it can't.
-    fn add_items(
+    pub(crate) fn add_items(
         &self,
         row: &mut RevocationRow,
         whose: &Whose,
@@ -431,74 +451,15 @@ impl Broker {
         let bytes = self.vault.unseal(Field::Revocation { id, item }, sealed).ok()?;
         Some(Zeroizing::new(std::str::from_utf8(&bytes).ok()?.to_owned()))
     }
-
-    /// A token set that came for a connection that was revoked meanwhile: taken back too.
-    pub(crate) async fn revoke_late(
-        &self,
-        whose: &Whose,
-        bound: &Bound,
-        tokens: TokenSet,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let access = self.vault.fingerprint(tokens.access_token.expose());
-        // The same token set is queued once, however often it is found.
-        let id = access.to_hex()[..2 * ID_BYTES].to_owned();
-        if self.ports.store.revocation(&id).await?.is_some() {
-            return Ok(());
-        }
-        let mut row = RevocationRow { id, ..self.empty_row(now) };
-        self.add_items(&mut row, whose, bound, Some(&tokens), now);
-        let event = Event {
-            kind: EventKind::Revoked,
-            at: now,
-            connection: None,
-            client: Some(whose.client.clone()),
-            grant: Some(whose.grant.clone()),
-            facts: BTreeMap::new(),
-        };
-        self.ports.store.revoke(&[], revoked_state(now), row, vec![event]).await?;
-        Ok(())
-    }
-
-    /// A token set that came for a grant that is gone: taken back too, where the grant was.
-    pub(crate) async fn revoke_if_taken_back(
-        &self,
-        grant: &GrantRow,
-        bound: &Bound,
-        tokens: TokenSet,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        match self.ports.store.revoked_item(&grant.id).await? {
-            Some(_) => self.revoke_late(&Whose::of(grant), bound, tokens, now).await,
-            None => Ok(()),
-        }
-    }
 }
 
 const CANNOT: RevocationItemState = RevocationItemState::Cannot;
 
-/// Whose token set is taken back: the grant itself may be gone.
-pub(crate) struct Whose {
-    pub(crate) grant: GrantId,
-    pub(crate) client: ClientId,
-    pub(crate) account: Option<String>,
-    pub(crate) inputs: BTreeMap<String, String>,
-}
-
-impl Whose {
-    pub(crate) fn of(grant: &GrantRow) -> Self {
-        Self {
-            grant: grant.id.clone(),
-            client: grant.client.clone(),
-            account: grant.account.as_ref().map(|account| account.id.clone()),
-            inputs: grant.inputs.clone(),
-        }
-    }
-
-    pub(crate) fn of_item(item: RevocationItem) -> Self {
-        let RevocationItem { grant, client, account, inputs, .. } = item;
-        Self { grant, client, account, inputs }
-    }
+/// Whether the service's call ends all that an account gave a client.
+pub(crate) fn is_wide(bound: &Bound) -> bool {
+    let rule = bound.service.revocation(bound.cx());
+    bound.service.grant_per_account
+        || matches!(rule, Ok(RevocationRule::Call { kills: Kills::Account, .. }))
 }
 
 fn item(
@@ -509,6 +470,7 @@ fn item(
 ) -> RevocationItem {
     RevocationItem {
         grant: whose.grant.clone(),
+        version: whose.version,
         client: whose.client.clone(),
         account: whose.account.clone(),
         inputs: whose.inputs.clone(),
@@ -529,7 +491,7 @@ pub(crate) fn shown(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
-fn revoked_state(now: Timestamp) -> GrantState {
+pub(crate) fn revoked_state(now: Timestamp) -> GrantState {
     let reason = Reason {
         code: ReasonCode::Revoked,
         detail: "it was taken back".into(),

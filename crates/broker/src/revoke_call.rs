@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::model::{Event, EventKind, RevocationItem, RevocationItemState, RevocationRow};
 use crate::outcome::Evidence;
 use crate::ports::Sent;
-use crate::revoke::{PROBE_ITEMS, shown};
+use crate::revoke::{PROBE_ITEMS, is_wide, shown};
 use crate::schedule;
 use crate::spoken::Spoken;
 
@@ -152,10 +152,7 @@ impl Broker {
     /// Whether the service's call would end a grant that lives: one that was made after this one
     /// was taken back, for the same account.
     async fn would_end_a_newer(&self, item: &RevocationItem, bound: &Bound) -> Result<bool, Error> {
-        let rule = bound.service.revocation(bound.cx());
-        let wide = bound.service.grant_per_account
-            || matches!(rule, Ok(RevocationRule::Call { kills: Kills::Account, .. }));
-        match item.account.as_ref().filter(|_| wide) {
+        match item.account.as_ref().filter(|_| is_wide(bound)) {
             Some(account) => {
                 Ok(self.ports.store.grant_of_account(&item.client, account).await?.is_some())
             }

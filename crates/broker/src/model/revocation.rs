@@ -25,6 +25,9 @@ pub enum RevocationItemState {
 pub struct RevocationItem {
     /// Whose grant.
     pub grant: GrantId,
+    /// Which version of it: what was granted for an earlier one is older.
+    #[serde(default)]
+    pub version: u64,
     /// Whose client: the call is made in its name.
     pub client: ClientId,
     /// Whose account, where known: a service that ends all that an account gave must not be asked

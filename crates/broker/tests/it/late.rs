@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use indicia_broker::Force;
 use indicia_broker::connect::ConnectRequest;
 use indicia_broker::revoke::ForgetGrant;
+use indicia_broker::view::ConnectionView;
+use indicia_broker::{Error, Force};
 use indicia_catalog::Capability;
 
 use crate::rig::{Fate, Rig, code};
@@ -167,4 +168,112 @@ async fn an_answer_that_cannot_be_read_waits_as_long_as_its_attempt_is_known() {
     rig.broker.run_due().await.unwrap();
     assert_eq!(known().await, [true, false, false], "what was answered is still known");
     assert_eq!(rig.broker.recover().await.unwrap().unreadable.len(), 1);
+}
+
+/// A consent for `id` that is in the air while something else is done.
+async fn in_the_air<M>(
+    rig: &Rig,
+    id: &str,
+    meanwhile: impl Future<Output = M>,
+) -> Result<ConnectionView, Error> {
+    let step = rig.begin(request(id)).await.unwrap();
+    let callback = rig.approve("klaviyo", &step, "alice");
+    rig.answered_after(rig.broker.finish(&callback), meanwhile).await.0
+}
+
+#[tokio::test]
+async fn a_late_consent_takes_nothing_back_of_a_connection_that_was_made_again() {
+    let rig = connected("klaviyo", &["k"]).await;
+    let late = in_the_air(&rig, "k", async {
+        rig.broker.forget("k", ForgetGrant::Revoke).await.unwrap();
+        rig.connect("klaviyo", request("k"), "alice").await.unwrap();
+    });
+    assert_eq!(code(late.await), "revoked");
+    rig.broker.run_due().await.unwrap();
+    assert_eq!(living(&rig, "klaviyo"), 1, "the newer one lives, the late one doesn't");
+    assert!(rig.broker.refresh("k", Force::Yes).await.unwrap().warnings.is_empty());
+    // And what was queued names another grant: this one can be forgotten and kept.
+    let (_, forgotten) = rig
+        .answered_after(
+            rig.broker.refresh("k", Force::Yes),
+            rig.broker.forget("k", ForgetGrant::Keep),
+        )
+        .await;
+    forgotten.unwrap();
+    rig.broker.run_due().await.unwrap();
+    assert_eq!(living(&rig, "klaviyo"), 1);
+}
+
+#[tokio::test]
+async fn a_late_consent_without_a_refresh_token_takes_none_back() {
+    let rig = connected("klaviyo", &["k"]).await;
+    let step = rig.begin(request("k")).await.unwrap();
+    let callback = rig.approve("klaviyo", &step, "alice");
+    let body = r#"{"access_token":"late-consent","token_type":"bearer","expires_in":3600}"#;
+    rig.fate(Fate::Answer(200, "application/json", body));
+    let broker = rig.crash_when_kept(rig.broker.finish(&callback)).await;
+    broker.forget("k", ForgetGrant::Revoke).await.unwrap();
+    let step = rig.begin_at(&broker, request("k")).await;
+    broker.finish(&rig.approve("klaviyo", &step, "alice")).await.unwrap();
+    broker.recover().await.unwrap();
+    broker.run_due().await.unwrap();
+    assert!(broker.refresh("k", Force::Yes).await.unwrap().warnings.is_empty());
+    assert_eq!(living(&rig, "klaviyo"), 1);
+}
+
+#[tokio::test]
+async fn a_late_consent_is_taken_back_though_its_id_is_another_clients_by_now() {
+    let rig = connected("klaviyo", &["k"]).await;
+    rig.client("klaviyo", "d").await.unwrap();
+    let late = in_the_air(&rig, "k", async {
+        rig.broker.forget("k", ForgetGrant::Revoke).await.unwrap();
+        let request = ConnectRequest { client: "d".into(), ..request("k") };
+        rig.connect("klaviyo", request, "alice").await.unwrap();
+    });
+    assert_eq!(code(late.await), "revoked");
+    rig.broker.run_due().await.unwrap();
+    assert_eq!(living(&rig, "klaviyo"), 1);
+}
+
+#[tokio::test]
+async fn what_was_stored_and_taken_back_is_not_taken_back_once_more() {
+    let rig = connected("klaviyo", &["k"]).await;
+    rig.broker.refresh("k", Force::Yes).await.unwrap();
+    rig.broker.forget("k", ForgetGrant::Revoke).await.unwrap();
+    let sent = rig.posts().len();
+    let broker = rig.reopen(indicia_catalog::Catalogue::shipped()).await;
+    broker.recover().await.unwrap();
+    broker.run_due().await.unwrap();
+    assert_eq!(rig.posts().len(), sent);
+}
+
+#[tokio::test]
+async fn another_accounts_consent_is_stored_whatever_its_old_siblings_got() {
+    let rig = connected("hubspot", &["one", "two"]).await;
+    let moves = ConnectRequest { other_account: true, ..request("one") };
+    let (older, newer) =
+        (rig.begin(moves).await.unwrap(), rig.begin(request("two")).await.unwrap());
+    let first = rig.approve("hubspot", &older, "bob");
+    let second = rig.approve("hubspot", &newer, "alice");
+    let (late, stored) =
+        rig.answered_after(rig.broker.finish(&first), rig.broker.finish(&second)).await;
+    stored.unwrap();
+    let accounts: Vec<_> = rig.memory.grant_rows().into_iter().map(|g| g.account).collect();
+    assert_eq!(accounts.len(), 2, "{accounts:?}");
+    assert_ne!(late.unwrap().account, rig.broker.connection("two").await.unwrap().account);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_made_again_while_it_is_forgotten_is_taken_back_too() {
+    let rig = connected("klaviyo", &["k"]).await;
+    let step = rig.begin(request("k")).await.unwrap();
+    let callback = rig.approve("klaviyo", &step, "alice");
+    let (forgotten, made) = rig
+        .answered_after(rig.broker.forget("k", ForgetGrant::Revoke), rig.broker.finish(&callback))
+        .await;
+    made.unwrap();
+    forgotten.unwrap();
+    rig.broker.run_due().await.unwrap();
+    assert_eq!(code(rig.broker.connection("k").await), "not_found");
+    assert_eq!(living(&rig, "klaviyo"), 0, "nothing lives on that nobody here knows");
 }

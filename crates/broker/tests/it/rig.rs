@@ -367,6 +367,14 @@ impl Rig {
         Ok(())
     }
 
+    /// Begins a connection in the browser, by another broker on the same store.
+    pub async fn begin_at(&self, broker: &Arc<Broker>, request: ConnectRequest) -> BrowserStep {
+        match broker.connect(request).await.unwrap() {
+            ConnectStep::Browser(step) => step,
+            ConnectStep::Done(_) => panic!("no browser was needed"),
+        }
+    }
+
     /// Begins a connection in the browser.
     pub async fn begin(&self, request: ConnectRequest) -> Result<BrowserStep, Error> {
         match self.broker.connect(request).await? {

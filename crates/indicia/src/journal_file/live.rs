@@ -54,7 +54,7 @@ impl<'a> Live<'a> {
             Record::Committed { of, version, at } => {
                 let newest = self.newest(of, version);
                 if version == newest.version {
-                    newest.committed = newest.committed.max(Some(at));
+                    newest.committed = Some(newest.committed.map_or(at, |before| before.min(at)));
                 }
             }
         }

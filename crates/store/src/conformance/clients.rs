@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use indicia_broker::model::{EventKind, GrantRow};
-use indicia_broker::ports::{ConnectOutcome, TakenFlows};
+use indicia_broker::ports::ConnectOutcome;
 
 use super::Subject;
-use super::rows::{at, client, client_id, connection, connection_id, data_key, event, flow, grant};
+use super::rows::{at, client, client_id, connection, data_key, event, flow, forget, grant};
 
 pub(super) async fn data_keys_come_back_oldest_first(subject: Arc<dyn Subject>) {
     let store = subject.handle();
@@ -88,7 +88,7 @@ pub(super) async fn a_client_with_connections_stays(subject: Arc<dyn Subject>) {
     assert!(store.events(0, 9).await.unwrap().is_empty(), "nothing done, nothing told");
 
     for name in ["x", "y"] {
-        assert!(store.forget(&connection_id(name), TakenFlows::End, vec![]).await.unwrap());
+        assert!(forget(&*store, name, name).await);
     }
     assert_eq!(store.remove_client(&id, gone).await.unwrap(), None);
     assert_eq!(store.client(&id).await.unwrap(), None);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indicia_broker::model::{ConnectionRow, EventKind, GrantRow, GrantState, Intent, Lease, Life};
-use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, Store, TakenFlows};
+use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, ForgetOutcome, Store, TakenFlows};
 
 use super::Subject;
 use super::rows::{
-    at, client, client_id, connect, connection, connection_id, event, fingerprint, grant, grant_id,
-    intent, one, revocation, state, tokens,
+    at, client, client_id, connect, connection, connection_id, event, fingerprint, forget, grant,
+    grant_id, intent, one, revocation, state, tokens,
 };
 
 pub(super) async fn a_connection_comes_back_with_its_grant(subject: Arc<dyn Subject>) {
@@ -66,34 +66,23 @@ pub(super) async fn a_connection_joins_a_grant_that_is_there(subject: Arc<dyn Su
     assert_eq!(store.connection(&connection_id("z")).await.unwrap(), None);
 }
 
-pub(super) async fn a_connection_is_relabelled_and_moved(subject: Arc<dyn Subject>) {
+pub(super) async fn a_connection_is_relabelled(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x", "y"]).await;
     let change = ConnectionRow {
         labels: one("team", "red"),
         updated_at: at(99),
         created_at: at(98),
-        ..connection("x", "other", "x")
+        ..connection("x", "other", "y")
     };
-    assert!(store.update_connection(change.clone(), vec![]).await.unwrap());
-    let expected = ConnectionRow {
-        client: client_id("c"),
-        created_at: connection("x", "c", "x").created_at,
-        ..change
-    };
+    assert!(store.label(change.clone()).await.unwrap());
+    let before = connection("x", "c", "x");
+    let expected = ConnectionRow { labels: change.labels, updated_at: at(99), ..before };
     let (found, _) = store.connection(&connection_id("x")).await.unwrap().unwrap();
-    assert_eq!(found, expected, "client and birth stay");
+    assert_eq!(found, expected, "client, birth and grant stay");
     assert_eq!(labelled(&*store, "team", "x").await, Vec::<String>::new());
     assert_eq!(labelled(&*store, "team", "red").await, ["x"]);
-
-    let moved = ConnectionRow { grant: grant_id("y"), ..expected };
-    assert!(store.update_connection(moved, vec![]).await.unwrap());
-    let (_, shared) = store.connection(&connection_id("x")).await.unwrap().unwrap();
-    assert_eq!(shared, grant("y", "c"));
-    assert_eq!(store.grant(&grant_id("x")).await.unwrap(), None, "nobody points to it any more");
-
-    assert!(!store.update_connection(connection("z", "c", "y"), vec![]).await.unwrap());
-    assert!(store.update_connection(connection("x", "c", "nobody"), vec![]).await.is_err());
+    assert!(!store.label(connection("z", "c", "y")).await.unwrap());
 }
 
 pub(super) async fn a_connection_is_reconnected_to_a_new_grant(subject: Arc<dyn Subject>) {
@@ -208,13 +197,17 @@ pub(super) async fn connections_are_paged(subject: Arc<dyn Subject>) {
 pub(super) async fn forget_takes_the_grant_with_the_last_connection(subject: Arc<dyn Subject>) {
     let store = subject.handle();
     connect(&*store, &["x"]).await;
+    let (x, other) = (connection_id("x"), grant_id("other"));
+    let moved = store.forget(&x, &other, TakenFlows::End, vec![]).await.unwrap();
+    assert_eq!(moved, ForgetOutcome::Moved);
+    assert!(store.connection(&x).await.unwrap().is_some(), "it was connected again meanwhile");
     store.join(connection("y", "c", "x"), None, vec![]).await.unwrap();
-    assert!(store.forget(&connection_id("x"), TakenFlows::End, vec![]).await.unwrap());
+    assert!(forget(&*store, "x", "x").await);
     assert_eq!(store.connection(&connection_id("x")).await.unwrap(), None);
     assert!(store.connection(&connection_id("y")).await.unwrap().is_some());
-    assert!(store.forget(&connection_id("y"), TakenFlows::End, vec![]).await.unwrap());
+    assert!(forget(&*store, "y", "x").await);
     assert_eq!(store.grant(&grant_id("x")).await.unwrap(), None);
-    assert!(!store.forget(&connection_id("y"), TakenFlows::End, vec![]).await.unwrap());
+    assert!(!forget(&*store, "y", "x").await);
     let found = store.grants_by_fingerprint(&grant("x", "c").facts.access).await.unwrap();
     assert_eq!(found, vec![], "its tokens are forgotten too");
     assert_eq!(labelled(&*store, "team", "x").await, Vec::<String>::new());

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use indicia_broker::model::EventKind;
-use indicia_broker::ports::TakenFlows;
 
 use super::Subject;
 use super::leases::claimed;
 use super::rows::{
-    at, client, client_id, connect, connection, connection_id, data_key, event, flow, grant,
-    grant_id, intent, journal_id, tokens,
+    at, client, client_id, connect, connection, data_key, event, flow, forget, grant, grant_id,
+    intent, journal_id, tokens,
 };
 use crate::chain;
 
@@ -57,8 +56,8 @@ pub(super) async fn what_is_refused_leaves_no_event(subject: Arc<dyn Subject>) {
     store.connect(connection("n", "c", "x"), grant("x", "c"), None, told()).await.unwrap_err();
     store.join(connection("x", "c", "x"), None, told()).await.unwrap();
     store.join(connection("n", "c", "n"), None, told()).await.unwrap_err();
-    assert!(!store.update_connection(connection("n", "c", "x"), told()).await.unwrap());
-    assert!(!store.forget(&connection_id("n"), TakenFlows::End, told()).await.unwrap());
+    assert!(!store.label(connection("n", "c", "x")).await.unwrap());
+    assert!(!forget(&*store, "n", "n").await);
     store.commit(&grant_id("x"), 2, None, tokens("x", 3), told()).await.unwrap();
     assert_eq!(store.events(0, 9).await.unwrap(), vec![]);
 }
@@ -89,7 +88,7 @@ pub(super) async fn every_change_moves_the_change_number(subject: Arc<dyn Subjec
     moved("commit").await;
     store.reject(&grant_id("x"), 2, at(70), vec![]).await.unwrap();
     moved("rejection").await;
-    store.forget(&connection_id("x"), TakenFlows::End, vec![]).await.unwrap();
+    forget(&*store, "x", "x").await;
     moved("forgotten").await;
     store.remove_client(&client_id("c"), vec![]).await.unwrap();
     moved("removed").await;

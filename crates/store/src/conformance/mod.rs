@@ -70,7 +70,7 @@ pub fn cases() -> Vec<Case> {
             a_connection_comes_back_with_its_grant,
             a_connection_id_is_taken_once,
             a_connection_joins_a_grant_that_is_there,
-            a_connection_is_relabelled_and_moved,
+            a_connection_is_relabelled,
             a_connection_is_reconnected_to_a_new_grant,
             a_replaced_grant_stays_while_its_revocation_waits,
             connections_are_filtered,

@@ -10,7 +10,7 @@ use indicia_broker::model::{
     GrantsRefused, Intent, JournalId, Life, Reason, ReasonCode, RefusedSpend, RevocationItem,
     RevocationItemState, RevocationRow, RotationOwner, SecretRow, SecretState, TokenFacts,
 };
-use indicia_broker::ports::{NewTokens, Settlement, Store};
+use indicia_broker::ports::{ForgetOutcome, NewTokens, Settlement, Store, TakenFlows};
 use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId, Sealed};
 use indicia_catalog::{ClientKind, Flow};
 use indicia_oauth::{Expiry, Timestamp};
@@ -246,6 +246,7 @@ pub fn flow(state_hash: &str, client: &str) -> FlowRow {
 pub fn revocation(id: &str, grant: &str, next_at: Option<Timestamp>) -> RevocationRow {
     let item = |what: &str, sealed: Option<Sealed>, state| RevocationItem {
         grant: grant_id(grant),
+        version: 3,
         client: client_id("c"),
         account: Some(format!("account of {grant}")),
         inputs: one("dc", "us5"),
@@ -291,4 +292,12 @@ pub async fn connect(store: &dyn Store, names: &[&str]) {
     for name in names {
         store.connect(connection(name, "c", name), grant(name, "c"), None, vec![]).await.unwrap();
     }
+}
+
+/// Forgets a connection that has this grant; whether it was there.
+pub async fn forget(store: &dyn Store, name: &str, grant: &str) -> bool {
+    let (id, grant) = (connection_id(name), grant_id(grant));
+    let done = store.forget(&id, &grant, TakenFlows::End, vec![]).await.unwrap();
+    assert_ne!(done, ForgetOutcome::Moved, "{name}");
+    done == ForgetOutcome::Done
 }

@@ -17,7 +17,7 @@ use indicia_oauth::Timestamp;
 
 use crate::FINGERPRINT_VERSIONS_MAX;
 
-use super::state::{CommitRecord, Consent, Held, State, failed};
+use super::state::{CommitRecord, Held, State, failed};
 
 impl State {
     pub(super) fn kill(&mut self, holder: &HolderId) {
@@ -148,6 +148,9 @@ impl State {
         new: NewTokens,
         events: Vec<Event>,
     ) -> Result<CommitOutcome, StoreError> {
+        if self.is_revoked(new.flow.as_deref()) {
+            return Ok(CommitOutcome::FlowRevoked);
+        }
         let Some(held) = self.grants.get(&record.grant) else {
             return Ok(CommitOutcome::Missing);
         };
@@ -157,10 +160,9 @@ impl State {
         if held.row.version != record.from_version {
             return Ok(CommitOutcome::Superseded(Box::new(held.row.clone())));
         }
-        let consent_no = match self.consent(new.flow.as_deref(), held.consent_no) {
-            Consent::GoesOn(no) => no,
-            Consent::Ended => return Ok(CommitOutcome::FlowEnded),
-            Consent::Revoked => return Ok(CommitOutcome::FlowRevoked),
+        let flow = new.flow.as_deref();
+        let Some(consent_no) = self.consent_no(flow, held.consent_no) else {
+            return Ok(CommitOutcome::FlowEnded);
         };
         self.changed(events)?;
         self.end_flow(new.flow.as_deref());

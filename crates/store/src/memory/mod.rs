@@ -17,7 +17,7 @@ use indicia_broker::model::{
     GrantState, HolderId, Intent, JournalId, RevocationItem, RevocationRow, TakenFlow,
 };
 use indicia_broker::ports::{
-    ClaimOutcome, Clock, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens,
+    ClaimOutcome, Clock, CommitOutcome, ConnectOutcome, ConnectionFilter, ForgetOutcome, NewTokens,
     REPLACED_BYTES, Settlement, Store, StoreError, StoreIdentity, TakenFlows,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint};
@@ -153,17 +153,21 @@ impl Store for Handle {
         Ok(())
     }
 
-    async fn purge_flows(&self, expired_before: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.with(|state| state.purge_flows(expired_before)))
+    async fn purge_flows(
+        &self,
+        expired_before: Timestamp,
+        taken_before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        Ok(self.with(|state| state.purge_flows(expired_before, taken_before)))
     }
 
     async fn stale_flows(
         &self,
         journal: &JournalId,
-        expired_before: Timestamp,
+        expired: (Timestamp, Timestamp),
         limit: usize,
-    ) -> Result<Vec<String>, StoreError> {
-        Ok(self.with(|state| state.stale_flows(journal, expired_before, limit)))
+    ) -> Result<Vec<(Timestamp, String)>, StoreError> {
+        Ok(self.with(|state| state.stale_flows(journal, expired, limit)))
     }
 
     async fn connect(
@@ -195,12 +199,8 @@ impl Store for Handle {
         self.with(|state| state.reconnect(connection, grant, flow, events))
     }
 
-    async fn update_connection(
-        &self,
-        connection: ConnectionRow,
-        events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
-        self.with(|state| state.update_connection(connection, events))
+    async fn label(&self, connection: ConnectionRow) -> Result<bool, StoreError> {
+        Ok(self.with(|state| state.label(connection)))
     }
 
     async fn connection(
@@ -222,10 +222,11 @@ impl Store for Handle {
     async fn forget(
         &self,
         id: &ConnectionId,
+        grant: &GrantId,
         taken: TakenFlows,
         events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
-        self.with(|state| state.forget(id, taken, events))
+    ) -> Result<ForgetOutcome, StoreError> {
+        self.with(|state| state.forget(id, grant, taken, events))
     }
 
     async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError> {
@@ -356,8 +357,8 @@ impl Store for Handle {
 
     async fn revoked_item(&self, grant: &GrantId) -> Result<Option<RevocationItem>, StoreError> {
         Ok(self.with(|state| {
-            let mut items = state.revocations.values().flat_map(|row| &row.items);
-            items.find(|item| item.grant == *grant).cloned()
+            let items = state.revocations.values().flat_map(|row| &row.items);
+            items.filter(|item| item.grant == *grant).max_by_key(|item| item.version).cloned()
         }))
     }
 

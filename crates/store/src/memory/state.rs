@@ -11,7 +11,7 @@ use indicia_broker::model::{
     HolderId, JournalId, RevocationRow, TakenFlow,
 };
 use indicia_broker::ports::{
-    ConnectOutcome, ConnectionFilter, StoreError, StoreErrorKind, TakenFlows,
+    ConnectOutcome, ConnectionFilter, ForgetOutcome, StoreError, StoreErrorKind, TakenFlows,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId};
 use indicia_oauth::Timestamp;
@@ -58,13 +58,6 @@ pub(super) struct Held {
     pub(super) fingerprints: Vec<Fingerprint>,
     /// The number of its newest consent.
     pub(super) consent_no: u64,
-}
-
-/// How a consent stands that is to be stored.
-pub(super) enum Consent {
-    GoesOn(u64),
-    Ended,
-    Revoked,
 }
 
 impl State {
@@ -178,15 +171,16 @@ impl State {
         TakenFlow::Taken(Box::new(taken))
     }
 
-    /// A consent from this flow, to be stored where that of number `before` is: its number from now
-    /// on. What comes from no flow changes nothing about that.
-    pub(super) fn consent(&self, flow: Option<&str>, before: u64) -> Consent {
-        let Some(flow) = flow else { return Consent::GoesOn(before) };
-        match self.flows.get(flow) {
-            Some(flow) if flow.revoked => Consent::Revoked,
-            Some(flow) if flow.taken_no >= before => Consent::GoesOn(flow.taken_no),
-            _ => Consent::Ended,
-        }
+    /// Whether what comes of this flow is taken back.
+    pub(super) fn is_revoked(&self, flow: Option<&str>) -> bool {
+        flow.and_then(|flow| self.flows.get(flow)).is_some_and(|flow| flow.revoked)
+    }
+
+    /// The number of a consent from this flow, where it may be stored over that of number `before`.
+    /// What comes from no flow changes nothing about that.
+    pub(super) fn consent_no(&self, flow: Option<&str>, before: u64) -> Option<u64> {
+        let Some(flow) = flow else { return Some(before) };
+        self.flows.get(flow).map(|flow| flow.taken_no).filter(|no| *no >= before)
     }
 
     /// Ends a taken flow, and those of its connection that were taken before.
@@ -220,13 +214,14 @@ impl State {
         flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
+        if self.is_revoked(flow) {
+            return Ok(ConnectOutcome::FlowRevoked);
+        }
         if self.connections.contains_key(&connection.id) {
             return Ok(ConnectOutcome::IdTaken);
         }
-        let consent_no = match self.consent(flow, 0) {
-            Consent::GoesOn(no) => no,
-            Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
-            Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
+        let Some(consent_no) = self.consent_no(flow, 0) else {
+            return Ok(ConnectOutcome::FlowEnded);
         };
         self.needs_client(&connection.client)?;
         if self.grants.contains_key(&grant.id) {
@@ -245,13 +240,14 @@ impl State {
         flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
+        if self.is_revoked(flow) {
+            return Ok(ConnectOutcome::FlowRevoked);
+        }
         if self.connections.contains_key(&connection.id) {
             return Ok(ConnectOutcome::IdTaken);
         }
-        match self.consent(flow, 0) {
-            Consent::GoesOn(_) => {}
-            Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
-            Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
+        if self.consent_no(flow, 0).is_none() {
+            return Ok(ConnectOutcome::FlowEnded);
         }
         self.needs_client(&connection.client)?;
         self.needs_grant(&connection.grant)?;
@@ -267,14 +263,15 @@ impl State {
         flow: Option<&str>,
         events: Vec<Event>,
     ) -> Result<ConnectOutcome, StoreError> {
-        let Some((_, before)) = self.connection(&new.id) else {
+        if self.is_revoked(flow) {
+            return Ok(ConnectOutcome::FlowRevoked);
+        }
+        if !self.connections.contains_key(&new.id) {
             return Ok(ConnectOutcome::Missing);
-        };
-        let before = self.grants.get(&before.id).map_or(0, |held| held.consent_no);
-        let consent_no = match self.consent(flow, before) {
-            Consent::GoesOn(no) => no,
-            Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
-            Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
+        }
+        // A grant of its own: what others gave the one before doesn't matter.
+        let Some(consent_no) = self.consent_no(flow, 0) else {
+            return Ok(ConnectOutcome::FlowEnded);
         };
         if self.grants.contains_key(&grant.id) {
             return Err(failed("a grant of this id is there already"));
@@ -287,18 +284,11 @@ impl State {
         Ok(ConnectOutcome::Done)
     }
 
-    pub(super) fn update_connection(
-        &mut self,
-        new: ConnectionRow,
-        events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
-        if !self.connections.contains_key(&new.id) {
-            return Ok(false);
-        }
-        self.needs_grant(&new.grant)?;
-        self.changed(events)?;
-        self.replace(new);
-        Ok(true)
+    pub(super) fn label(&mut self, new: ConnectionRow) -> bool {
+        let Some(row) = self.connections.get_mut(&new.id) else { return false };
+        (row.labels, row.updated_at) = (new.labels, new.updated_at);
+        self.change_number += 1;
+        true
     }
 
     /// Client and birth of a connection stay.
@@ -331,9 +321,17 @@ impl State {
             .collect()
     }
 
-    pub(super) fn purge_flows(&mut self, expired_before: Timestamp) -> u64 {
+    pub(super) fn purge_flows(
+        &mut self,
+        expired_before: Timestamp,
+        taken_before: Timestamp,
+    ) -> u64 {
         let before = self.flows.len();
-        self.flows.retain(|_, flow| flow.taken_no > 0 || flow.expires_at >= expired_before);
+        let limit = |flow: &FlowRow| match flow.taken_no {
+            0 => expired_before,
+            _ => taken_before.min(expired_before),
+        };
+        self.flows.retain(|_, flow| flow.expires_at >= limit(flow));
         self.change_number += 1;
         (before - self.flows.len()) as u64
     }
@@ -341,26 +339,31 @@ impl State {
     pub(super) fn stale_flows(
         &self,
         journal: &JournalId,
-        expired_before: Timestamp,
+        (after, before): (Timestamp, Timestamp),
         limit: usize,
-    ) -> Vec<String> {
+    ) -> Vec<(Timestamp, String)> {
         let stale = |flow: &&FlowRow| {
-            flow.journal.as_ref() == Some(journal) && flow.expires_at < expired_before
+            let ended = flow.expires_at > after && flow.expires_at < before;
+            flow.journal.as_ref() == Some(journal) && ended
         };
         let mut found: Vec<_> = self.flows.values().filter(stale).collect();
         found.sort_by_key(|flow| flow.expires_at);
-        found.into_iter().take(limit).map(|flow| flow.state_hash.clone()).collect()
+        let found = found.into_iter().take(limit);
+        found.map(|flow| (flow.expires_at, flow.state_hash.clone())).collect()
     }
 
     pub(super) fn forget(
         &mut self,
         id: &ConnectionId,
+        grant: &GrantId,
         taken: TakenFlows,
         events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
-        let Some(grant) = self.connections.get(id).map(|row| row.grant.clone()) else {
-            return Ok(false);
-        };
+    ) -> Result<ForgetOutcome, StoreError> {
+        match self.connections.get(id) {
+            None => return Ok(ForgetOutcome::Missing),
+            Some(row) if row.grant != *grant => return Ok(ForgetOutcome::Moved),
+            Some(_) => {}
+        }
         self.changed(events)?;
         self.connections.remove(id);
         let of_it = |flow: &FlowRow| flow.connection == *id && flow.taken_no > 0;
@@ -371,8 +374,8 @@ impl State {
                 taken.for_each(|flow| flow.revoked = true);
             }
         }
-        self.drop_unused(&grant);
-        Ok(true)
+        self.drop_unused(grant);
+        Ok(ForgetOutcome::Done)
     }
 
     pub(super) fn revocations_due(&self, now: Timestamp, limit: usize) -> Vec<RevocationRow> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use indicia_broker::model::{ClientId, ConnectionId, ConnectionRow, Event, GrantId, GrantRow};
-use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, TakenFlows};
+use indicia_broker::ports::{ConnectOutcome, ConnectionFilter, ForgetOutcome, TakenFlows};
 use indicia_oauth::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use super::clients;
 use super::events::append;
 use super::failure::Failure;
-use super::flows::{self, Consent};
+use super::flows;
 use super::grants::{self, GRANT_COLUMNS_COUNT, id, number_of, select_grants};
 
 macro_rules! select_connections {
@@ -33,13 +33,14 @@ pub(super) fn connect(
     flow: Option<&str>,
     events: &[Event],
 ) -> Result<ConnectOutcome, Failure> {
+    if flows::is_revoked(conn, flow)? {
+        return Ok(ConnectOutcome::FlowRevoked);
+    }
     if is_there(conn, &connection.id)? {
         return Ok(ConnectOutcome::IdTaken);
     }
-    let consent_no = match flows::consent(conn, flow, 0)? {
-        Consent::GoesOn(no) => no,
-        Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
-        Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
+    let Some(consent_no) = flows::consent_no(conn, flow, 0)? else {
+        return Ok(ConnectOutcome::FlowEnded);
     };
     needs_client(conn, &connection.client)?;
     needs_no_grant(conn, &grant.id)?;
@@ -56,13 +57,14 @@ pub(super) fn join(
     flow: Option<&str>,
     events: &[Event],
 ) -> Result<ConnectOutcome, Failure> {
+    if flows::is_revoked(conn, flow)? {
+        return Ok(ConnectOutcome::FlowRevoked);
+    }
     if is_there(conn, &connection.id)? {
         return Ok(ConnectOutcome::IdTaken);
     }
-    match flows::consent(conn, flow, 0)? {
-        Consent::GoesOn(_) => {}
-        Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
-        Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
+    if flows::consent_no(conn, flow, 0)?.is_none() {
+        return Ok(ConnectOutcome::FlowEnded);
     }
     needs_client(conn, &connection.client)?;
     add(conn, connection, needed_grant(conn, &connection.grant)?)?;
@@ -77,67 +79,63 @@ pub(super) fn reconnect(
     flow: Option<&str>,
     events: &[Event],
 ) -> Result<ConnectOutcome, Failure> {
+    if flows::is_revoked(conn, flow)? {
+        return Ok(ConnectOutcome::FlowRevoked);
+    }
     let Some(old_no) = grant_no_of(conn, &new.id)? else {
         return Ok(ConnectOutcome::Missing);
     };
-    let consent_no = match flows::consent(conn, flow, grants::consent_no(conn, old_no)?)? {
-        Consent::GoesOn(no) => no,
-        Consent::Ended => return Ok(ConnectOutcome::FlowEnded),
-        Consent::Revoked => return Ok(ConnectOutcome::FlowRevoked),
+    // A grant of its own: what others gave the one before doesn't matter.
+    let Some(consent_no) = flows::consent_no(conn, flow, 0)? else {
+        return Ok(ConnectOutcome::FlowEnded);
     };
     needs_no_grant(conn, &grant.id)?;
     let grant_no = grants::add(conn, grant, consent_no)?;
-    replace(conn, new, old_no, grant_no)?;
+    put(conn, new, grant_no)?;
+    drop_replaced(conn, old_no)?;
     flows::end_flow(conn, flow)?;
     append(conn, events)?;
     Ok(ConnectOutcome::Done)
 }
 
-pub(super) fn update_connection(
-    conn: &Connection,
-    new: &ConnectionRow,
-    events: &[Event],
-) -> Result<bool, Failure> {
-    let Some(old_no) = grant_no_of(conn, &new.id)? else {
+pub(super) fn label(conn: &Connection, new: &ConnectionRow) -> Result<bool, Failure> {
+    let Some(grant_no) = grant_no_of(conn, &new.id)? else {
         return Ok(false);
     };
-    replace(conn, new, old_no, needed_grant(conn, &new.grant)?)?;
-    append(conn, events)?;
+    put(conn, new, grant_no)?;
     Ok(true)
 }
 
 /// Client and birth of a connection stay.
-fn replace(
-    conn: &Connection,
-    new: &ConnectionRow,
-    old_no: i64,
-    grant_no: i64,
-) -> Result<(), Failure> {
+fn put(conn: &Connection, new: &ConnectionRow, grant_no: i64) -> Result<(), Failure> {
     remove_labels(conn, &new.id)?;
     let mut update = conn.prepare_cached(
         "UPDATE connections SET grant_no = ?, labels = ?, updated_at = ? WHERE id = ?",
     )?;
     let labels = serde_json::to_string(&new.labels)?;
     update.execute(params![grant_no, labels, new.updated_at.as_millis(), new.id.as_str()])?;
-    add_labels(conn, new)?;
-    drop_replaced(conn, old_no)
+    add_labels(conn, new)
 }
 
 pub(super) fn forget(
     conn: &Connection,
     id: &ConnectionId,
+    grant: &GrantId,
     taken: TakenFlows,
     events: &[Event],
-) -> Result<bool, Failure> {
+) -> Result<ForgetOutcome, Failure> {
     let Some(grant_no) = grant_no_of(conn, id)? else {
-        return Ok(false);
+        return Ok(ForgetOutcome::Missing);
     };
+    if number_of(conn, grant)? != Some(grant_no) {
+        return Ok(ForgetOutcome::Moved);
+    }
     remove_labels(conn, id)?;
     conn.prepare_cached("DELETE FROM connections WHERE id = ?")?.execute([id.as_str()])?;
     drop_unused(conn, grant_no)?;
     flows::leave(conn, id, taken)?;
     append(conn, events)?;
-    Ok(true)
+    Ok(ForgetOutcome::Done)
 }
 
 pub(super) fn connection(

@@ -4,7 +4,7 @@
 use indicia_broker::model::{ConnectionId, FlowRow, GrantId, JournalId, TakenFlow};
 use indicia_broker::ports::TakenFlows;
 use indicia_oauth::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::clients::{is_there, sealed};
 use super::failure::Failure;
@@ -95,30 +95,24 @@ pub(super) fn take_flow(
     Ok(TakenFlow::Taken(Box::new(row)))
 }
 
-/// How a consent stands that is to be stored.
-pub(super) enum Consent {
-    /// The newest; its number from now on.
-    GoesOn(u64),
-    Ended,
-    Revoked,
+/// Whether what comes of this flow is taken back.
+pub(super) fn is_revoked(conn: &Connection, flow: Option<&str>) -> Result<bool, Failure> {
+    let Some(flow) = flow else { return Ok(false) };
+    let mut query = conn.prepare_cached("SELECT 1 FROM flows WHERE state_hash = ? AND revoked")?;
+    Ok(query.exists([flow])?)
 }
 
-/// A consent from this flow, to be stored where that of number `before` is. What comes from no flow
-/// changes nothing about that.
-pub(super) fn consent(
+/// The number of a consent from this flow, where it may be stored over that of number `before`.
+/// What comes from no flow changes nothing about that.
+pub(super) fn consent_no(
     conn: &Connection,
     flow: Option<&str>,
     before: u64,
-) -> Result<Consent, Failure> {
-    let Some(flow) = flow else { return Ok(Consent::GoesOn(before)) };
-    let mut query =
-        conn.prepare_cached("SELECT taken_no, revoked FROM flows WHERE state_hash = ?")?;
-    let found = query.query_row([flow], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    Ok(match found {
-        Some((_, true)) => Consent::Revoked,
-        Some((no, false)) if no >= before => Consent::GoesOn(no),
-        _ => Consent::Ended,
-    })
+) -> Result<Option<u64>, Failure> {
+    let Some(flow) = flow else { return Ok(Some(before)) };
+    let mut query = conn.prepare_cached("SELECT taken_no FROM flows WHERE state_hash = ?")?;
+    let no: Option<u64> = query.query_row([flow], |row| row.get(0)).optional()?;
+    Ok(no.filter(|no| *no >= before))
 }
 
 /// Ends a taken flow, and those of its connection that were taken before.
@@ -167,24 +161,33 @@ pub(super) fn remove_flow(conn: &Connection, state_hash: &str) -> Result<(), Fai
     Ok(())
 }
 
-pub(super) fn purge_flows(conn: &Connection, expired_before: Timestamp) -> Result<u64, Failure> {
+pub(super) fn purge_flows(
+    conn: &Connection,
+    expired_before: Timestamp,
+    taken_before: Timestamp,
+) -> Result<u64, Failure> {
     let mut delete = conn.prepare_cached(PURGE)?;
-    Ok(delete.execute([expired_before.as_millis()])? as u64)
+    let values = params![expired_before.as_millis(), taken_before.as_millis()];
+    Ok(delete.execute(values)? as u64)
 }
 
 pub(super) fn stale_flows(
     conn: &Connection,
     journal: &JournalId,
-    expired_before: Timestamp,
+    (after, expired_before): (Timestamp, Timestamp),
     limit: usize,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<(Timestamp, String)>, Failure> {
     let mut query = conn.prepare_cached(STALE)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let values = params![expired_before.as_millis(), journal.as_str(), limit];
-    let rows = query.query_map(values, |row| row.get(0))?;
+    let (after, before) = (after.as_millis(), expired_before.as_millis());
+    let values = params![after, before, journal.as_str(), limit];
+    let row = |row: &Row<'_>| Ok((Timestamp::from_millis(row.get(0)?), row.get(1)?));
+    let rows = query.query_map(values, row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) const PURGE: &str = "DELETE FROM flows WHERE expires_at < ? AND taken_no = 0";
-pub(super) const STALE: &str = "SELECT state_hash FROM flows WHERE expires_at < ? AND journal = ? \
+pub(super) const PURGE: &str = "DELETE FROM flows \
+    WHERE expires_at < ?1 AND (taken_no = 0 OR expires_at < ?2)";
+pub(super) const STALE: &str = "SELECT expires_at, state_hash FROM flows \
+    WHERE expires_at > ? AND expires_at < ? AND journal = ? \
     ORDER BY expires_at, state_hash LIMIT ?";

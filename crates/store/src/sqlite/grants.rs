@@ -111,12 +111,6 @@ pub(super) fn number_of(conn: &Connection, id: &GrantId) -> Result<Option<i64>, 
     Ok(query.query_row([id.as_str()], |row| row.get(0)).optional()?)
 }
 
-/// The number of its newest consent.
-pub(super) fn consent_no(conn: &Connection, no: i64) -> Result<u64, Failure> {
-    let mut query = conn.prepare_cached("SELECT consent_no FROM grants WHERE no = ?")?;
-    Ok(query.query_row([no], |row| row.get(0))?)
-}
-
 pub(super) fn read(row: &Row<'_>) -> Result<Held, Failure> {
     let set = token_sets::read(row, TOKEN_SET_FIRST, row.get(3)?)?;
     let next_at: Option<i64> = row.get(6)?;

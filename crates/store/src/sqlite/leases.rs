@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::events::append;
 use super::failure::Failure;
-use super::flows::{self, Consent};
+use super::flows;
 use super::grants::{self, EndLease, grant, life_text, set_intent, set_state};
 use super::holder::Holder;
 use indicia_broker::model::Life;
@@ -140,6 +140,9 @@ pub(super) fn commit(
     new: &NewTokens,
     events: &[Event],
 ) -> Result<CommitOutcome, Failure> {
+    if flows::is_revoked(conn, new.flow.as_deref())? {
+        return Ok(CommitOutcome::FlowRevoked);
+    }
     let Some(hot) = hot(conn, id)? else {
         return Ok(CommitOutcome::Missing);
     };
@@ -150,10 +153,9 @@ pub(super) fn commit(
         let row = grant(conn, id)?.map(|held| Box::new(held.row));
         return Ok(row.map_or(CommitOutcome::Missing, CommitOutcome::Superseded));
     }
-    let consent_no = match flows::consent(conn, new.flow.as_deref(), hot.consent_no)? {
-        Consent::GoesOn(no) => no,
-        Consent::Ended => return Ok(CommitOutcome::FlowEnded),
-        Consent::Revoked => return Ok(CommitOutcome::FlowRevoked),
+    let flow = new.flow.as_deref();
+    let Some(consent_no) = flows::consent_no(conn, flow, hot.consent_no)? else {
+        return Ok(CommitOutcome::FlowEnded);
     };
     flows::end_flow(conn, new.flow.as_deref())?;
     let ours = lease_no.is_some_and(|no| hot.is_of(no));

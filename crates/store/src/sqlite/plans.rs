@@ -34,7 +34,7 @@ fn nothing_walks_over_all_that_is_stored() {
         assert_eq!(plan(&conn, sql), [expected], "{sql}");
     }
     for (sql, first) in [
-        (STALE, "SEARCH flows USING INDEX flows_by_end (expires_at<?)"),
+        (STALE, "SEARCH flows USING INDEX flows_by_end (expires_at>? AND expires_at<?)"),
         (OF_REFRESH_TOKEN, "SEARCH t USING INDEX token_sets_kept (refresh=?)"),
         (REVOKED_ITEM, "SEARCH i USING COVERING INDEX revocation_items_of_grant (grant_id=?)"),
     ] {

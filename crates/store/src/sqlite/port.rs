@@ -11,8 +11,8 @@ use indicia_broker::model::{
     GrantState, HolderId, Intent, JournalId, RevocationItem, RevocationRow, TakenFlow,
 };
 use indicia_broker::ports::{
-    ClaimOutcome, ClaimedRow, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens,
-    REPLACED_BYTES, Settlement, Store, StoreError, StoreIdentity, TakenFlows,
+    ClaimOutcome, ClaimedRow, CommitOutcome, ConnectOutcome, ConnectionFilter, ForgetOutcome,
+    NewTokens, REPLACED_BYTES, Settlement, Store, StoreError, StoreIdentity, TakenFlows,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint};
 use indicia_oauth::Timestamp;
@@ -113,17 +113,21 @@ impl Store for Sqlite {
         self.write(move |conn| flows::remove_flow(conn, &state_hash)).await
     }
 
-    async fn purge_flows(&self, expired_before: Timestamp) -> Result<u64, StoreError> {
-        self.write(move |conn| flows::purge_flows(conn, expired_before)).await
+    async fn purge_flows(
+        &self,
+        expired_before: Timestamp,
+        taken_before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.write(move |conn| flows::purge_flows(conn, expired_before, taken_before)).await
     }
 
     async fn stale_flows(
         &self,
         journal: &JournalId,
-        expired_before: Timestamp,
+        expired: (Timestamp, Timestamp),
         limit: usize,
-    ) -> Result<Vec<String>, StoreError> {
-        self.read(|conn| flows::stale_flows(conn, journal, expired_before, limit))
+    ) -> Result<Vec<(Timestamp, String)>, StoreError> {
+        self.read(|conn| flows::stale_flows(conn, journal, expired, limit))
     }
 
     async fn connect(
@@ -164,12 +168,8 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn update_connection(
-        &self,
-        connection: ConnectionRow,
-        events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
-        self.write(move |conn| connections::update_connection(conn, &connection, &events)).await
+    async fn label(&self, connection: ConnectionRow) -> Result<bool, StoreError> {
+        self.write(move |conn| connections::label(conn, &connection)).await
     }
 
     async fn connection(
@@ -191,11 +191,12 @@ impl Store for Sqlite {
     async fn forget(
         &self,
         id: &ConnectionId,
+        grant: &GrantId,
         taken: TakenFlows,
         events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
-        let id = id.clone();
-        self.write(move |conn| connections::forget(conn, &id, taken, &events)).await
+    ) -> Result<ForgetOutcome, StoreError> {
+        let (id, grant) = (id.clone(), grant.clone());
+        self.write(move |conn| connections::forget(conn, &id, &grant, taken, &events)).await
     }
 
     async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError> {

@@ -42,14 +42,19 @@ pub(super) fn revoked_item(
     grant: &GrantId,
 ) -> Result<Option<RevocationItem>, Failure> {
     let mut query = conn.prepare_cached(REVOKED_ITEM)?;
-    let found = query.query_row([grant.as_str()], |row| Ok((row.get(0)?, row.get(1)?)));
-    let Some((body, n)): Option<(String, usize)> = found.optional()? else { return Ok(None) };
-    Ok(opened(conn, &body)?.items.into_iter().nth(n))
+    let found = query.query_map([grant.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut newest: Option<RevocationItem> = None;
+    for each in found {
+        let (body, n): (String, usize) = each?;
+        let item = opened(conn, &body)?.items.into_iter().nth(n);
+        newest = newest.into_iter().chain(item).max_by_key(|item| item.version);
+    }
+    Ok(newest)
 }
 
 pub(super) const REVOKED_ITEM: &str = "SELECT r.body, i.n \
     FROM revocation_items i JOIN revocations r ON r.id = i.revocation \
-    WHERE i.grant_id = ? ORDER BY r.id, i.n LIMIT 1";
+    WHERE i.grant_id = ? ORDER BY r.id, i.n";
 
 pub(super) fn revocations_due(
     conn: &Connection,

@@ -176,7 +176,8 @@ fn work_off(file: &File, busy_wait: Duration, waiting: &Receiver<Box<dyn Work>>)
         }
         let conn = match writing.take() {
             Some(conn) => Ok(conn),
-            None => to_write(db, busy_wait),
+            // What was opened must be what was looked at.
+            None => to_write(db, busy_wait).and_then(|conn| file.is_there().map(|_| conn)),
         };
         match conn {
             Ok(conn) => {

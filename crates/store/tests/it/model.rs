@@ -118,7 +118,7 @@ async fn act(store: &dyn Store, step: Step, aim: &Aim) -> String {
         7 => debug(store.join(x, flow_of.as_deref(), told).await),
         8 => {
             let row = ConnectionRow { labels: one("team", &name(c)), updated_at: at(50), ..x };
-            debug(store.update_connection(row, told).await)
+            debug(store.label(row).await)
         }
         9 => {
             let new = grant(&format!("n{}", c % 6), &name(b));
@@ -126,7 +126,7 @@ async fn act(store: &dyn Store, step: Step, aim: &Aim) -> String {
         }
         10 => {
             let taken = if c < 128 { TakenFlows::End } else { TakenFlows::Revoke };
-            debug(store.forget(&x.id, taken, told).await)
+            debug(store.forget(&x.id, &x.grant, taken, told).await)
         }
         11..=19 => act_on_grant(store, step, aim, flow_of, told).await,
         20 => {
@@ -236,7 +236,8 @@ async fn dump(store: &dyn Store) -> Vec<String> {
     }
     all.push(debug(store.grants_by_fingerprint(&fingerprint("kept")).await));
     for who in ["c0", "c1", "c2"] {
-        all.push(debug(store.stale_flows(&journal_id(who), at(10_000), 3).await));
+        let expired = (at(0), at(10_000));
+        all.push(debug(store.stale_flows(&journal_id(who), expired, 3).await));
     }
     all
 }

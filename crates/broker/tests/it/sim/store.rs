@@ -11,8 +11,9 @@ use indicia_broker::model::{
     GrantState, HolderId, Intent, JournalId, RevocationItem, RevocationRow, TakenFlow,
 };
 use indicia_broker::ports::{
-    ClaimOutcome, ClaimedRow, CommitOutcome, ConnectOutcome, ConnectionFilter, NewTokens,
-    REPLACED_BYTES, Settlement, Store, StoreError, StoreErrorKind, StoreIdentity, TakenFlows,
+    ClaimOutcome, ClaimedRow, CommitOutcome, ConnectOutcome, ConnectionFilter, ForgetOutcome,
+    NewTokens, REPLACED_BYTES, Settlement, Store, StoreError, StoreErrorKind, StoreIdentity,
+    TakenFlows,
 };
 use indicia_broker::vault::{DataKeyRow, Fingerprint};
 use indicia_oauth::Timestamp;
@@ -155,17 +156,21 @@ impl Store for SimStore {
         through!(self, Other, remove_flow(state_hash))
     }
 
-    async fn purge_flows(&self, expired_before: Timestamp) -> Result<u64, StoreError> {
-        through!(self, Other, purge_flows(expired_before))
+    async fn purge_flows(
+        &self,
+        expired_before: Timestamp,
+        taken_before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        through!(self, Other, purge_flows(expired_before, taken_before))
     }
 
     async fn stale_flows(
         &self,
         journal: &JournalId,
-        expired_before: Timestamp,
+        expired: (Timestamp, Timestamp),
         limit: usize,
-    ) -> Result<Vec<String>, StoreError> {
-        through!(self, Other, stale_flows(journal, expired_before, limit))
+    ) -> Result<Vec<(Timestamp, String)>, StoreError> {
+        through!(self, Other, stale_flows(journal, expired, limit))
     }
 
     async fn connect(
@@ -213,12 +218,8 @@ impl Store for SimStore {
         done
     }
 
-    async fn update_connection(
-        &self,
-        connection: ConnectionRow,
-        events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
-        through!(self, Other, update_connection(connection, events))
+    async fn label(&self, connection: ConnectionRow) -> Result<bool, StoreError> {
+        through!(self, Other, label(connection))
     }
 
     async fn connection(
@@ -240,10 +241,11 @@ impl Store for SimStore {
     async fn forget(
         &self,
         id: &ConnectionId,
+        grant: &GrantId,
         taken: TakenFlows,
         events: Vec<Event>,
-    ) -> Result<bool, StoreError> {
-        through!(self, Other, forget(id, taken, events))
+    ) -> Result<ForgetOutcome, StoreError> {
+        through!(self, Other, forget(id, grant, taken, events))
     }
 
     async fn grant(&self, id: &GrantId) -> Result<Option<GrantRow>, StoreError> {
