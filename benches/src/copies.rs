@@ -1,5 +1,7 @@
 //! Grants like one that is there, as many as are wanted: a store as large as those in use.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -24,7 +26,7 @@ impl Copies {
     /// Copies of what `id` is in the store of these ports.
     pub async fn of(ports: Ports, id: &str) -> Result<Self> {
         let Ports { store, root_key, random, clock, .. } = ports;
-        let vault = Vault::open(store.as_ref(), root_key.as_ref(), random, clock.now()).await?;
+        let vault = Vault::open(Arc::clone(&store), root_key, random, clock.now()).await?;
         let found = store.connection(&ConnectionId::new(id)?).await?;
         let (connection, grant) = found.context("the world has connections")?;
         let field = Field::Tokens { grant: grant.id.as_str(), version: grant.version };

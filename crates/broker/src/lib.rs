@@ -55,6 +55,8 @@ pub mod refresh;
 pub mod revoke;
 mod revoke_call;
 mod revoke_late;
+pub mod rotate_keys;
+pub mod rotate_tokens;
 pub mod schedule;
 mod serve;
 pub mod spoken;
@@ -146,8 +148,8 @@ impl Broker {
         settings: Settings,
     ) -> Result<Arc<Self>, Error> {
         let vault = vault::Vault::open(
-            ports.store.as_ref(),
-            ports.root_key.as_ref(),
+            Arc::clone(&ports.store),
+            Arc::clone(&ports.root_key),
             Arc::clone(&ports.random),
             ports.clock.now(),
         )

@@ -62,6 +62,11 @@ pub(crate) fn reason(
     })
 }
 
+/// Why a grant is as it is, in words.
+pub(crate) fn why(grant: &GrantRow) -> Option<String> {
+    grant.state.reason.as_ref().map(|reason| reason.detail.clone())
+}
+
 pub(crate) fn expiry(expiry: Expiry) -> (ExpiryKind, Option<Timestamp>) {
     match expiry {
         Expiry::At(end) => (ExpiryKind::At, Some(end)),

@@ -45,10 +45,14 @@ impl Broker {
         let events = self.ports.store.events(after, EVENTS_MAX).await?;
         if events.len() == EVENTS_MAX {
             self.cache.clear();
+            self.vault.reload().await?;
             return Ok(self.ports.store.last_event().await?);
         }
         for row in &events {
             let event = &row.event;
+            if event.kind == EventKind::DataKeyAdded {
+                self.vault.reload().await?;
+            }
             if let Some(connection) = &event.connection {
                 self.cache.evict(connection.as_str());
             }

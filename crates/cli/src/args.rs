@@ -3,12 +3,16 @@
 //! Help, man page and completions all come from here. Surprise: the examples in the help texts are
 //! not here, since they name services, which are data: [`crate::examples`] adds them.
 
+mod keys;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::words;
+
+pub use keys::{RootKey, RootKeyDo, Rotate, RotateRootKey, RotateTokens, RotateWhat};
 
 /// Gets OAuth 2.0 access tokens from email marketing services and keeps them valid
 ///
@@ -31,7 +35,7 @@ pub struct Global {
     /// Folder with everything that Indicia keeps [env: INDICIA_HOME]
     #[arg(long, global = true, value_name = "DIR")]
     pub home: Option<PathBuf>,
-    /// Where the root key is: file:PATH or env:NAME [env: INDICIA_ROOT_KEY]
+    /// Where the root key is: file:PATH, env:NAME, fd:N or command:CMD [env: INDICIA_ROOT_KEY]
     #[arg(long, global = true, value_name = "SOURCE")]
     pub root_key: Option<String>,
     /// One JSON document on standard output; an error is one JSON document on standard error
@@ -110,6 +114,13 @@ pub enum Command {
     /// Tokens that can't be refreshed, refresh tokens by age and idleness, client secrets,
     /// endpoints of a service that have a last day.
     Forecast(Forecast),
+    /// Renews tokens, data keys or the root key
+    ///
+    /// What is sealed or granted changes, connections and their ids don't. Everything goes on
+    /// meanwhile, in other processes too.
+    Rotate(Rotate),
+    /// Makes a root key, prints it, or sees whether it opens the store
+    RootKey(RootKey),
     /// Makes a home that was copied, restored or moved the one that refreshes
     ///
     /// Such a home serves valid tokens and sends nothing until then: two homes that refresh the

@@ -120,6 +120,24 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["forget"], &["indicia forget {browser} --revoke"]),
     (&["recover"], &["indicia recover"]),
     (&["forecast"], &["indicia forecast", "indicia forecast --days 400 --ical > indicia.ics"]),
+    (
+        &["rotate"],
+        &[
+            "indicia rotate tokens --client {browser}",
+            "indicia rotate data-keys",
+            "indicia rotate root-key --to file:/media/key/root.key",
+        ],
+    ),
+    (&["rotate", "tokens"], &["indicia rotate tokens --label team=news"]),
+    (&["rotate", "data-keys"], &["indicia rotate data-keys"]),
+    (
+        &["rotate", "root-key"],
+        &["indicia rotate root-key", "indicia rotate root-key --to fd:3 3< key"],
+    ),
+    (&["root-key"], &["indicia root-key check"]),
+    (&["root-key", "generate"], &["indicia root-key generate /media/key/root.key"]),
+    (&["root-key", "export"], &["indicia root-key export > /media/key/root.key"]),
+    (&["root-key", "check"], &["indicia root-key check --root-key file:/media/key/root.key"]),
     (&["takeover"], &["indicia takeover"]),
     (
         &["sandbox"],

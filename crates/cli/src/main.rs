@@ -15,6 +15,7 @@ mod open;
 mod options;
 mod output;
 mod prompt;
+mod root_key;
 mod simulated;
 mod words;
 

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use indicia::root_key::BytesRootKey;
+use indicia::root_key::Missing;
 use indicia::{Broker, Catalogue, Indicia, Settings};
+use indicia_broker::Error;
 use indicia_broker::model::JournalId;
 use indicia_broker::ports::{Journal, JournalEntry, JournalError, SlotNo};
 use indicia_oauth::Timestamp;
-use zeroize::Zeroizing;
 
+use crate::commands::rotate::next_to;
 use crate::failure::Failure;
 use crate::logged::Logged;
-use crate::options::{Options, RootKeySource};
+use crate::options::Options;
+use crate::root_key::RootKeySource;
 
 /// Opens it. With `pause`, the broker stops for good once it has kept an answer in the journal.
 /// `has_sent` is set when something is sent.
@@ -36,7 +38,22 @@ pub async fn broker(
         let journal = PausesAfterKeep { journal: ports.journal, file: file.clone() };
         ports.journal = Arc::new(journal);
     }
-    Ok(Broker::open(ports, catalogue, settings).await?)
+    match Broker::open(ports, catalogue, settings).await {
+        Err(error) if error.code() == "wrong_root_key" => Err(cut_off(options, error)),
+        opened => Ok(opened?),
+    }
+}
+
+/// A change of the root key may have ended between the store and the file.
+fn cut_off(options: &Options, error: Error) -> Failure {
+    let RootKeySource::File(path) = &options.root_key else { return error.into() };
+    let next = next_to(path);
+    if !next.exists() {
+        return error.into();
+    }
+    let detail = format!("{error}; a change of it was cut off, and {} waits", next.display());
+    let hint = format!("type `mv {} {}`", next.display(), path.display());
+    Failure::home("wrong_root_key", detail, hint)
 }
 
 /// The shipped services and those of the home, which override them.
@@ -47,28 +64,9 @@ pub fn catalogue(options: &Options) -> Result<Catalogue, Failure> {
 fn library_options(options: &Options, settings: Settings) -> Result<indicia::Options, Failure> {
     let root_key = match &options.root_key {
         RootKeySource::File(path) => indicia::RootKeySource::File(path.clone()),
-        RootKeySource::Variable(name) => {
-            let key = BytesRootKey::parse(&from_variable(name)?, &format!("the variable {name}"));
-            let key = key.map_err(|error| {
-                let hint = "give the key with --root-key env:NAME or file:PATH";
-                Failure::home("root_key_unavailable", error.to_string(), hint)
-            })?;
-            indicia::RootKeySource::Given(Arc::new(key))
-        }
+        other => indicia::RootKeySource::Given(other.key(Missing::Refuse)?),
     };
     Ok(indicia::Options { root_key, settings, ..indicia::Options::new(options.home.clone()) })
-}
-
-fn from_variable(name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    use std::os::unix::ffi::OsStringExt as _;
-    match std::env::var_os(name) {
-        Some(value) => Ok(Zeroizing::new(value.into_vec())),
-        None => Err(Failure::home(
-            "root_key_unavailable",
-            format!("the root key should be in the variable {name}, which isn't set"),
-            format!("set {name}, or give another source with --root-key"),
-        )),
-    }
 }
 
 /// A journal that keeps one answer, tells so by making a file, and never returns: the moment at

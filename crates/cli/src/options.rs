@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::args::Global;
 use crate::failure::{Failure, Said};
 use crate::output::Output;
+use crate::root_key::RootKeySource;
 use crate::words;
 
 /// A key of `config.toml`, with its variable.
@@ -30,7 +31,7 @@ pub const KEYS: &[Key] = &[
         name: "root-key",
         variable: "INDICIA_ROOT_KEY",
         default: "file:root.key in the home",
-        help: "where the root key is: file:PATH or env:NAME",
+        help: "where the root key is: file:PATH, env:NAME, fd:N or command:CMD",
     },
     Key {
         name: "browser",
@@ -51,15 +52,6 @@ pub const KEYS: &[Key] = &[
         help: "for how long a token must still be good, at least, when `token` or `exec` hands it out",
     },
 ];
-
-/// Where the root key is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RootKeySource {
-    /// In a file.
-    File(PathBuf),
-    /// In an environment variable, by its name.
-    Variable(String),
-}
 
 /// What everything means.
 #[derive(Clone, Debug)]
@@ -123,7 +115,7 @@ impl Options {
 
     fn set(&mut self, name: &str, value: &str, base: &Path) -> Result<(), String> {
         match name {
-            "root-key" => self.root_key = root_key(value, base)?,
+            "root-key" => self.root_key = RootKeySource::parse(value, base)?,
             "browser" => {
                 self.browser = value.parse().map_err(|_| "must be true or false".to_owned())?;
             }
@@ -163,21 +155,6 @@ fn data_folder() -> Option<PathBuf> {
     }
     let data = folder("XDG_DATA_HOME").or_else(|| Some(folder("HOME")?.join(".local/share")));
     Some(data?.join("indicia"))
-}
-
-fn root_key(value: &str, base: &Path) -> Result<RootKeySource, String> {
-    match value.split_once(':') {
-        Some(("file", path)) if !path.is_empty() => Ok(RootKeySource::File(base.join(path))),
-        Some(("env", name)) if !name.is_empty() => Ok(RootKeySource::Variable(name.to_owned())),
-        Some(("fd" | "command", _)) => Err(not_there_yet(value)),
-        None if value == "keyring" => Err(not_there_yet(value)),
-        _ => Err("must be file:PATH or env:NAME; the key itself may stand in neither place".into()),
-    }
-}
-
-fn not_there_yet(value: &str) -> String {
-    let source = value.split(':').next().unwrap_or_default();
-    format!("{source} is not there yet in this version; use file:PATH or env:NAME")
 }
 
 /// `config.toml`, as far as it could be read.

@@ -128,6 +128,11 @@ impl Indicia {
     }
 }
 
+/// The system's unguessable bytes.
+pub fn random() -> Arc<dyn Random> {
+    Arc::new(SystemChance)
+}
+
 /// Told before anything looks for keys: none would be there, and none may be made.
 fn no_store(home: &Path) -> Error {
     Error::Store {

@@ -42,6 +42,12 @@ pub enum EventKind {
     RevocationDone,
     /// A connection was removed.
     Forgotten,
+    /// A data key was added: what is sealed from then on is sealed with it.
+    DataKeyAdded,
+    /// A data key that sealed nothing any more was destroyed.
+    DataKeyRemoved,
+    /// The data keys were wrapped by another root key.
+    RootKeyChanged,
     /// A copied or restored store became the one that refreshes.
     TakenOver,
 }

@@ -1,11 +1,14 @@
-//! Data keys: wrapped by the root key, kept in the store, opened once per process.
+//! Data keys: wrapped by the root key, kept in the store, opened once per process, and again when
+//! another process added one.
 //!
 //! Each row wraps two keys: the data key, which is that row's alone, and the fingerprint key, which
 //! all rows of a store repeat. So any row may be destroyed once nothing is sealed with it, and old
-//! fingerprints still find their tokens. Must never change a row, and never add one unless there is
-//! none.
+//! fingerprints still find their tokens. Must never change a row in the store, and never add one
+//! unless there is none.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures_util::FutureExt as _;
 
 use indicia_oauth::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -66,11 +69,17 @@ impl From<RootKeyError> for VaultError {
 
 /// Seals, opens, fingerprints. Its keys are wiped when it is dropped; it doesn't print.
 pub struct Vault {
+    keys: RwLock<Arc<Keys>>,
+    store: Arc<dyn Store>,
+    root: Arc<dyn RootKey>,
+    random: Arc<dyn Random>,
+}
+
+struct Keys {
     /// What new texts are sealed with.
     newest: SealingKey,
     older: Vec<SealingKey>,
     fingerprint: FingerprintKey,
-    random: Arc<dyn Random>,
 }
 
 impl Vault {
@@ -81,23 +90,31 @@ impl Vault {
     /// stored is read back before it is used, so nothing is ever sealed with a key that the root
     /// key can't give back.
     pub async fn open(
-        store: &dyn Store,
-        root: &dyn RootKey,
+        store: Arc<dyn Store>,
+        root: Arc<dyn RootKey>,
         random: Arc<dyn Random>,
         now: Timestamp,
     ) -> Result<Self, VaultError> {
         let mut rows = store.data_keys().await?;
         if rows.is_empty() {
             // Whether ours was added or somebody was faster shows in what is stored then.
-            store.add_data_key(first_row(root, &*random, now).await?).await?;
+            store.add_data_key(first_row(&*root, &*random, now).await?).await?;
             rows = store.data_keys().await?;
         }
-        Self::from_rows(&rows, root, random).await
+        let keys = RwLock::new(Arc::new(Keys::from_rows(&rows, &*root).await?));
+        Ok(Self { keys, store, root, random })
+    }
+
+    /// Opens the data keys that others added since.
+    pub async fn reload(&self) -> Result<(), VaultError> {
+        let rows = self.store.data_keys().await?;
+        self.set(Keys::from_rows(&rows, &*self.root).await?);
+        Ok(())
     }
 
     /// Seals `plain` as `field`, with the newest data key.
     pub fn seal(&self, field: Field<'_>, plain: &[u8]) -> Sealed {
-        self.newest.seal(&*self.random, field, plain)
+        self.keys().newest.seal(&*self.random, field, plain)
     }
 
     /// Opens what was sealed as `field`; [`VaultError::Damaged`] when it was changed, was sealed as
@@ -107,24 +124,39 @@ impl Vault {
         field: Field<'_>,
         sealed: &Sealed,
     ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        std::iter::once(&self.newest)
-            .chain(&self.older)
-            .find(|key| key.id() == sealed.key)
-            .ok_or(VaultError::Damaged)?
-            .unseal(field, sealed)
+        let mut keys = self.keys();
+        if keys.of(sealed.key).is_none() {
+            // Another process added one a moment ago, before this one noticed. A store that has to
+            // be waited for is noticed soon; this caller has to come again.
+            if let Some(Ok(())) = self.reload().now_or_never() {
+                keys = self.keys();
+            }
+        }
+        keys.of(sealed.key).ok_or(VaultError::Damaged)?.unseal(field, sealed)
     }
 
     /// The keyed fingerprint of a secret: the same for as long as the store lives, whatever its
     /// data keys.
     pub fn fingerprint(&self, secret: &str) -> Fingerprint {
-        self.fingerprint.of(secret)
+        self.keys().fingerprint.of(secret)
     }
 
-    async fn from_rows(
-        rows: &[DataKeyRow],
-        root: &dyn RootKey,
-        random: Arc<dyn Random>,
-    ) -> Result<Self, VaultError> {
+    /// The number of the data key that seals now.
+    pub fn newest(&self) -> KeyId {
+        self.keys().newest.id()
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, keys: Keys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+}
+
+impl Keys {
+    async fn from_rows(rows: &[DataKeyRow], root: &dyn RootKey) -> Result<Self, VaultError> {
         let mut older = Vec::with_capacity(rows.len());
         let mut fingerprint = None;
         for row in rows {
@@ -139,8 +171,48 @@ impl Vault {
         let (Some(newest), Some(fingerprint)) = (older.pop(), fingerprint) else {
             return Err(no_key_kept().into());
         };
-        Ok(Self { newest, older, fingerprint, random })
+        Ok(Self { newest, older, fingerprint })
     }
+
+    fn of(&self, id: KeyId) -> Option<&SealingKey> {
+        std::iter::once(&self.newest).chain(&self.older).find(|key| key.id() == id)
+    }
+}
+
+/// The next data key after these, with their fingerprint key.
+pub(crate) async fn next_row(
+    rows: &[DataKeyRow],
+    root: &dyn RootKey,
+    random: &dyn Random,
+    now: Timestamp,
+) -> Result<DataKeyRow, VaultError> {
+    let newest = rows.iter().max_by_key(|row| row.id).ok_or_else(no_key_kept)?;
+    let before = root.unwrap(&context(newest.id), &newest.wrapped).await?;
+    let fingerprint = before.get(KEY_LEN..2 * KEY_LEN).ok_or(VaultError::Damaged)?;
+    let mut plain = Zeroizing::new([0; 2 * KEY_LEN]);
+    random.fill(&mut plain[..KEY_LEN]);
+    plain[KEY_LEN..].copy_from_slice(fingerprint);
+    let id = KeyId(newest.id.0 + 1);
+    let wrapped = root.wrap(&context(id), &*plain).await?;
+    Ok(DataKeyRow { id, wrapped, created_at: now })
+}
+
+/// The same data keys under another root key, which is seen to open them.
+pub(crate) async fn rewrapped(
+    rows: &[DataKeyRow],
+    old: &dyn RootKey,
+    new: &dyn RootKey,
+) -> Result<Vec<DataKeyRow>, VaultError> {
+    let mut changed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let plain = old.unwrap(&context(row.id), &row.wrapped).await?;
+        let wrapped = new.wrap(&context(row.id), &plain).await?;
+        if *new.unwrap(&context(row.id), &wrapped).await? != *plain {
+            return Err(VaultError::Damaged);
+        }
+        changed.push(DataKeyRow { wrapped, ..row.clone() });
+    }
+    Ok(changed)
 }
 
 /// A first data key and the store's fingerprint key, both of them new.
@@ -224,15 +296,30 @@ mod tests {
         now(first_row(&Root(1), &Constant(5), Timestamp::from_millis(1_000))).unwrap()
     }
 
-    /// As a rotation will make it: a new data key, the same fingerprint key.
+    /// As a rotation makes it: a new data key, the same fingerprint key.
     fn second() -> DataKeyRow {
-        let plain = [[6; KEY_LEN], [5; KEY_LEN]].concat();
-        let wrapped = now(Root(1).wrap(&context(KeyId(2)), &plain)).unwrap();
-        DataKeyRow { id: KeyId(2), wrapped, created_at: Timestamp::from_millis(2_000) }
+        let at = Timestamp::from_millis(2_000);
+        now(next_row(&[first()], &Root(1), &Constant(6), at)).unwrap()
     }
 
-    fn vault(rows: &[DataKeyRow], root: &Root) -> Result<Vault, VaultError> {
-        now(Vault::from_rows(rows, root, Arc::new(Constant(9))))
+    struct Opened(Keys);
+
+    impl Opened {
+        fn seal(&self, field: Field<'_>, plain: &[u8]) -> Sealed {
+            self.0.newest.seal(&Constant(9), field, plain)
+        }
+
+        fn unseal(
+            &self,
+            field: Field<'_>,
+            sealed: &Sealed,
+        ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+            self.0.of(sealed.key).ok_or(VaultError::Damaged)?.unseal(field, sealed)
+        }
+    }
+
+    fn vault(rows: &[DataKeyRow], root: &Root) -> Result<Opened, VaultError> {
+        now(Keys::from_rows(rows, root)).map(Opened)
     }
 
     const FIELD: Field<'static> = Field::Tokens { grant: "g", version: 1 };
@@ -251,7 +338,7 @@ mod tests {
     fn fingerprints_outlive_the_first_data_key() {
         let before = vault(&[first()], &Root(1)).unwrap();
         let after = vault(&[second()], &Root(1)).unwrap();
-        assert_eq!(before.fingerprint("token-a"), after.fingerprint("token-a"));
+        assert_eq!(before.0.fingerprint.of("token-a"), after.0.fingerprint.of("token-a"));
     }
 
     #[test]

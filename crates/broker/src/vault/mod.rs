@@ -10,4 +10,5 @@ mod seal;
 
 pub use fingerprint::Fingerprint;
 pub use keys::{DataKeyRow, KeyId, Vault, VaultError};
+pub(crate) use keys::{next_row, rewrapped};
 pub use seal::{Field, Sealed};

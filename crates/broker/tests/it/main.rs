@@ -14,6 +14,7 @@ mod promise;
 mod refused;
 mod revoke;
 mod rig;
+mod rotate;
 mod schedule;
 mod sim;
 mod vault;

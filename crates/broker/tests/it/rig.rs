@@ -175,6 +175,13 @@ impl Journal for RigJournal {
     }
 }
 
+impl RigJournal {
+    /// As if all that is kept had been stored long ago.
+    pub fn forget_all(&self) {
+        self.entries.lock().unwrap().clear();
+    }
+}
+
 struct RigRandom(AtomicU64);
 
 impl Random for RigRandom {
@@ -188,12 +195,29 @@ impl Random for RigRandom {
 
 struct RigRootKey;
 
+/// Another root key: nothing that is wrapped by one opens with the other.
+pub struct OtherRootKey;
+
+#[async_trait]
+impl RootKey for OtherRootKey {
+    async fn wrap(&self, _: &[u8], plain: &[u8]) -> Result<Vec<u8>, RootKeyError> {
+        Ok([b"other".as_slice(), plain].concat())
+    }
+    async fn unwrap(&self, _: &[u8], w: &[u8]) -> Result<Zeroizing<Vec<u8>>, RootKeyError> {
+        let plain = w.strip_prefix(b"other").ok_or(RootKeyError::Wrong)?;
+        Ok(Zeroizing::new(plain.to_vec()))
+    }
+}
+
 #[async_trait]
 impl RootKey for RigRootKey {
     async fn wrap(&self, _: &[u8], plain: &[u8]) -> Result<Vec<u8>, RootKeyError> {
         Ok(plain.iter().map(|b| b ^ 0x5a).collect())
     }
     async fn unwrap(&self, _: &[u8], w: &[u8]) -> Result<Zeroizing<Vec<u8>>, RootKeyError> {
+        if w.starts_with(b"other") {
+            return Err(RootKeyError::Wrong);
+        }
         Ok(Zeroizing::new(w.iter().map(|b| b ^ 0x5a).collect()))
     }
 }
@@ -262,6 +286,22 @@ impl Rig {
     /// Another run of the engine on the same store, with another catalogue.
     pub async fn reopen(&self, catalogue: Catalogue) -> Arc<Broker> {
         open(self.ports.clone(), Arc::new(catalogue)).await
+    }
+
+    /// Another run of the engine on the same store, under another root key.
+    pub async fn reopen_with(&self, root_key: Arc<dyn RootKey>) -> Result<Arc<Broker>, Error> {
+        let ports = Ports { root_key, ..self.ports.clone() };
+        Broker::open(ports, Arc::clone(&self.catalogue), Settings::default()).await
+    }
+
+    /// The root key that the store was made with.
+    pub fn root_key(&self) -> Arc<dyn RootKey> {
+        Arc::clone(&self.ports.root_key)
+    }
+
+    /// The store, as the broker has it.
+    pub fn store(&self) -> Arc<dyn indicia_broker::ports::Store> {
+        Arc::clone(&self.ports.store)
     }
 
     /// A document that a host serves besides its model.

@@ -51,6 +51,7 @@ impl Random for Counting {
 
 /// A root key that takes its time, as one behind a network does. A wrapped key is its name, the
 /// context, then the plain text with each bit turned.
+#[derive(Clone)]
 enum Root {
     Key(&'static [u8]),
     Away,
@@ -95,8 +96,9 @@ fn empty_store() -> Arc<dyn Store> {
     Memory::new(Arc::new(StoppedClock)).handle(HolderId::new("host-1").unwrap())
 }
 
-async fn open(store: &dyn Store, root: &Root, seed: u64) -> Result<Vault, VaultError> {
-    Vault::open(store, root, Counting::seed(seed), OPENED_AT).await
+async fn open(store: &Arc<dyn Store>, root: &Root, seed: u64) -> Result<Vault, VaultError> {
+    let root = Arc::new(root.clone());
+    Vault::open(Arc::clone(store), root, Counting::seed(seed), OPENED_AT).await
 }
 
 /// `to` opens what `from` sealed, and both know a secret by one fingerprint.
@@ -110,12 +112,12 @@ fn same_keys(from: &Vault, to: &Vault) {
 #[tokio::test]
 async fn an_empty_store_gets_one_data_key_and_keeps_it() {
     let store = empty_store();
-    let first = open(&*store, &ROOT, 1).await.unwrap();
+    let first = open(&store, &ROOT, 1).await.unwrap();
     let rows = store.data_keys().await.unwrap();
     assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [KeyId::FIRST]);
     assert_eq!(rows[0].created_at, OPENED_AT);
 
-    let second = open(&*store, &ROOT, 2).await.unwrap();
+    let second = open(&store, &ROOT, 2).await.unwrap();
     assert_eq!(store.data_keys().await.unwrap(), rows);
     same_keys(&first, &second);
     same_keys(&second, &first);
@@ -123,8 +125,8 @@ async fn an_empty_store_gets_one_data_key_and_keeps_it() {
 
 #[tokio::test]
 async fn two_stores_share_no_key() {
-    let one = open(&*empty_store(), &ROOT, 1).await.unwrap();
-    let two = open(&*empty_store(), &ROOT, 2).await.unwrap();
+    let one = open(&empty_store(), &ROOT, 1).await.unwrap();
+    let two = open(&empty_store(), &ROOT, 2).await.unwrap();
     let sealed = one.seal(TOKENS, CANARY.as_bytes());
     assert!(matches!(two.unseal(TOKENS, &sealed), Err(VaultError::Damaged)));
     assert_ne!(one.fingerprint(CANARY), two.fingerprint(CANARY));
@@ -133,7 +135,7 @@ async fn two_stores_share_no_key() {
 #[tokio::test]
 async fn two_that_open_an_empty_store_at_once_share_one_data_key() {
     let store = empty_store();
-    let (one, two) = tokio::join!(open(&*store, &ROOT, 1), open(&*store, &ROOT, 2));
+    let (one, two) = tokio::join!(open(&store, &ROOT, 1), open(&store, &ROOT, 2));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(store.data_keys().await.unwrap().len(), 1);
     same_keys(&one, &two);
@@ -141,7 +143,7 @@ async fn two_that_open_an_empty_store_at_once_share_one_data_key() {
 }
 
 /// Opening with `root` fails so, and leaves the store as it was.
-async fn check_refused(store: &dyn Store, root: &Root, expected: &str) {
+async fn check_refused(store: &Arc<dyn Store>, root: &Root, expected: &str) {
     let rows = store.data_keys().await.unwrap();
     let change = store.change_number().await.unwrap();
     let error = open(store, root, 3).await.err().map(|error| format!("{error:?}"));
@@ -154,24 +156,24 @@ async fn check_refused(store: &dyn Store, root: &Root, expected: &str) {
 #[tokio::test]
 async fn a_wrong_root_key_says_so_and_changes_nothing() {
     let store = empty_store();
-    let vault = open(&*store, &ROOT, 1).await.unwrap();
-    check_refused(&*store, &OTHER_ROOT, "WrongRootKey").await;
-    same_keys(&vault, &open(&*store, &ROOT, 2).await.unwrap());
+    let vault = open(&store, &ROOT, 1).await.unwrap();
+    check_refused(&store, &OTHER_ROOT, "WrongRootKey").await;
+    same_keys(&vault, &open(&store, &ROOT, 2).await.unwrap());
 }
 
 #[tokio::test]
 async fn a_root_key_that_cant_be_had_says_why_and_changes_nothing() {
     let expected = "RootKey(\"the file is not there\")";
     let store = empty_store();
-    check_refused(&*store, &Root::Away, expected).await;
-    open(&*store, &ROOT, 1).await.unwrap();
-    check_refused(&*store, &Root::Away, expected).await;
+    check_refused(&store, &Root::Away, expected).await;
+    open(&store, &ROOT, 1).await.unwrap();
+    check_refused(&store, &Root::Away, expected).await;
 }
 
 #[tokio::test]
 async fn what_is_stored_shows_nothing_of_the_secret() {
     let store = empty_store();
-    let vault = open(&*store, &ROOT, 1).await.unwrap();
+    let vault = open(&store, &ROOT, 1).await.unwrap();
     let sealed = vault.seal(TOKENS, CANARY.as_bytes());
     let shown = [
         serde_json::to_string(&sealed).unwrap(),
@@ -189,7 +191,7 @@ async fn what_is_stored_shows_nothing_of_the_secret() {
 /// Opens a vault of its own where a property needs one.
 fn some_vault() -> Vault {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async { open(&*empty_store(), &ROOT, 1).await.unwrap() })
+    runtime.block_on(async { open(&empty_store(), &ROOT, 1).await.unwrap() })
 }
 
 proptest! {

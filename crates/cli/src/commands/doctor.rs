@@ -15,8 +15,8 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::home::Cx;
-use crate::options::RootKeySource;
 use crate::output::{Grade, day, now, when};
+use crate::root_key::RootKeySource;
 use crate::words::shown;
 
 /// One thing that was looked at.
@@ -177,6 +177,8 @@ fn root_key(cx: &Cx) -> Finding {
             ),
         },
         RootKeySource::File(file) => root_key_file(cx, file),
+        // It was read, or nothing of the store could be.
+        other => Finding::ok("root key", format!("from {}", other.spelt())),
     }
 }
 

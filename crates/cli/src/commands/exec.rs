@@ -12,7 +12,8 @@ use crate::args::Exec;
 use crate::commands::token;
 use crate::failure::Failure;
 use crate::home::Cx;
-use crate::options::{Options, RootKeySource};
+use crate::options::Options;
+use crate::root_key::RootKeySource;
 
 /// Becomes the command.
 pub fn run(cx: &Cx, args: Exec) -> Result<(), Failure> {

@@ -15,6 +15,8 @@ mod man;
 mod recover;
 mod refresh;
 mod revoke;
+mod root_key;
+pub mod rotate;
 mod sandbox;
 mod services;
 mod takeover;
@@ -41,6 +43,8 @@ pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
         Command::Forget(args) => forget::run(cx, args),
         Command::Recover => recover::run(cx),
         Command::Forecast(args) => forecast::run(cx, &args),
+        Command::Rotate(args) => rotate::run(cx, args),
+        Command::RootKey(args) => root_key::run(cx, args),
         Command::Takeover => takeover::run(cx),
         Command::Sandbox(args) => sandbox::run(cx, args),
         Command::Doctor => doctor::run(cx),

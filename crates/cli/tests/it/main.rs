@@ -21,6 +21,7 @@ mod peers_lost;
 mod peers_oidc;
 mod peers_proxy;
 mod processes;
+mod rotate;
 mod secrecy;
 mod services_try;
 mod stage;

@@ -23,6 +23,11 @@ impl BytesRootKey {
         })?;
         Ok(Self(key))
     }
+
+    /// In hex, as a file of it has it.
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        self.0.to_hex()
+    }
 }
 
 #[async_trait]

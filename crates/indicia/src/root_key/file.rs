@@ -40,6 +40,14 @@ impl FileRootKey {
         Self { path, missing, random, key: OnceLock::new() }
     }
 
+    /// In hex, as the file has it.
+    ///
+    /// # Errors
+    /// A file that is missing or can't be used.
+    pub fn to_hex(&self) -> Result<Zeroizing<String>, RootKeyError> {
+        Ok(self.key(Missing::Refuse)?.to_hex())
+    }
+
     fn key(&self, missing: Missing) -> Result<&Key, RootKeyError> {
         if let Some(key) = self.key.get() {
             return Ok(key);

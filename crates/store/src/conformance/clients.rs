@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use indicia_broker::model::{EventKind, GrantRow};
 use indicia_broker::ports::ConnectOutcome;
+use indicia_broker::vault::{DataKeyRow, KeyId, Sealed};
 
 use super::Subject;
-use super::rows::{at, client, client_id, connection, data_key, event, flow, forget, grant};
+use super::rows::{
+    at, client, client_id, connect, connection, data_key, event, flow, forget, grant, grant_id,
+};
 
 pub(super) async fn data_keys_come_back_oldest_first(subject: Arc<dyn Subject>) {
     let store = subject.handle();
@@ -98,4 +101,56 @@ pub(super) async fn a_client_with_connections_stays(subject: Arc<dyn Subject>) {
     let late = GrantRow { created_at: at(1), ..grant("z", "c") };
     let refused = store.connect(connection("z", "c", "z"), late, None, vec![]).await;
     assert!(refused.is_err(), "no connection for a client that is gone");
+}
+
+pub(super) async fn data_keys_are_wrapped_anew_all_or_none(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    for n in [1, 2] {
+        assert!(store.add_data_key(data_key(n)).await.unwrap());
+    }
+    let other = |n| DataKeyRow { wrapped: vec![9; 8], ..data_key(n) };
+    assert!(!store.rewrap_data_keys(vec![other(1)], vec![]).await.unwrap(), "another was added");
+    assert_eq!(store.data_keys().await.unwrap(), [data_key(1), data_key(2)]);
+    assert!(store.rewrap_data_keys(vec![other(1), other(2)], vec![]).await.unwrap());
+    assert_eq!(subject.handle().data_keys().await.unwrap(), [other(1), other(2)]);
+}
+
+pub(super) async fn a_data_key_goes_when_nothing_is_sealed_with_it(subject: Arc<dyn Subject>) {
+    let store = subject.handle();
+    let (old, new) = (grant("x", "c").tokens.key, KeyId(90));
+    for n in [old.0, new.0] {
+        assert!(store.add_data_key(data_key(n)).await.unwrap());
+    }
+    connect(&*store, &["x", "y"]).await;
+    assert!(!store.remove_data_key(old, vec![]).await.unwrap(), "token sets are sealed with it");
+    let first = store.sealed_before(new, None, 1).await.unwrap();
+    assert_eq!(first, [grant("x", "c")]);
+    let rest = store.sealed_before(new, Some(&grant_id("x")), 9).await.unwrap();
+    assert_eq!(rest, [grant("y", "c")]);
+    let anew = |n: u8| Sealed { key: new, bytes: vec![n; 3] };
+    let (x, y) = (grant_id("x"), grant_id("y"));
+    let stale = vec![(x.clone(), 7, anew(1)), (grant_id("z"), 1, anew(2))];
+    assert_eq!(store.reseal(stale).await.unwrap(), 0, "it has moved on, or isn't there");
+    let both = vec![(x.clone(), 1, anew(1)), (y, 1, anew(2))];
+    assert_eq!(store.reseal(both.clone()).await.unwrap(), 2);
+    assert_eq!(store.reseal(both).await.unwrap(), 0, "it is done");
+    let row = subject.handle().grant(&x).await.unwrap().unwrap();
+    assert_eq!(row, GrantRow { tokens: anew(1), ..grant("x", "c") });
+    assert_eq!(store.sealed_before(new, None, 9).await.unwrap(), vec![]);
+
+    // Client secrets, flows and revocations hold a key too.
+    let mut row = store.client(&client_id("c")).await.unwrap().unwrap();
+    for secret in row.secrets.iter_mut().filter(|secret| secret.sealed.is_some()) {
+        secret.sealed = Some(Sealed { key: KeyId(91), bytes: vec![1] });
+    }
+    row.revision += 1;
+    assert!(store.update_client(row, vec![]).await.unwrap());
+    assert!(store.add_data_key(data_key(91)).await.unwrap());
+    assert!(!store.remove_data_key(KeyId(91), vec![]).await.unwrap());
+    let told = vec![event(EventKind::DataKeyRemoved, "x")];
+    assert!(store.remove_data_key(old, told.clone()).await.unwrap());
+    assert!(!store.remove_data_key(old, told).await.unwrap(), "it isn't there");
+    assert_eq!(store.events(0, 9).await.unwrap().len(), 1);
+    let left: Vec<_> = store.data_keys().await.unwrap().into_iter().map(|row| row.id.0).collect();
+    assert_eq!(left, [90, 91]);
 }

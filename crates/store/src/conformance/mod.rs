@@ -51,6 +51,8 @@ pub fn cases() -> Vec<Case> {
         clients:
             data_keys_come_back_oldest_first,
             a_data_key_number_is_given_once,
+            data_keys_are_wrapped_anew_all_or_none,
+            a_data_key_goes_when_nothing_is_sealed_with_it,
             a_client_comes_back_as_it_was_added,
             a_client_id_is_taken_once,
             a_client_changes_only_from_its_last_revision,

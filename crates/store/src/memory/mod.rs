@@ -20,7 +20,7 @@ use indicia_broker::ports::{
     ClaimOutcome, Clock, CommitOutcome, ConnectOutcome, ConnectionFilter, ForgetOutcome, NewTokens,
     REPLACED_BYTES, Settlement, Store, StoreError, StoreIdentity, TakenFlows,
 };
-use indicia_broker::vault::{DataKeyRow, Fingerprint};
+use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId, Sealed};
 use indicia_oauth::Timestamp;
 
 pub use state::CommitRecord;
@@ -105,6 +105,31 @@ impl Store for Handle {
 
     async fn add_data_key(&self, row: DataKeyRow) -> Result<bool, StoreError> {
         Ok(self.with(|state| state.add_data_key(row)))
+    }
+
+    async fn rewrap_data_keys(
+        &self,
+        rows: Vec<DataKeyRow>,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        self.with(|state| state.rewrap_data_keys(rows, events))
+    }
+
+    async fn remove_data_key(&self, id: KeyId, events: Vec<Event>) -> Result<bool, StoreError> {
+        self.with(|state| state.remove_data_key(id, events))
+    }
+
+    async fn sealed_before(
+        &self,
+        key: KeyId,
+        after: Option<&GrantId>,
+        limit: usize,
+    ) -> Result<Vec<GrantRow>, StoreError> {
+        Ok(self.with(|state| state.sealed_before(key, after, limit)))
+    }
+
+    async fn reseal(&self, sealed: Vec<(GrantId, u64, Sealed)>) -> Result<u64, StoreError> {
+        Ok(self.with(|state| state.reseal(sealed)))
     }
 
     async fn add_client(&self, row: ClientRow, events: Vec<Event>) -> Result<bool, StoreError> {

@@ -13,7 +13,7 @@ use indicia_broker::model::{
 use indicia_broker::ports::{
     ConnectOutcome, ConnectionFilter, ForgetOutcome, StoreError, StoreErrorKind, TakenFlows,
 };
-use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId};
+use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId, Sealed};
 use indicia_oauth::Timestamp;
 
 use crate::chain;
@@ -88,6 +88,69 @@ impl State {
         self.data_keys.insert(row.id, row);
         self.change_number += 1;
         true
+    }
+
+    pub(super) fn rewrap_data_keys(
+        &mut self,
+        rows: Vec<DataKeyRow>,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        if !self.data_keys.keys().eq(rows.iter().map(|row| &row.id)) {
+            return Ok(false);
+        }
+        self.changed(events)?;
+        for row in rows {
+            if let Some(kept) = self.data_keys.get_mut(&row.id) {
+                kept.wrapped = row.wrapped;
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn remove_data_key(
+        &mut self,
+        id: KeyId,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        if self.seals(id) || !self.data_keys.contains_key(&id) {
+            return Ok(false);
+        }
+        self.changed(events)?;
+        self.data_keys.remove(&id);
+        Ok(true)
+    }
+
+    /// Whether anything is sealed with this data key.
+    fn seals(&self, id: KeyId) -> bool {
+        let secrets = self.clients.values().flat_map(|row| &row.secrets);
+        let items = self.revocations.values().flat_map(|row| &row.items);
+        let items = items.flat_map(|item| [item.sealed.as_ref(), item.probe.as_ref()]);
+        let sealed = secrets.map(|secret| secret.sealed.as_ref()).chain(items).flatten();
+        let sealed = sealed.chain(self.grants.values().map(|held| &held.row.tokens));
+        let mut sealed = sealed.chain(self.flows.values().map(|flow| &flow.sealed));
+        sealed.any(|sealed| sealed.key == id)
+    }
+
+    pub(super) fn sealed_before(
+        &self,
+        key: KeyId,
+        after: Option<&GrantId>,
+        limit: usize,
+    ) -> Vec<GrantRow> {
+        let rows = self.grants.values().map(|held| &held.row);
+        let rows = rows.filter(|row| after.is_none_or(|after| row.id > *after));
+        rows.filter(|row| row.tokens.key < key).take(limit).cloned().collect()
+    }
+
+    pub(super) fn reseal(&mut self, sealed: Vec<(GrantId, u64, Sealed)>) -> u64 {
+        let mut done = 0;
+        for (id, version, sealed) in sealed {
+            let row = self.grants.get_mut(&id).map(|held| &mut held.row);
+            let row = row.filter(|row| row.version == version && row.tokens.key < sealed.key);
+            done += row.map(|row| row.tokens = sealed).map_or(0, |()| 1);
+        }
+        self.change_number += 1;
+        done
     }
 
     pub(super) fn add_client(

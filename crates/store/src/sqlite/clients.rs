@@ -32,6 +32,45 @@ pub(super) fn add_data_key(conn: &Connection, row: &DataKeyRow) -> Result<bool, 
     Ok(insert.execute(params![row.id.0, row.wrapped, row.created_at.as_millis()])? == 1)
 }
 
+pub(super) fn rewrap_data_keys(
+    conn: &Connection,
+    rows: &[DataKeyRow],
+    events: &[Event],
+) -> Result<bool, Failure> {
+    let there: Vec<KeyId> = data_keys(conn)?.into_iter().map(|row| row.id).collect();
+    if there != rows.iter().map(|row| row.id).collect::<Vec<_>>() {
+        return Ok(false);
+    }
+    let mut update = conn.prepare_cached("UPDATE data_keys SET wrapped = ? WHERE id = ?")?;
+    for row in rows {
+        update.execute(params![row.wrapped, row.id.0])?;
+    }
+    append(conn, events)?;
+    Ok(true)
+}
+
+pub(super) fn remove_data_key(
+    conn: &Connection,
+    id: KeyId,
+    events: &[Event],
+) -> Result<bool, Failure> {
+    let mut query = conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM token_sets WHERE data_key = ?1)
+             OR EXISTS (SELECT 1 FROM client_secrets WHERE data_key = ?1)
+             OR EXISTS (SELECT 1 FROM flows WHERE data_key = ?1)
+             OR EXISTS (SELECT 1 FROM revocation_items
+                        WHERE data_key = ?1 OR probe_data_key = ?1)",
+    )?;
+    if query.query_row([id.0], |row| row.get(0))? {
+        return Ok(false);
+    }
+    let removed = conn.prepare_cached("DELETE FROM data_keys WHERE id = ?")?.execute([id.0])? == 1;
+    if removed {
+        append(conn, events)?;
+    }
+    Ok(removed)
+}
+
 /// Clients as they were read last, each with the text that it was read from: every token that isn't
 /// cached needs its client, and reading one whole costs as much as the grant.
 #[derive(Default)]

@@ -9,7 +9,7 @@ use indicia_broker::model::{
     RotationOwner,
 };
 use indicia_broker::ports::NewTokens;
-use indicia_broker::vault::Fingerprint;
+use indicia_broker::vault::{Fingerprint, KeyId, Sealed};
 use indicia_oauth::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -93,6 +93,37 @@ pub(super) const OF_REFRESH_TOKEN: &str = select_grants!(
     "WHERE t.refresh = ? AND NOT t.rotated AND g.client = ? AND g.life <> 'revoked'
      ORDER BY g.id LIMIT 1"
 );
+
+pub(super) fn sealed_before(
+    conn: &Connection,
+    key: KeyId,
+    after: Option<&GrantId>,
+    limit: usize,
+) -> Result<Vec<GrantRow>, Failure> {
+    let mut query = conn.prepare_cached(select_grants!(
+        "",
+        "WHERE g.id > ? AND t.data_key < ? ORDER BY g.id LIMIT ?"
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = query.query(params![after.map_or("", GrantId::as_str), key.0, limit])?;
+    let mut found = vec![];
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?.row);
+    }
+    Ok(found)
+}
+
+pub(super) fn reseal(conn: &Connection, sealed: &[(GrantId, u64, Sealed)]) -> Result<u64, Failure> {
+    let mut update = conn.prepare_cached(
+        "UPDATE token_sets SET data_key = ?1, sealed = ?2
+         WHERE no = (SELECT no FROM grants WHERE id = ?3 AND version = ?4) AND data_key < ?1",
+    )?;
+    let mut done = 0;
+    for (id, version, sealed) in sealed {
+        done += update.execute(params![sealed.key.0, sealed.bytes, id.as_str(), version])?;
+    }
+    Ok(done as u64)
+}
 
 pub(super) fn has_had(
     conn: &Connection,

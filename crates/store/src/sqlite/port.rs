@@ -14,7 +14,7 @@ use indicia_broker::ports::{
     ClaimOutcome, ClaimedRow, CommitOutcome, ConnectOutcome, ConnectionFilter, ForgetOutcome,
     NewTokens, REPLACED_BYTES, Settlement, Store, StoreError, StoreIdentity, TakenFlows,
 };
-use indicia_broker::vault::{DataKeyRow, Fingerprint};
+use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId, Sealed};
 use indicia_oauth::Timestamp;
 
 use super::leases::Claimed;
@@ -63,6 +63,31 @@ impl Store for Sqlite {
 
     async fn add_data_key(&self, row: DataKeyRow) -> Result<bool, StoreError> {
         self.write(move |conn| clients::add_data_key(conn, &row)).await
+    }
+
+    async fn rewrap_data_keys(
+        &self,
+        rows: Vec<DataKeyRow>,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |conn| clients::rewrap_data_keys(conn, &rows, &events)).await
+    }
+
+    async fn remove_data_key(&self, id: KeyId, events: Vec<Event>) -> Result<bool, StoreError> {
+        self.write(move |conn| clients::remove_data_key(conn, id, &events)).await
+    }
+
+    async fn sealed_before(
+        &self,
+        key: KeyId,
+        after: Option<&GrantId>,
+        limit: usize,
+    ) -> Result<Vec<GrantRow>, StoreError> {
+        self.read(|conn| grants::sealed_before(conn, key, after, limit))
+    }
+
+    async fn reseal(&self, sealed: Vec<(GrantId, u64, Sealed)>) -> Result<u64, StoreError> {
+        self.write(move |conn| grants::reseal(conn, &sealed)).await
     }
 
     async fn add_client(&self, row: ClientRow, events: Vec<Event>) -> Result<bool, StoreError> {

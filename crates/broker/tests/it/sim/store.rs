@@ -15,7 +15,7 @@ use indicia_broker::ports::{
     NewTokens, REPLACED_BYTES, Settlement, Store, StoreError, StoreErrorKind, StoreIdentity,
     TakenFlows,
 };
-use indicia_broker::vault::{DataKeyRow, Fingerprint};
+use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId, Sealed};
 use indicia_oauth::Timestamp;
 
 use super::host::{Host, Step};
@@ -109,6 +109,31 @@ impl Store for SimStore {
 
     async fn add_data_key(&self, row: DataKeyRow) -> Result<bool, StoreError> {
         through!(self, Other, add_data_key(row))
+    }
+
+    async fn rewrap_data_keys(
+        &self,
+        rows: Vec<DataKeyRow>,
+        events: Vec<Event>,
+    ) -> Result<bool, StoreError> {
+        through!(self, Other, rewrap_data_keys(rows, events))
+    }
+
+    async fn remove_data_key(&self, id: KeyId, events: Vec<Event>) -> Result<bool, StoreError> {
+        through!(self, Other, remove_data_key(id, events))
+    }
+
+    async fn sealed_before(
+        &self,
+        key: KeyId,
+        after: Option<&GrantId>,
+        limit: usize,
+    ) -> Result<Vec<GrantRow>, StoreError> {
+        through!(self, Other, sealed_before(key, after, limit))
+    }
+
+    async fn reseal(&self, sealed: Vec<(GrantId, u64, Sealed)>) -> Result<u64, StoreError> {
+        through!(self, Other, reseal(sealed))
     }
 
     async fn add_client(&self, row: ClientRow, events: Vec<Event>) -> Result<bool, StoreError> {

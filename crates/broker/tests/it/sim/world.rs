@@ -297,7 +297,8 @@ impl World {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let random = Arc::new(SimRandom(self.this()));
-        let vault = Vault::open(&*self.eye, &SimRoot, random, self.clock.now()).await;
+        let vault =
+            Vault::open(Arc::clone(&self.eye), Arc::new(SimRoot), random, self.clock.now()).await;
         self.books().vault = Some(vault.expect("the key is right"));
         let broker = self.some_broker().expect("all are up");
         for (place, kind) in self.plan.kinds.iter().enumerate() {
