@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicia_catalog::{Flow, Rotation, Service};
+use indicia_catalog::{Context, Flow, Rotation, Service};
 use indicia_oauth::{Expiry, Timestamp};
 use serde::Serialize;
 
@@ -54,6 +54,22 @@ pub struct Ending {
 }
 
 impl Broker {
+    /// Client secrets in use that end before `until`, soonest first. Looks at clients alone.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn secrets_ending(&self, until: Timestamp) -> Result<Vec<Ending>, Error> {
+        let mut all = Vec::new();
+        for client in &self.ports.store.clients().await? {
+            if let Ok(service) = self.service(&client.service) {
+                all.extend(secrets(client, &service));
+            }
+        }
+        all.retain(|ending| ending.at < until);
+        all.sort_by_key(|ending| ending.at);
+        Ok(all)
+    }
+
     /// All that ends before `until`, or has ended and wasn't renewed, soonest first.
     ///
     /// # Errors
@@ -137,16 +153,17 @@ fn secrets(client: &ClientRow, service: &Service) -> Vec<Ending> {
         secret.sealed.is_some()
             && matches!(secret.state, SecretState::Current | SecretState::Staged)
     };
-    let lifetime = service.secrets.lifetime;
+    let cx = Context { kind: client.kind, inputs: &client.inputs, settings: &client.settings };
+    let lifetime = service.secret_life(cx);
     let end = |secret: &SecretRow| {
         let by_rule = lifetime.map(|life| secret.added_at.plus(life));
         Some(Ending {
-            at: secret.expires_at.or(by_rule)?,
+            at: [secret.expires_at, by_rule].into_iter().flatten().min()?,
             kind: EndingKind::ClientSecret,
             service: client.service.clone(),
             client: Some(client.id.to_string()),
             connection: None,
-            detail: format!("client secret {} ends", secret.n),
+            detail: format!("client secret {} ends, or is to be replaced", secret.n),
             next_step: format!("`indicia clients secrets {} add` before that", client.id),
         })
     };

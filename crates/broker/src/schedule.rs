@@ -26,6 +26,10 @@ const REJECTED_PAUSE: Duration = Duration::from_secs(5);
 /// Share of an idle limit after which a refresh token is used to keep it alive, in thousandths.
 const IDLE_SHARE: u64 = 800;
 
+/// Share of an age that a client allows after which a token set is replaced, in thousandths; up to
+/// [`JITTER_SHARE`] later.
+const MAX_AGE_SHARE: u64 = 900;
+
 /// Waits after 1, 2, 3… failures in a row. In sum: 2 s, 7 s, 22 s, 52 s, 2 min, 4 min, 9 min,
 /// 19 min, then every 15 min. Short first, since most failures are a gateway's hiccup; long last,
 /// since a service that is down for an hour gains nothing from more calls.
@@ -99,8 +103,8 @@ pub fn good_for(facts: &TokenFacts, need: Duration, now: Timestamp) -> bool {
 }
 
 /// When a refresh is due: at 70 to 80 % of the access token's life, by grant; not before the
-/// service gives a new one; and before a refresh token dies of idleness or age. `None`: never by
-/// itself.
+/// service gives a new one; before a refresh token dies of idleness or age; and before the token
+/// set reaches the age that its client allows. `None`: never by itself.
 pub fn refresh_at(facts: &TokenFacts, rule: &RefreshRule, grant: &str) -> Option<Timestamp> {
     let by_life = match facts.expiry {
         Expiry::At(end) => {
@@ -112,7 +116,11 @@ pub fn refresh_at(facts: &TokenFacts, rule: &RefreshRule, grant: &str) -> Option
         }
         Expiry::Never | Expiry::Unknown => None,
     };
-    by_life.into_iter().chain(keep_alive_at(facts, rule)).min()
+    let by_wish = rule.max_age.map(|age| {
+        let share = MAX_AGE_SHARE + share_of(grant) * JITTER_SHARE / 1000;
+        facts.obtained_at.plus(fine_thousandths(age, share))
+    });
+    by_life.into_iter().chain(keep_alive_at(facts, rule)).chain(by_wish).min()
 }
 
 /// When a refresh token must be used lest it die of idleness or age. `None`: it doesn't.

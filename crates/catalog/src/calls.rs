@@ -5,6 +5,7 @@
 //! looked up here, and what was pinned doesn't change under a client.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use indicia_oauth::metadata::Metadata;
 use indicia_oauth::{BasicEncoding, BodyCodec, ClientAuth, Method, TokenEndpoint};
@@ -15,6 +16,7 @@ use crate::service::{
     ApiBase, AuthorizeCall, Bindings, CallRule, ClientKind, Context, Flow, GrantType, Pkce,
     RefreshRule, RevocationRule, Rotation, Service, TokenKind,
 };
+use crate::shape::{DURATION_RULE, duration};
 use crate::spelling::{Auth, Codec, MethodName};
 use crate::template::{FillError, InputFrom, Level, Template, Values, is_https_in, whole};
 
@@ -74,7 +76,15 @@ impl Service {
             idle: idle.map(|span| span.0),
             earliest_before_end: file.earliest_before_end.map(|span| span.0),
             mint_limit: file.mint_max.zip(file.mint_window).map(|(max, span)| (max, span.0)),
+            max_age: cx.settings.get(SETTING_TOKEN_MAX_AGE).and_then(|text| duration(text)),
         }
+    }
+
+    /// How long a client secret is used at most: as long as the service takes it, or less where the
+    /// client is to be changed earlier.
+    pub fn secret_life(&self, cx: Context<'_>) -> Option<Duration> {
+        let wished = cx.settings.get(SETTING_SECRET_MAX_AGE).and_then(|text| duration(text));
+        [self.secrets.lifetime, wished].into_iter().flatten().min()
     }
 
     /// How a grant is taken back.
@@ -224,7 +234,8 @@ impl Service {
     }
 
     /// Checks a setting that a user gives a client: one that the service knows with a value that it
-    /// may take, or `scopes` (asked for where nothing else is said), each of them known there.
+    /// may take; `scopes` (asked for where nothing else is said), each of them known there;
+    /// `token_max_age` or `secret_max_age`, such as `30d`, at least an hour.
     pub fn check_setting(&self, name: &str, value: &str) -> Result<(), FillError> {
         let refused = |rule| Err(FillError::Refused { name: name.to_owned(), rule });
         if name == SETTING_SCOPES {
@@ -236,12 +247,20 @@ impl Service {
                 None => Ok(()),
             };
         }
+        if [SETTING_TOKEN_MAX_AGE, SETTING_SECRET_MAX_AGE].contains(&name) {
+            return match duration(value) {
+                Some(age) if age >= MAX_AGE_MIN => Ok(()),
+                Some(_) => refused("an hour (1h) or more".to_owned()),
+                None => refused(DURATION_RULE.to_owned()),
+            };
+        }
         match self.settings.iter().find(|setting| setting.name == name) {
             Some(setting) if setting.values.iter().any(|known| known == value) => Ok(()),
             Some(setting) => refused(format!("one of {}", setting.values.join(", "))),
             None => {
                 let known = self.settings.iter().map(|setting| setting.name.as_str());
-                let known: Vec<&str> = known.chain([SETTING_SCOPES]).collect();
+                let ours = [SETTING_SCOPES, SETTING_TOKEN_MAX_AGE, SETTING_SECRET_MAX_AGE];
+                let known: Vec<&str> = known.chain(ours).collect();
                 refused(format!("a setting of this service: {}", known.join(", ")))
             }
         }
@@ -462,6 +481,10 @@ const fn client_auth(auth: Auth) -> ClientAuth {
 
 /// Scopes that a client asks for where nothing else is said.
 const SETTING_SCOPES: &str = "scopes";
+const SETTING_TOKEN_MAX_AGE: &str = "token_max_age";
+const SETTING_SECRET_MAX_AGE: &str = "secret_max_age";
+/// What is replaced more often isn't a matter of routine.
+const MAX_AGE_MIN: Duration = Duration::from_secs(3_600);
 const PIN_AUTHORIZE: &str = "endpoint.authorize";
 const PIN_TOKEN: &str = "endpoint.token";
 const PIN_REVOCATION: &str = "endpoint.revocation";

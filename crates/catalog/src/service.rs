@@ -133,6 +133,8 @@ pub struct RefreshRule {
     pub earliest_before_end: Option<Duration>,
     /// At most `.0` token requests in `.1`, per grant.
     pub mint_limit: Option<(u32, Duration)>,
+    /// A token set is replaced after this at the latest: the client's own `token_max_age`.
+    pub max_age: Option<Duration>,
 }
 
 impl RefreshRule {

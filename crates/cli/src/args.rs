@@ -235,6 +235,9 @@ pub struct ClientsAdd {
     #[arg(long = "input", value_name = "K=V", value_parser = words::pair)]
     pub inputs: Vec<(String, String)>,
     /// Setting that depends on how the application is registered
+    ///
+    /// Every service takes scopes (what to ask for where nothing is said), token_max_age and
+    /// secret_max_age (such as 30d: tokens are replaced before that, and secrets are warned of).
     #[arg(long = "set", value_name = "K=V", value_parser = words::pair)]
     pub settings: Vec<(String, String)>,
     /// Redirect URI as registered; by default the one that `indicia services show` names

@@ -72,6 +72,7 @@ pub fn rule(rotation: Rotation, verified: bool, reuse_grace: Option<Duration>) -
         idle: None,
         earliest_before_end: None,
         mint_limit: None,
+        max_age: None,
     }
 }
 

@@ -80,3 +80,27 @@ async fn secrets_and_endpoints_are_told_with_their_last_day() {
     rig.broker.retire_secret("h", 1).await.unwrap();
     assert!(forecast(&rig, 10).await.is_empty(), "nothing within ten days");
 }
+
+#[tokio::test]
+async fn a_secret_ends_at_the_age_that_its_client_allows_and_tokens_are_replaced_by_theirs() {
+    let rig = Rig::new().await;
+    let ages = [("secret_max_age", "90d"), ("token_max_age", "2h")];
+    rig.client_with("keap", "k", &[], &ages).await.unwrap();
+    let endings = rig.broker.secrets_ending(rig.clock_now().plus(DAY * 91)).await.unwrap();
+    assert_eq!(kinds(&endings), [EndingKind::ClientSecret]);
+    assert_eq!(endings[0].at, rig.clock_now().plus(DAY * 90));
+    assert!(endings[0].next_step.contains("indicia clients secrets k add"), "{endings:?}");
+    assert_eq!(kinds(&forecast(&rig, 91).await), [EndingKind::ClientSecret]);
+    assert_eq!(rig.broker.secrets_ending(rig.clock_now().plus(DAY * 89)).await.unwrap(), []);
+
+    // The service's token would be good for a day.
+    rig.connect("keap", rig.request("k", "k"), "alice").await.unwrap();
+    rig.advance(Duration::from_secs(2 * 3600));
+    rig.broker.run_due().await.unwrap();
+    assert_eq!(rig.broker.connection("k").await.unwrap().version, 2);
+
+    for (name, value) in [("secret_max_age", "soon"), ("token_max_age", "5s"), ("max_age", "1d")] {
+        let refused = rig.client_with("keap", "x", &[], &[(name, value)]).await;
+        assert_eq!(crate::rig::code(refused), "input_refused", "{name}={value}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use indicia_broker::model::TokenFacts;
 use indicia_broker::schedule::{back_off, effective_min_valid, good_for, refresh_at, served_until};
 use indicia_catalog::{RefreshRule, Rotation};
 use indicia_oauth::{Expiry, Timestamp};
@@ -91,4 +92,20 @@ proptest! {
         let due = refresh_at(&facts, &keeps(), &grant).unwrap();
         prop_assert!(due > NOW && due <= served_until(&facts).unwrap().plus(secs(1)));
     }
+}
+
+#[test]
+fn a_token_set_is_replaced_before_the_age_that_its_client_allows() {
+    let rule = RefreshRule { max_age: Some(secs(2_000)), ..keeps() };
+    let young = facts(Duration::ZERO);
+    for n in 0..50 {
+        let at = refresh_at(&young, &rule, &format!("g{n}")).unwrap();
+        assert!(at >= NOW.plus(secs(1_800)) && at < NOW.plus(secs(2_000)), "{at:?}");
+    }
+    // Also one that never ends.
+    let never = TokenFacts { expiry: Expiry::Never, ..facts(Duration::ZERO) };
+    assert_eq!(refresh_at(&never, &keeps(), "g"), None);
+    assert!(refresh_at(&never, &rule, "g").is_some());
+    let long = RefreshRule { max_age: Some(secs(1_000_000)), ..keeps() };
+    assert_eq!(refresh_at(&young, &long, "g"), refresh_at(&young, &keeps(), "g"));
 }

@@ -1,5 +1,7 @@
 //! `indicia connections`: what there is, and how healthy.
 
+use std::time::Duration;
+
 use indicia_broker::Broker;
 use indicia_broker::list::ConnectionQuery;
 use indicia_broker::model::Environment;
@@ -31,8 +33,8 @@ pub fn run(cx: &Cx, args: Connections) -> Result<(), Failure> {
 }
 
 fn list(cx: &Cx, filter: ConnectionsFilter) -> Result<(), Failure> {
-    let (views, next) = match cx.home_is_there() {
-        false => (Vec::new(), None),
+    let (views, next, secrets) = match cx.home_is_there() {
+        false => (Vec::new(), None, Vec::new()),
         true => cx.block_on(async {
             let query = ConnectionQuery {
                 service: filter.service,
@@ -41,7 +43,9 @@ fn list(cx: &Cx, filter: ConnectionsFilter) -> Result<(), Failure> {
                 state: filter.state.map(state),
             };
             let broker = cx.broker().await?;
-            Ok(broker.connections(query, filter.after.as_deref(), filter.limit).await?)
+            let (views, next) =
+                broker.connections(query, filter.after.as_deref(), filter.limit).await?;
+            Ok((views, next, broker.secrets_ending(now().plus(SOON)).await?))
         })?,
     };
     if cx.out.json {
@@ -51,6 +55,11 @@ fn list(cx: &Cx, filter: ConnectionsFilter) -> Result<(), Failure> {
     cx.out.table(&["ID", "SERVICE", "ACCOUNT", "STATE", "TOKEN", "REASON"], &rows)?;
     if rows.is_empty() {
         cx.out.note("there are no connections; `indicia connect CLIENT` makes one");
+    }
+    for ending in secrets {
+        let client = ending.client.unwrap_or_default();
+        let at = when(ending.at, now());
+        cx.out.warning(&format!("{client}: {} {at}: {}", ending.detail, ending.next_step));
     }
     if let Some(next) = next {
         cx.out.note(&format!("there are more: add --after {next}"));
@@ -182,3 +191,6 @@ fn rotation(view: &ConnectionView) -> String {
 
 /// Beside the name of a service whose facts come from a file of the user's own.
 pub const OVERRIDDEN: &str = " (overridden)";
+
+/// Client secrets that end before this are told.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);

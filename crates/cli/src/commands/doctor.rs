@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use indicia_broker::Broker;
 use indicia_broker::list::ConnectionQuery;
-use indicia_broker::model::SecretState;
 use indicia_broker::view::{ClientView, ConnectionState};
 use indicia_oauth::Timestamp;
 use serde::Serialize;
@@ -258,6 +257,12 @@ async fn store(cx: &Cx) -> Result<Vec<Finding>, Failure> {
     }];
     let clients = broker.clients().await?;
     findings.extend(clients.iter().flat_map(|client| client_findings(&broker, client)));
+    for ending in broker.secrets_ending(now().plus(SOON)).await? {
+        let step = format!("make a new one in the portal, then {}", ending.next_step);
+        let client = ending.client.unwrap_or_default();
+        let detail = format!("{client}: {} {}", ending.detail, when(ending.at, now()));
+        findings.extend(by_date("client secret", ending.at, detail, &step));
+    }
     findings.push(connections(&broker).await?);
     findings.push(revocations(&broker).await?);
     Ok(findings)
@@ -275,12 +280,6 @@ fn client_findings(broker: &Broker, client: &ClientView) -> Vec<Finding> {
         let detail = format!("{id}: {} is overridden by {path}", client.service);
         let step = "nothing, if it is yours; it decides where this client's secrets go";
         findings.push(Finding::bad("overridden", Grade::Warn, detail, step));
-    }
-    let current = client.secrets.iter().find(|secret| secret.state == SecretState::Current);
-    if let Some(end) = current.and_then(|secret| secret.expires_at) {
-        let step = format!("make a new one in the portal, then `indicia clients secrets {id} add`");
-        let detail = format!("{id}: its secret ends {}", when(end, now()));
-        findings.extend(by_date("client secret", end, detail, &step));
     }
     if let Some(service) = broker.catalogue().service(&client.service) {
         for (endpoint, date) in &service.ends {
