@@ -156,6 +156,8 @@ def applications():
         ("conf", "confidential", "authorization-code"),
         ("pub", "public", "authorization-code"),
         ("machine", "confidential", "client-credentials"),
+        ("page", "confidential", "implicit"),
+        ("page-2", "confidential", "implicit"),
     ]:
         models.Application.objects.get_or_create(
             client_id=client_id,

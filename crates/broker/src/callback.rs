@@ -44,16 +44,29 @@ impl Broker {
 
     async fn finish_now(self: &Arc<Self>, callback_url: &str) -> Result<ConnectionView, Error> {
         self.may_send().await?;
-        let (place, rest) = callback_url.split_once('?').unwrap_or((callback_url, ""));
-        let query = rest.split('#').next().unwrap_or_default();
-        let state = authorization::callback_state(query).map_err(callback_refused)?;
+        let (address, fragment) = callback_url.split_once('#').unwrap_or((callback_url, ""));
+        let (place, query) = address.split_once('?').unwrap_or((address, ""));
+        // Some services put something behind the `#` of a code's callback, too.
+        let in_query = authorization::callback_state(query) != Err(CallbackError::State);
+        let in_fragment = !in_query && !fragment.is_empty();
+        let answer = if in_fragment { fragment } else { query };
+        let state = authorization::callback_state(answer).map_err(callback_refused)?;
         let state_hash = hash(&state);
-        match self.ports.store.flow(&state_hash).await? {
+        let implicit = match self.ports.store.flow(&state_hash).await? {
             Some(flow) if !arrived_at(&flow.redirect_uri, place) => return Err(elsewhere(&flow)),
-            _ => {}
-        }
+            Some(flow) => {
+                let implicit = Frozen::of(&flow)?.implicit;
+                if implicit != in_fragment {
+                    let malformed = "the answer isn't where this flow has it";
+                    return Err(callback_refused(CallbackError::Malformed(malformed)));
+                }
+                implicit
+            }
+            None => false,
+        };
         match CodeSpend::take(self, &state_hash).await? {
-            TakenCode::Spend(spend) => self.exchange(*spend, query).await,
+            TakenCode::Spend(spend) if implicit => self.take_fragment(*spend, answer).await,
+            TakenCode::Spend(spend) => self.exchange(*spend, answer).await,
             TakenCode::Not(TakenFlow::Used(_)) => {
                 Err(state_error("state_used", "this address was opened before; it works once"))
             }
@@ -100,8 +113,7 @@ impl Broker {
         query: &str,
     ) -> Result<(indicia_oauth::Request, Bound, ChosenSecret), Error> {
         let flow = spend.flow();
-        let frozen: Frozen = serde_json::from_str(&flow.frozen)
-            .map_err(|_| Error::Internal("a pending flow can't be read".into()))?;
+        let frozen = Frozen::of(flow)?;
         let expected = Expected {
             state: &spend.secrets().state,
             issuer: frozen.issuer.as_deref(),
@@ -144,13 +156,23 @@ impl Broker {
         self: &Arc<Self>,
         kept: CodeKept,
         bound: Bound,
-        tokens: indicia_oauth::TokenSet,
+        mut tokens: indicia_oauth::TokenSet,
         secret_n: Option<u32>,
     ) -> Result<ConnectionView, Error> {
         let (flow, sent_at, in_journal) = kept.into_flow();
-        let other_account =
-            serde_json::from_str::<Frozen>(&flow.frozen).is_ok_and(|frozen| frozen.other_account);
+        let frozen = Frozen::of(&flow)?;
         let now = self.ports.clock.now();
+        if frozen.implicit {
+            // One can't come this way (RFC 6749 §4.2.2), and was seen by whoever saw the address.
+            tokens.refresh_token = None;
+            if let Err(error) = self.must_be_ours(&bound, tokens.access_token.expose()).await {
+                if matches!(error, Error::Refused { .. }) {
+                    // Nothing of it is wanted: `recover` must not find it.
+                    self.flow_is_done(&flow, now).await;
+                }
+                return Err(error);
+            }
+        }
         if let Some(n) = secret_n {
             // The grant is worth more than the note about the client.
             self.client_was_accepted(&bound.client, n, now).await.ok();
@@ -158,11 +180,11 @@ impl Broker {
         let adoption = Adoption {
             bound,
             connection: flow.connection.clone(),
-            flow: Flow::AuthorizationCode,
+            flow: if frozen.implicit { Flow::Implicit } else { Flow::AuthorizationCode },
             consent: Some(flow.state_hash.clone()),
             asked: flow.asked.clone(),
             labels: flow.labels.clone(),
-            other_account,
+            other_account: frozen.other_account,
             tokens,
             sent_at,
             in_journal,
@@ -173,10 +195,14 @@ impl Broker {
         let view = self.adopt(adoption).await;
         // Refused for its account or id: kept no longer, or `recover` would try for ever.
         if matches!(view, Ok(_) | Err(Error::Conflict { .. })) {
-            let _ = self.ports.journal.committed(&flow.state_hash, 0, now).await;
-            let _ = self.ports.store.remove_flow(&flow.state_hash).await;
+            self.flow_is_done(&flow, now).await;
         }
         view
+    }
+
+    async fn flow_is_done(&self, flow: &FlowRow, now: Timestamp) {
+        let _ = self.ports.journal.committed(&flow.state_hash, 0, now).await;
+        let _ = self.ports.store.remove_flow(&flow.state_hash).await;
     }
 
     /// What an exchange without a token means for who asked.
@@ -247,7 +273,7 @@ fn state_error(code: &'static str, detail: &str) -> Error {
     }
 }
 
-fn callback_refused(error: CallbackError) -> Error {
+pub(crate) fn callback_refused(error: CallbackError) -> Error {
     let (code, detail) = match &error {
         CallbackError::Refused { code, description } if code == "access_denied" => (
             "access_denied",

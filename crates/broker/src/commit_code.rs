@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::Broker;
+use crate::connect::Frozen;
 use crate::error::Error;
 use crate::model::{FlowRow, TakenFlow};
 use crate::outcome::{self, Outcome};
@@ -117,28 +118,37 @@ impl CodeSpend {
         let journal = &broker.ports.journal;
         let outcome = match broker.ports.transport.send(request, &|| true).await {
             Sent::Answer(answer) => {
-                let Self { mut flow, slot, .. } = self;
-                flow.inputs = inputs;
-                let mut in_journal = false;
-                if answer.is_success() {
-                    let entry = entry(broker, &flow, &answer, sent_at);
-                    in_journal = journal.keep(slot, entry).await.is_ok();
-                } else {
-                    journal.give_back(slot).await;
-                }
-                return CodeFlown::Kept(Box::new(CodeKept {
-                    flow,
-                    answer,
-                    sent_at,
-                    in_journal,
-                    spoken,
-                }));
+                let kept = self.keep(broker, answer, inputs, (sent_at, spoken)).await;
+                return CodeFlown::Kept(Box::new(kept));
             }
             Sent::NotSent(why) => Outcome::not_sent(&why),
             Sent::MaybeSent(why) => Outcome::lost(&why),
         };
         journal.give_back(self.slot).await;
         CodeFlown::NoAnswer(outcome)
+    }
+}
+
+impl CodeSpend {
+    /// Keeps an answer that grants something before it is read. `sent_at`: when it was asked for,
+    /// or, where it came by itself (implicit), now.
+    pub(crate) async fn keep(
+        self,
+        broker: &Broker,
+        answer: Answer,
+        inputs: BTreeMap<String, String>,
+        (sent_at, spoken): (Timestamp, Spoken),
+    ) -> CodeKept {
+        let Self { mut flow, slot, .. } = self;
+        flow.inputs = inputs;
+        let mut in_journal = false;
+        if answer.is_success() {
+            let entry = entry(broker, &flow, &answer, sent_at);
+            in_journal = broker.ports.journal.keep(slot, entry).await.is_ok();
+        } else {
+            broker.ports.journal.give_back(slot).await;
+        }
+        CodeKept { flow, answer, sent_at, in_journal, spoken }
     }
 }
 
@@ -197,8 +207,12 @@ impl CodeKept {
         Ok(Self { flow, answer, sent_at: entry.sent_at, in_journal: true, spoken })
     }
 
+    /// What it means. A fragment is a form, whatever the service's token endpoint answers with.
     pub(crate) fn outcome(&self, dialect: &Dialect) -> Outcome {
-        outcome::classify(&self.answer, dialect, self.sent_at, &self.spoken)
+        let implicit = Frozen::of(&self.flow).is_ok_and(|frozen| frozen.implicit);
+        let accept_form = dialect.accept_form || implicit;
+        let dialect = Dialect { accept_form, ..dialect.clone() };
+        outcome::classify(&self.answer, &dialect, self.sent_at, &self.spoken)
     }
 
     pub(crate) fn flow(&self) -> &FlowRow {

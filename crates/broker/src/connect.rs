@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use indicia_catalog::service::AuthorizeCall;
 use indicia_catalog::{Capability, Flow, GrantType};
-use indicia_oauth::authorization::{self, AuthorizationRequest};
+use indicia_oauth::authorization::{self, AuthorizationRequest, ResponseType};
 use indicia_oauth::{Timestamp, pkce};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -71,6 +71,9 @@ pub struct BrowserStep {
     pub asks: Vec<(String, String)>,
     /// There are no scopes: the token has full access to the account.
     pub full_access: bool,
+    /// The answer is the token itself, in the address's fragment: no server sees it, a page has to
+    /// hand it over.
+    pub implicit: bool,
     /// The flow can't be finished after this.
     pub expires_at: Timestamp,
 }
@@ -84,6 +87,16 @@ pub(crate) struct Frozen {
     pub(crate) issuer_always: bool,
     pub(crate) redirect_in_request: bool,
     pub(crate) other_account: bool,
+    /// The token itself is asked for: the implicit flow.
+    #[serde(default)]
+    pub(crate) implicit: bool,
+}
+
+impl Frozen {
+    pub(crate) fn of(flow: &FlowRow) -> Result<Self, Error> {
+        serde_json::from_str(&flow.frozen)
+            .map_err(|_| Error::Internal("a pending flow can't be read".into()))
+    }
 }
 
 impl Broker {
@@ -99,15 +112,16 @@ impl Broker {
         let asked = asked(&bound, &request, flow)?;
         let connection = self.connection_id(&bound, request.id.as_deref()).await?;
         match flow {
-            Flow::AuthorizationCode => {
-                let step = self.begin_code(&bound, connection, asked, &request).await?;
+            Flow::AuthorizationCode | Flow::Implicit => {
+                let step = self.begin_in_browser(&bound, connection, asked, (&request, flow));
+                let step = step.await?;
                 Ok(ConnectStep::Browser(step))
             }
             Flow::ClientCredentials => {
                 let view = self.connect_credentials(bound, connection, asked, request).await?;
                 Ok(ConnectStep::Done(Box::new(view)))
             }
-            Flow::Implicit | Flow::Device | Flow::Import | Flow::ApiKey => Err(Error::Refused {
+            Flow::Device | Flow::Import | Flow::ApiKey => Err(Error::Refused {
                 code: "flow_not_offered",
                 field: "flow".into(),
                 detail: "this flow can't be used with `connect` yet".into(),
@@ -162,23 +176,28 @@ impl Broker {
         Err(Error::Internal("ran out of numbers".into()))
     }
 
-    async fn begin_code(
+    async fn begin_in_browser(
         &self,
         bound: &Bound,
         connection: ConnectionId,
         asked: Asked,
-        request: &ConnectRequest,
+        (request, flow): (&ConnectRequest, Flow),
     ) -> Result<BrowserStep, Error> {
-        let call = bound.service.authorize(bound.cx()).map_err(|e| bound.filled(e))?;
+        let mut call = bound.service.authorize(bound.cx()).map_err(|e| bound.filled(e))?;
+        let implicit = flow == Flow::Implicit;
+        // There is no code that a verifier could be bound to.
+        call.pkce &= !implicit;
         let secrets = self.flow_secrets(&call);
-        let url = authorize_url(bound, &call, &asked, &secrets)?;
-        let row = self.flow_row(bound, connection, &asked, request, (&call, &secrets))?;
+        let url = authorize_url(bound, &call, &asked, &secrets, implicit)?;
+        let of = (&call, &secrets, implicit);
+        let row = self.flow_row(bound, connection, &asked, request, of)?;
         let step = BrowserStep {
             connection: row.connection.to_string(),
             authorize_url: url,
             redirect_uri: row.redirect_uri.clone(),
             asks: meanings(bound, &asked.all()),
             full_access: bound.service.scopes.full_access,
+            implicit,
             expires_at: row.expires_at,
         };
         self.ports.store.add_flow(row).await?;
@@ -203,7 +222,7 @@ impl Broker {
         connection: ConnectionId,
         asked: &Asked,
         request: &ConnectRequest,
-        (call, secrets): (&AuthorizeCall, &FlowSecrets),
+        (call, secrets, implicit): (&AuthorizeCall, &FlowSecrets, bool),
     ) -> Result<FlowRow, Error> {
         // As known before the callback: that one may only choose from a table of the catalogue.
         let token_url = bound.token_endpoint(GrantType::AuthorizationCode).ok().map(|e| e.url);
@@ -214,6 +233,7 @@ impl Broker {
             issuer_always: call.issuer_always,
             redirect_in_request: call.send_redirect_uri,
             other_account: request.other_account,
+            implicit,
         };
         let state_hash = hash(&secrets.state);
         let now = self.ports.clock.now();
@@ -242,6 +262,7 @@ fn authorize_url(
     call: &AuthorizeCall,
     asked: &Asked,
     secrets: &FlowSecrets,
+    implicit: bool,
 ) -> Result<String, Error> {
     let rule = &bound.service.scopes;
     let mut params = call.params.clone();
@@ -253,6 +274,7 @@ fn authorize_url(
     let redirect_uri = bound.client.redirect_uri.as_str();
     let challenge = secrets.verifier().as_ref().map(pkce::challenge);
     authorization::url(&AuthorizationRequest {
+        response_type: if implicit { ResponseType::Token } else { ResponseType::Code },
         endpoint: &bound.client.environment.address_of(&call.url),
         client_id: &bound.client.client_id,
         redirect_uri: call.send_redirect_uri.then_some(redirect_uri),

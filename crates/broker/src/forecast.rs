@@ -163,7 +163,7 @@ fn secrets(client: &ClientRow, service: &Service) -> Vec<Ending> {
             service: client.service.clone(),
             client: Some(client.id.to_string()),
             connection: None,
-            detail: format!("client secret {} ends, or is to be replaced", secret.n),
+            detail: format!("client secret {} ends or is to be replaced", secret.n),
             next_step: format!("`indicia clients secrets {} add` before that", client.id),
         })
     };

@@ -40,6 +40,7 @@ pub mod forecast;
 mod fuel;
 mod guards;
 mod held;
+mod implicit;
 pub mod import;
 mod lease;
 pub mod list;

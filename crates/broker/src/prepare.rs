@@ -69,6 +69,10 @@ pub(crate) async fn prepare(
             let row = not_due(broker, claim).await;
             Ok(Prepared::Stored(Step::End(End::Row(Arc::new(row)))))
         }
+        Ok(Look::EndsSoon(end)) => {
+            let row = tell_of_end(broker, claim, end).await;
+            Ok(Prepared::Stored(Step::End(End::Row(Arc::new(row)))))
+        }
         Ok(Look::NoWay) => no_way(broker, claim).await.map(Prepared::Stored),
         Err(error) => {
             postpone(broker, claim, &error).await;
@@ -91,6 +95,32 @@ async fn not_due(broker: &Broker, claim: Box<Claim>) -> GrantRow {
     };
     // A failure only means that it is looked at once more.
     let _ = claim.settle(broker, change, Vec::new()).await;
+    row
+}
+
+/// Writes down that the token ends soon, and looks again when it has.
+async fn tell_of_end(broker: &Broker, claim: Box<Claim>, end: Timestamp) -> GrantRow {
+    let grant = claim.grant();
+    if grant.state.reason.is_some() && grant.next_at == Some(end) {
+        return claim.release(broker).await;
+    }
+    let now = broker.ports.clock.now();
+    let reason = grant.state.reason.clone().unwrap_or_else(|| Reason {
+        code: ReasonCode::EndsSoon,
+        detail: "the access token ends soon, and there is no refresh token".into(),
+        since: now,
+        next_step: format!("connect again before: `indicia connect {} --id ID`", grant.client),
+        cause: None,
+    });
+    let state = GrantState { reason: Some(reason), ..grant.state.clone() };
+    let row = GrantRow { state: state.clone(), next_at: Some(end), ..grant.clone() };
+    let event = grant_event(grant, EventKind::Attention, now);
+    let change =
+        Settlement { state, next_at: Some(end), clear_intent: false, clear_rejected: false };
+    // A failure only means that it is looked at once more.
+    let _ = claim.settle(broker, change, vec![event]).await;
+    // It is served with a warning from now on.
+    broker.cache.touch(&row.id);
     row
 }
 
@@ -129,6 +159,8 @@ enum Look {
     Refused(Box<Fuel>),
     /// A spend is open whose answer nobody waits for any more: as ambiguous as a lost answer.
     Lost(Box<Fuel>),
+    /// Nothing can be sent, and the token ends soon.
+    EndsSoon(Timestamp),
     /// May not be sent.
     Not,
     /// There is nothing to send.
@@ -154,6 +186,13 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
         let good = schedule::good_for(&grant.facts, Duration::ZERO, now);
         let waits = schedule::still_waits(&grant.state, now) && force != Force::Yes;
         let over = grant.state.life == Life::Dead && force != Force::Yes;
+        if let (Some(told_at), Expiry::At(end)) =
+            (schedule::ends_soon_at(&grant.facts), grant.facts.expiry)
+            && good
+            && told_at <= now
+        {
+            return Ok(Look::EndsSoon(end));
+        }
         return Ok(if good || waits || over { Look::Not } else { Look::NoWay });
     }
     let endpoint = bound.token_endpoint(kind)?;

@@ -30,6 +30,9 @@ const IDLE_SHARE: u64 = 800;
 /// [`JITTER_SHARE`] later.
 const MAX_AGE_SHARE: u64 = 900;
 
+/// No longer ahead is the end of a token told that can't be refreshed.
+const TOLD_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Waits after 1, 2, 3… failures in a row. In sum: 2 s, 7 s, 22 s, 52 s, 2 min, 4 min, 9 min,
 /// 19 min, then every 15 min. Short first, since most failures are a gateway's hiccup; long last,
 /// since a service that is down for an hour gains nothing from more calls.
@@ -121,6 +124,14 @@ pub fn refresh_at(facts: &TokenFacts, rule: &RefreshRule, grant: &str) -> Option
         facts.obtained_at.plus(fine_thousandths(age, share))
     });
     by_life.into_iter().chain(keep_alive_at(facts, rule)).chain(by_wish).min()
+}
+
+/// When to tell that a token ends which can't be refreshed: for the last fifth of its life, a day
+/// at most. `None`: it has no end.
+pub fn ends_soon_at(facts: &TokenFacts) -> Option<Timestamp> {
+    let Expiry::At(end) = facts.expiry else { return None };
+    let ahead = (end.since(facts.obtained_at) / 5).min(TOLD_AHEAD_MAX);
+    Some(end.minus(ahead))
 }
 
 /// When a refresh token must be used lest it die of idleness or age. `None`: it doesn't.

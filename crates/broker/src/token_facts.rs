@@ -53,8 +53,8 @@ pub(crate) fn facts(
 }
 
 /// When the new token set is due. A refresh that gave the same access token again came too early:
-/// it isn't repeated before that token's end. Without a refresh token that end is all there is to
-/// look at.
+/// it isn't repeated before that token's end. Without a refresh token all there is to do is to tell
+/// of that end ahead.
 pub(crate) fn next_at(
     before: Option<&TokenFacts>,
     facts: &TokenFacts,
@@ -66,7 +66,10 @@ pub(crate) fn next_at(
     let ended = matches!(facts.expiry, Expiry::At(end) if end <= facts.obtained_at);
     let floor = facts.obtained_at.plus(if ended { ENDED_PAUSE } else { Duration::ZERO });
     let renewable = facts.refresh.is_some() || flow == Flow::ClientCredentials;
-    if !renewable || before.is_some_and(|b| b.access == facts.access) {
+    if !renewable {
+        return schedule::ends_soon_at(facts).map(|at| at.max(floor));
+    }
+    if before.is_some_and(|b| b.access == facts.access) {
         return match facts.expiry {
             Expiry::At(end) => Some(end.max(floor)),
             Expiry::Never | Expiry::Unknown => None,

@@ -297,15 +297,16 @@ impl Service {
         self.scopes_for_flow(Flow::AuthorizationCode, capabilities)
     }
 
-    /// The same for any flow: offline access isn't asked for with client credentials, which have no
-    /// refresh token (RFC 6749 §4.4.3).
+    /// The same for any flow: offline access isn't asked for where there is no refresh token, with
+    /// client credentials (RFC 6749 §4.4.3) and in the implicit flow (§4.2.2).
     pub fn scopes_for_flow(
         &self,
         flow: Flow,
         capabilities: &[Capability],
     ) -> Result<(Vec<String>, Vec<String>), String> {
         let rule = &self.scopes;
-        let offline = rule.offline.iter().filter(|_| flow != Flow::ClientCredentials);
+        let refreshed = !matches!(flow, Flow::ClientCredentials | Flow::Implicit);
+        let offline = rule.offline.iter().filter(|_| refreshed);
         let mut wanted: Vec<String> = offline.chain(&rule.always).cloned().collect();
         for capability in capabilities.iter().filter(|_| !rule.full_access) {
             let Some(scopes) = rule.capabilities.get(capability) else {

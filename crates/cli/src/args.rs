@@ -566,6 +566,8 @@ pub enum FlowName {
     AuthorizationCode,
     /// The application's own account
     ClientCredentials,
+    /// The token in the address of the answer: legacy, never chosen by itself
+    Implicit,
 }
 
 /// States of a connection.

@@ -1,8 +1,10 @@
 //! The loopback listener that catches one flow's callback (RFC 8252 §7.3, §8.3, App. B).
 //!
 //! Any web page and any program on this machine can reach it: so it takes GET on the exact path
-//! with the exact `Host` and nothing else, and what it can't place doesn't end the flow. Surprise:
-//! after an answer it waits for the browser to close first. The port is bound without
+//! with the exact `Host` and nothing else, and what it can't place doesn't end the flow. An answer
+//! in a fragment (the implicit flow) is seen by no server: a page takes it out of the address and
+//! posts it back, which is taken from that page's own `Origin` alone. Surprise: after an answer it
+//! waits for the browser to close first. The port is bound without
 //! `SO_REUSEADDR`, so a connection that we closed would keep the next `connect` from it for a
 //! minute.
 
@@ -15,13 +17,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use base64::Engine as _;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -59,6 +63,15 @@ pub enum Shown {
     NotOurs,
 }
 
+/// Where in the address the answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerIn {
+    /// In its query.
+    Query,
+    /// In its fragment.
+    Fragment,
+}
+
 /// Waits for one flow's callback.
 pub struct Listener {
     sockets: Vec<TcpListener>,
@@ -79,13 +92,14 @@ struct Open {
 struct Gate {
     authority: String,
     path: String,
+    answer: AnswerIn,
     arrivals: mpsc::Sender<Arrived>,
 }
 
 impl Listener {
     /// Binds the redirect URI's port on loopback: on `127.0.0.1` or `[::1]` as it says, on both
     /// where it says `localhost`, of which one may be missing on this machine.
-    pub fn open(redirect_uri: &str) -> Result<Self, CannotListen> {
+    pub fn open(redirect_uri: &str, answer: AnswerIn) -> Result<Self, CannotListen> {
         let url = Url::parse(redirect_uri).map_err(|_| CannotListen::NotLoopback)?;
         let (true, Some(host)) = (url.scheme() == "http", url.host()) else {
             return Err(CannotListen::NotLoopback);
@@ -102,7 +116,7 @@ impl Listener {
         let host = url.host_str().unwrap_or_default();
         let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
-        let gate = Arc::new(Gate { authority, path: url.path().to_owned(), arrivals });
+        let gate = Arc::new(Gate { authority, path: url.path().to_owned(), answer, arrivals });
         Ok(Self { sockets, gate, arrived, connections: JoinSet::new(), open: VecDeque::new() })
     }
 
@@ -205,30 +219,60 @@ async fn answer(
     gate: Arc<Gate>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, text) = match verdict(&gate, &request) {
-        Err(refused) => refused,
-        Ok(url) => {
-            let (reply, replied) = oneshot::channel();
-            let sent = gate.arrivals.send(Arrived { url, reply }).await;
-            let shown = match sent {
-                Ok(()) => replied.await.unwrap_or(Shown::NotConnected),
-                Err(_) => Shown::NotOurs,
-            };
-            match shown {
-                Shown::Connected => (StatusCode::OK, CONNECTED),
-                Shown::NotConnected => (StatusCode::OK, NOT_CONNECTED),
-                Shown::NotOurs => (StatusCode::BAD_REQUEST, NOT_OURS),
-            }
-        }
+    let came = match verdict(&gate, &request) {
+        Ok(came) => came,
+        Err((status, text)) => return Ok(page(status, text)),
     };
-    Ok(page(status, text))
+    Ok(match came {
+        Came::Answer(url) => {
+            let (status, text) = arrive(&gate, url).await;
+            page(status, text)
+        }
+        Came::Opened => hand_over(),
+        Came::HandedOver => {
+            let body = Limited::new(request.into_body(), FRAGMENT_BYTES_MAX).collect();
+            let body = match tokio::time::timeout(HEAD_WAIT_MAX, body).await {
+                Ok(Ok(body)) => Zeroizing::new(body.to_bytes().to_vec()),
+                _ => return Ok(page(StatusCode::BAD_REQUEST, NOT_OURS)),
+            };
+            let Ok(fragment) = std::str::from_utf8(&body) else {
+                return Ok(page(StatusCode::BAD_REQUEST, NOT_OURS));
+            };
+            let url = format!("http://{}{}#{fragment}", gate.authority, gate.path);
+            let (status, text) = arrive(&gate, Zeroizing::new(url)).await;
+            plain(status, text)
+        }
+    })
+}
+
+/// Hands an answer on, and waits for what became of it.
+async fn arrive(gate: &Gate, url: Zeroizing<String>) -> (StatusCode, &'static str) {
+    let (reply, replied) = oneshot::channel();
+    let shown = match gate.arrivals.send(Arrived { url, reply }).await {
+        Ok(()) => replied.await.unwrap_or(Shown::NotConnected),
+        Err(_) => Shown::NotOurs,
+    };
+    match shown {
+        Shown::Connected => (StatusCode::OK, CONNECTED),
+        Shown::NotConnected => (StatusCode::OK, NOT_CONNECTED),
+        Shown::NotOurs => (StatusCode::BAD_REQUEST, NOT_OURS),
+    }
+}
+
+/// What came. Outside of tests it doesn't print: it holds a code or a token.
+#[cfg_attr(test, derive(Debug))]
+#[derive(PartialEq, Eq)]
+enum Came {
+    /// An answer, as the address that the browser landed on.
+    Answer(Zeroizing<String>),
+    /// The browser, with an answer that only its own page can see.
+    Opened,
+    /// That page, with the answer in its body.
+    HandedOver,
 }
 
 /// What a request is: the callback, or something to be refused.
-fn verdict<B>(
-    gate: &Gate,
-    request: &Request<B>,
-) -> Result<Zeroizing<String>, (StatusCode, &'static str)> {
+fn verdict<B>(gate: &Gate, request: &Request<B>) -> Result<Came, (StatusCode, &'static str)> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
     let named = request.uri().authority().map_or(host, |authority| Some(authority.as_str()));
@@ -240,12 +284,56 @@ fn verdict<B>(
     if request.uri().path() != gate.path {
         return Err((StatusCode::NOT_FOUND, NOT_HERE));
     }
-    if request.method() != Method::GET {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, NOT_HERE));
+    let in_fragment = gate.answer == AnswerIn::Fragment;
+    match (request.method(), request.uri().query()) {
+        (&Method::GET, None) if in_fragment => Ok(Came::Opened),
+        (&Method::GET, query) => {
+            let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+            let url = format!("http://{}{}{query}", gate.authority, gate.path);
+            Ok(Came::Answer(Zeroizing::new(url)))
+        }
+        (&Method::POST, None) if in_fragment => {
+            let mut origins = request.headers().get_all(header::ORIGIN).iter();
+            let own = format!("http://{}", gate.authority);
+            let from_us = origins.next().is_some_and(|origin| origin.as_bytes() == own.as_bytes());
+            match from_us && origins.next().is_none() {
+                true => Ok(Came::HandedOver),
+                false => Err((StatusCode::FORBIDDEN, NOT_OURS)),
+            }
+        }
+        _ => Err((StatusCode::METHOD_NOT_ALLOWED, NOT_HERE)),
     }
-    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-    let url = format!("http://{}{}{query}", gate.authority, gate.path);
-    Ok(Zeroizing::new(url))
+}
+
+/// The page that takes the answer out of the address before anything else, and posts it back.
+fn hand_over() -> Response<Full<Bytes>> {
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(HAND_OVER));
+    let html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <script>{HAND_OVER}</script>\n<meta name=\"viewport\" content=\"width=device-width\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Indicia</title>\n</head>\n\
+         <body>\n<main>\n<h1 id=\"said\">Handing the answer over</h1>\n<noscript><p>This page needs \
+         scripts for that. Or stop the command, start it with --no-browser, and paste the address \
+         into the terminal.</p></noscript>\n<p>You can close this window then and go back to the \
+         terminal.</p>\n</main>\n</body>\n</html>\n"
+    );
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{hash}'; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'"
+    );
+    let mut response = with_headers(StatusCode::OK, html);
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+/// What the page shows then, as text.
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = with_headers(status, text.to_owned());
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
@@ -256,14 +344,18 @@ fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
          <body>\n<main>\n<h1>{text}</h1>\n<p>You can close this window and go back to the \
          terminal.</p>\n</main>\n</body>\n</html>\n"
     );
-    let mut response = Response::new(Full::new(Bytes::from(html)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    for (name, value) in HEADERS {
-        headers.insert(*name, HeaderValue::from_static(value));
-    }
+    let mut response = with_headers(status, html);
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+    }
+    response
+}
+
+fn with_headers(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(*name, HeaderValue::from_static(value));
     }
     response
 }
@@ -279,6 +371,21 @@ const HEADERS: &[(&str, &str)] = &[
         "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
 ];
+/// Takes the answer out of the address and of the history, then hands it over.
+const HAND_OVER: &str = "\
+'use strict';
+const answer = location.hash.slice(1);
+history.replaceState(null, '', location.pathname);
+addEventListener('DOMContentLoaded', () => {
+  const said = document.getElementById('said');
+  const say = (text) => { said.textContent = text; };
+  if (!answer) { say('No answer came with this address'); return; }
+  fetch(location.pathname, {
+    method: 'POST', body: answer, credentials: 'omit', cache: 'no-store', redirect: 'error',
+    referrerPolicy: 'no-referrer', headers: { 'content-type': 'text/plain' },
+  }).then((reply) => reply.text()).then(say, () => say('The command does not wait any more'));
+});
+";
 const CONNECTED: &str = "Connected";
 const NOT_CONNECTED: &str = "Not connected: the terminal tells why";
 const NOT_OURS: &str = "This answer belongs to no connection that is being made here";
@@ -289,6 +396,7 @@ const ARRIVALS_MAX: usize = 4;
 /// Connections at once: a browser opens a few ahead of need.
 const CONNECTIONS_MAX: usize = 32;
 const BACKLOG: u32 = 32;
+const FRAGMENT_BYTES_MAX: usize = 64 * 1024;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -302,10 +410,10 @@ mod tests {
 
     use super::*;
 
-    fn gate() -> Gate {
+    fn gate(answer: AnswerIn) -> Gate {
         let (arrivals, _) = mpsc::channel(1);
         let (authority, path) = ("127.0.0.1:8917".to_owned(), "/oauth/callback/c".to_owned());
-        Gate { authority, path, arrivals }
+        Gate { authority, path, answer, arrivals }
     }
 
     /// Mostly what is right, else anything.
@@ -317,13 +425,16 @@ mod tests {
         /// Whatever comes: it is the callback exactly if method, path and the one name are ours,
         /// and what is handed on begins with our own address.
         #[test]
-        fn only_get_on_our_path_by_our_name_is_the_callback(
+        fn only_what_our_path_and_name_ask_for_is_the_callback(
             method in mostly("GET", "GE|POST|PUT|HEAD|OPTIONS|get"),
             path in mostly("/oauth/callback/c", "/[a-z/.%]{0,20}"),
             query in "(\\?[a-zA-Z0-9=&%._~+-]{0,40})?",
             hosts in proptest::collection::vec(
                 mostly("127.0.0.1:8917", "[a-z0-9.:]{1,20}"), 0..3),
             absolute in proptest::option::of(mostly("127.0.0.1:8917", "[a-z]{1,8}\\.test")),
+            origins in proptest::collection::vec(
+                mostly("http://127.0.0.1:8917", "null|https?://[a-z0-9.:]{1,20}"), 0..3),
+            in_fragment in any::<bool>(),
         ) {
             let origin = absolute.as_ref().map(|host| format!("http://{host}")).unwrap_or_default();
             let mut request = Request::builder();
@@ -331,16 +442,33 @@ mod tests {
             for host in &hosts {
                 request = request.header(header::HOST, host);
             }
+            for origin in &origins {
+                request = request.header(header::ORIGIN, origin);
+            }
             let Ok(request) = request.body(()) else { return Ok(()) };
-            let gate = gate();
-            let ours = method == "GET"
-                && path == gate.path
+            let gate = gate(if in_fragment { AnswerIn::Fragment } else { AnswerIn::Query });
+            let here = path == gate.path
                 && hosts == [gate.authority.clone()]
                 && absolute.is_none_or(|host| host == gate.authority);
+            let bare = query.is_empty();
+            let ours = here
+                && match method.as_str() {
+                    "GET" => true,
+                    "POST" => {
+                        in_fragment && bare && origins == [format!("http://{}", gate.authority)]
+                    }
+                    _ => false,
+                };
             match verdict(&gate, &request) {
-                Ok(url) => {
+                Ok(came) => {
                     prop_assert!(ours);
-                    prop_assert_eq!(&*url, &format!("http://{}{}{query}", gate.authority, gate.path));
+                    let url = format!("http://{}{}{query}", gate.authority, gate.path);
+                    let expected = match (method.as_str(), in_fragment && bare) {
+                        ("POST", _) => Came::HandedOver,
+                        (_, true) => Came::Opened,
+                        (_, false) => Came::Answer(Zeroizing::new(url)),
+                    };
+                    prop_assert_eq!(came, expected);
                 }
                 Err((status, _)) => {
                     prop_assert!(!ours);

@@ -10,6 +10,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::address;
+use crate::answer::Answer;
 use crate::call;
 use crate::form;
 use crate::pkce;
@@ -19,8 +20,20 @@ use crate::text;
 /// Octets of randomness in a `state` (RFC 6749 §10.10).
 pub const STATE_RANDOM_BYTES: usize = 32;
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseType {
+    /// An authorization code (RFC 6749 §4.1.1).
+    Code,
+    /// The token itself, in the fragment: the implicit flow (RFC 6749 §4.2.1). Legacy; RFC 9700
+    /// §2.1.2 advises against it.
+    Token,
+}
+
 /// What an authorization URL is built from.
 pub struct AuthorizationRequest<'a> {
+    /// What is asked for.
+    pub response_type: ResponseType,
     /// The authorization endpoint; its own query is kept, a fragment is refused.
     pub endpoint: &'a str,
     /// The client identifier.
@@ -70,8 +83,12 @@ pub fn url(request: &AuthorizationRequest<'_>) -> Result<String, BuildError> {
         }
     }
     let scope = request.scopes.join(request.scope_separator);
+    let response_type = match request.response_type {
+        ResponseType::Code => "code",
+        ResponseType::Token => "token",
+    };
     let mut pairs = vec![
-        ("response_type", "code"),
+        ("response_type", response_type),
         ("client_id", request.client_id),
         ("redirect_uri", request.redirect_uri.unwrap_or_default()),
         ("scope", &scope),
@@ -189,6 +206,31 @@ pub fn check(query: &str, expected: &Expected<'_>) -> Result<ValidCallback, Call
         return Err(CallbackError::Malformed("the code has characters that no code may have"));
     }
     Ok(ValidCallback { code: Code::new(code), extra: params.extra() })
+}
+
+/// Checks an implicit answer: a fragment, without `#` (RFC 6749 §4.2.2), in the order of [`check`].
+/// What holds the token set then is the fragment itself, as a token answer in a form would have it.
+pub fn check_fragment(fragment: &str, expected: &Expected<'_>) -> Result<Answer, CallbackError> {
+    let params = read(fragment)?;
+    let [_, state, iss, error, description, _] = params.known()?;
+    check_state(state, expected.state)?;
+    check_issuer(iss, expected)?;
+    if let Some(error) = error {
+        return Err(CallbackError::Refused {
+            code: text::clean(error),
+            description: description.and_then(text::clean_some),
+        });
+    }
+    if params.one("access_token")?.is_none() {
+        return Err(CallbackError::Empty);
+    }
+    let form = "application/x-www-form-urlencoded";
+    Ok(Answer {
+        status: 200,
+        headers: vec![("content-type".to_owned(), form.to_owned())],
+        body: Zeroizing::new(fragment.as_bytes().to_vec()),
+        complete: true,
+    })
 }
 
 /// Exact, in constant time. An empty state was read as left out, so a broken record with an empty

@@ -28,3 +28,13 @@ pub fn active(answer: &Answer) -> Option<bool> {
         _ => None,
     }
 }
+
+/// Whose the token is, by an answer that calls it active: its `client_id`, where it tells one (RFC
+/// 7662 §2.2).
+pub fn client_id(answer: &Answer) -> Option<String> {
+    let json = Json::parse(&answer.body).filter(|_| active(answer) == Some(true))?;
+    match json.at("client_id") {
+        Ok(Some(Json::Text(text))) => Some(text.to_string()),
+        _ => None,
+    }
+}

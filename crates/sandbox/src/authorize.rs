@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use indicia_catalog::service::{AuthorizeCall, Omitted, Pkce};
 use indicia_catalog::template::InputFrom;
-use indicia_catalog::{ClientKind, Service};
+use indicia_catalog::{ClientKind, Flow, Service};
 use indicia_oauth::{Answer, Timestamp};
 
 use crate::chance::digest;
@@ -32,6 +32,8 @@ struct Ask {
     challenge: Option<String>,
     inputs: BTreeMap<String, String>,
     offline: bool,
+    /// The token itself is asked for.
+    implicit: bool,
 }
 
 /// What the account's owner does.
@@ -147,7 +149,11 @@ impl Model {
         let checked = self.check_ask(&client, &call, &params);
         let (scopes, challenge) = checked.map_err(|refusal| {
             let state = params.value("state");
-            let url = callback(&redirect_uri, &[("error", Some(refusal.code)), ("state", state)]);
+            let pairs = [("error", Some(refusal.code)), ("state", state)];
+            let url = match params.value("response_type") {
+                Some("token") => in_fragment(&redirect_uri, &pairs),
+                _ => callback(&redirect_uri, &pairs),
+            };
             Refused { code: refusal.code.to_owned(), why: refusal.why, callback_url: Some(url) }
         })?;
         let offline = is_offline(&self.service, &call, &params, &scopes);
@@ -155,6 +161,7 @@ impl Model {
             redirect_sent: params.value("redirect_uri").is_some(),
             state: params.value("state").map(str::to_owned),
             inputs: hit.inputs.clone(),
+            implicit: params.value("response_type") == Some("token"),
             client,
             call,
             redirect_uri,
@@ -206,6 +213,10 @@ impl Model {
         let draft = call.params.iter().any(|(name, _)| name == "type");
         match params.value("response_type") {
             Some("code") => {}
+            Some("token") if self.service.flows.contains(&Flow::Implicit) => {
+                // There is no code that a challenge could be bound to.
+                return Ok((self.scopes_of(params.raw("scope"), Some(params))?, None));
+            }
             None if draft && params.value("type").is_some() => {}
             _ => return Err(Refusal::request("response_type must be code")),
         }
@@ -284,9 +295,18 @@ impl Model {
         let state = ask.state.as_deref();
         if !approved {
             let denied = [("error", Some("access_denied")), ("state", state)];
-            return callback(&ask.redirect_uri, &denied);
+            return match ask.implicit {
+                true => in_fragment(&ask.redirect_uri, &denied),
+                false => callback(&ask.redirect_uri, &denied),
+            };
         }
         let inputs = self.home(&ask.inputs, &account);
+        if ask.implicit {
+            self.accounts.insert(account.name.clone(), account.clone());
+            let (of, scopes) = ((ask.client.client_id.as_str(), &account), ask.scopes.clone());
+            let back = (ask.redirect_uri.as_str(), state);
+            return self.in_fragment(of, scopes, inputs, back, now);
+        }
         let code = self.issue_code(ask, account.clone(), inputs.clone(), now);
         self.accounts.insert(account.name.clone(), account.clone());
         let extra = self.callback_extra(&account, &inputs);
@@ -408,6 +428,13 @@ fn scope_lines(service: &Service, scopes: &[String]) -> Vec<pages::ScopeLine> {
 }
 
 /// The redirect URI exactly as it is, with parameters added to its query.
+/// The way back of an implicit answer (RFC 6749 §4.2.2.1).
+fn in_fragment(redirect_uri: &str, pairs: &[(&str, Option<&str>)]) -> String {
+    let mut fragment = form_urlencoded::Serializer::new(String::new());
+    fragment.extend_pairs(pairs.iter().filter_map(|(name, value)| Some((name, (*value)?))));
+    format!("{redirect_uri}#{}", fragment.finish())
+}
+
 fn callback(redirect_uri: &str, pairs: &[(&str, Option<&str>)]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in pairs {

@@ -14,6 +14,7 @@ mod control;
 pub mod faults;
 mod fill;
 mod http;
+mod implicit;
 mod model;
 mod pace;
 mod pages;

@@ -80,6 +80,8 @@ pub enum ReasonCode {
     GrantRefused,
     /// The service refused many grants of this client within minutes: none is given up for it.
     ManyRefused,
+    /// The token ends soon, and there is no refresh token.
+    EndsSoon,
     /// There is no refresh token, and the access token has ended or was refused.
     NoRefreshToken,
     /// The refresh token reached its age.

@@ -6,6 +6,7 @@ mod again;
 mod connect;
 mod decide;
 mod forecast;
+mod implicit;
 mod import;
 mod issuer;
 mod late;

@@ -17,7 +17,7 @@ use indicia_catalog::{
     Bindings, CallRule, Catalogue, ClientKind, Context, GrantType, RevocationRule, Service,
 };
 use indicia_oauth::answer::Answer;
-use indicia_oauth::authorization::{self, AuthorizationRequest};
+use indicia_oauth::authorization::{self, AuthorizationRequest, ResponseType};
 use indicia_oauth::client_auth::Credentials;
 use indicia_oauth::token_answer::{self, Reading};
 use indicia_oauth::{
@@ -102,6 +102,7 @@ impl<'a> Case<'a> {
         }
         let challenge = pkce::challenge(&Verifier::new(VERIFIER));
         let url = authorization::url(&AuthorizationRequest {
+            response_type: ResponseType::Code,
             endpoint: &call.url,
             client_id: text_of(&self.said["client"]["client_id"]),
             redirect_uri: call

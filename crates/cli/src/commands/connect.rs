@@ -19,7 +19,7 @@ use crate::commands::exec::without_ours;
 use crate::commands::{clients, connections};
 use crate::failure::Failure;
 use crate::home::{Cx, beside};
-use crate::listen::{CannotListen, Listener, Shown};
+use crate::listen::{AnswerIn, CannotListen, Listener, Shown};
 use crate::output::now;
 use crate::prompt;
 use crate::words::{shown, spoken};
@@ -110,6 +110,7 @@ async fn request(broker: &Broker, args: Connect) -> Result<ConnectRequest, Failu
     let flow = args.flow.map(|flow| match flow {
         FlowName::AuthorizationCode => Flow::AuthorizationCode,
         FlowName::ClientCredentials => Flow::ClientCredentials,
+        FlowName::Implicit => Flow::Implicit,
     });
     Ok(ConnectRequest {
         client: args.client,
@@ -150,6 +151,12 @@ fn capabilities(service: &Service, typed: &[String]) -> Result<Vec<Capability>, 
 
 /// What is asked for, and why it matters.
 fn tell(cx: &Cx, step: &BrowserStep) {
+    if step.implicit {
+        cx.out.remark(
+            "the implicit flow is legacy: its token passes through the browser's address, and can't \
+             be refreshed; where the service offers it, --flow authorization-code is better",
+        );
+    }
     if step.full_access {
         cx.out.remark("asks for full access to the account: this service knows no less");
     }
@@ -167,7 +174,8 @@ fn tell(cx: &Cx, step: &BrowserStep) {
 
 /// A listener on the redirect URI, or word of why the address is to be pasted.
 fn listener(cx: &Cx, step: &BrowserStep) -> Option<Listener> {
-    match Listener::open(&step.redirect_uri) {
+    let answer = if step.implicit { AnswerIn::Fragment } else { AnswerIn::Query };
+    match Listener::open(&step.redirect_uri, answer) {
         Ok(listener) => Some(listener),
         Err(why) => {
             cx.out.note(&match why {

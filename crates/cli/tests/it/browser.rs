@@ -99,6 +99,12 @@ impl Browser {
         text.as_str().unwrap_or_default().to_owned()
     }
 
+    /// What a script in the page returns.
+    fn run(&self, script: &str) -> String {
+        let done = self.post("execute/sync", &json!({ "script": script, "args": [] }));
+        done.as_str().unwrap_or_default().to_owned()
+    }
+
     /// A picture of the page, for somebody to look at, in `target/`.
     fn picture(&self, name: &str) {
         let picture = self.get("screenshot");
@@ -176,6 +182,54 @@ fn na_1_na_3_na_7_a_person_logs_in_and_the_command_line_has_the_token() {
     assert!(!ours.is_empty(), "the page was seen: {requests:?}");
     let own = format!("http://127.0.0.1:{port}/");
     assert!(ours.iter().all(|asked| asked.starts_with(&own)), "loads only its own: {ours:?}");
+}
+
+/// Connects by the implicit flow, and leaves the browser where it ends.
+fn connecting_by_fragment(home: &Home, browser: &Browser, client: &str) -> Connecting {
+    let args = ["connect", client, "--flow", "implicit", "--can", "campaigns.read", "--json"];
+    let connecting = Connecting::of(home.command(&args).env("BROWSER", "true").spawn().unwrap());
+    browser.open(&connecting.address);
+    connecting
+}
+
+// AR-9, RH-18, RH-19
+#[test]
+fn ar_9_rh_18_rh_19_a_token_in_a_fragment_is_handed_over_and_wiped_from_address_and_history() {
+    let (home, peer, port) = (Home::new(), Peer::django(&[]), free_port());
+    let own = format!("http://127.0.0.1:{port}/oauth/callback/");
+    for client in ["page", "page-2"] {
+        peers::add(&home, &peer, client, &["--redirect-uri", &format!("{own}{client}")]);
+    }
+    let browser = Browser::start();
+    let connecting = connecting_by_fragment(&home, &browser, "page");
+    until("the end", || browser.text("h1") == "Connected");
+    assert_eq!(browser.address(), format!("{own}page"), "nothing of it is left in the address");
+    let hash = browser.run("return location.hash + document.documentElement.innerHTML");
+    let ran = connecting.end().ok();
+    assert!(ran.stderr.contains("implicit flow is legacy"), "{ran:?}");
+    let connection = ran.json();
+    assert_eq!((&connection["flow"], &connection["state"]), (&json!("implicit"), &json!("active")));
+    let token = peers::token(&home, "page");
+    assert!(!hash.contains(&token), "nor in the page");
+    assert_eq!(peer.whoami(&token).json()["id"], "alice");
+    browser.picture("handed-over");
+    // No request had it in an address; and history has no entry with it.
+    let requests = browser.requests();
+    let seen = |text: &str| text.contains(&token);
+    assert!(requests.iter().all(|(page, asked)| !seen(page) && !seen(asked)), "{requests:?}");
+    browser.open("about:blank");
+    browser.post("back", &json!({}));
+    assert!(!browser.address().contains("access_token"), "{}", browser.address());
+
+    // A token that the same owner gave to another client: who opens such an address has it refused.
+    let args = ["connect", "page-2", "--flow", "implicit", "--can", "campaigns.read"];
+    let connecting = Connecting::of(
+        home.command(&[&args[..], &["--id", "injected", "--no-browser"]].concat()).spawn().unwrap(),
+    );
+    let state = connecting.address.split("state=").nth(1).unwrap().split('&').next().unwrap();
+    let injected = format!("{own}page-2#access_token={token}&token_type=Bearer&state={state}");
+    connecting.paste(&injected).fails(1, "isn't this client's");
+    home.run(&["connections", "show", "injected"]).fails(3, "no connection");
 }
 
 const FLAGS: &[&str] = &[

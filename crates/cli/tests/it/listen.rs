@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use crate::http::{self, Answer};
+use crate::peers;
 use crate::stage::{Connecting, Home, Ran, Sandbox, free_port, until};
 
 /// A connect that waits on loopback, with a browser that only notes what it was given.
@@ -299,4 +300,64 @@ fn connections_that_say_nothing_keep_no_callback_out_and_a_stray_one_is_told_onc
     assert_eq!(ran.clone().ok().line(), "klaviyo");
     assert_eq!(ran.stderr.matches("belongs to no flow").count(), 1, "{ran:?}");
     drop(silent);
+}
+
+/// By the implicit flow, at a server that nobody asks anything.
+fn waiting_for_a_fragment() -> (Home, Connecting, u16) {
+    let (home, port) = (Home::new(), free_port());
+    peers::own_file(&home, "django", peers::DJANGO_FILE);
+    let uri = format!("http://127.0.0.1:{port}/oauth/callback/page");
+    let add = ["clients", "add", "django", "--id", "page", "--client-id", "page"];
+    let more = ["--input", "port=9", "--redirect-uri", &uri, "--secret-stdin"];
+    home.run_with(&[&add[..], &more].concat(), "secret").ok();
+    let args = ["connect", "page", "--flow", "implicit", "--can", "campaigns.read"];
+    let connecting = Connecting::of(home.command(&args).env("BROWSER", "true").spawn().unwrap());
+    (home, connecting, port)
+}
+
+// RH-18
+#[test]
+fn rh_18_a_fragment_is_taken_from_our_own_page_alone() {
+    let (home, connecting, port) = waiting_for_a_fragment();
+    let (host, path) = (format!("127.0.0.1:{port}"), "/oauth/callback/page");
+    let send = |method: &str, path: &str, host: &str, more: &str, body: &str| {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{more}");
+        let request = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+        http::raw(&format!("127.0.0.1:{port}"), &request)
+    };
+    let page = send("GET", path, &host, "", "");
+    assert_eq!(page.status, 200);
+    let wiped = page.body.find("history.replaceState").unwrap();
+    assert!(wiped < page.body.find("fetch(").unwrap(), "the address is wiped before all else");
+    let policy = page.header("content-security-policy").unwrap();
+    for part in ["default-src 'none'", "script-src 'sha256-", "connect-src 'self'", "frame-anc"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+
+    let state = connecting.address.split("state=").nth(1).unwrap().split('&').next().unwrap();
+    let fragment = format!("access_token=stolen&token_type=Bearer&state={state}");
+    let own = format!("Origin: http://{host}\r\n");
+    for (path, to, origin, body, status) in [
+        (path, host.as_str(), String::new(), fragment.as_str(), 403),
+        (path, &host, "Origin: null\r\n".to_owned(), &fragment, 403),
+        (path, &host, "Origin: http://attacker.test\r\n".to_owned(), &fragment, 403),
+        (path, &host, format!("{own}Origin: http://attacker.test\r\n"), &fragment, 403),
+        (path, "attacker.test", own.clone(), &fragment, 400),
+        ("/elsewhere", &host, own.clone(), &fragment, 404),
+        ("/oauth/callback/page?x=1", &host, own.clone(), &fragment, 405),
+        (path, &host, own.clone(), "access_token=a&state=of-another", 400),
+        (path, &host, own.clone(), "", 400),
+        (path, &host, own.clone(), &"x".repeat(70_000), 400),
+    ] {
+        let answer = send("POST", path, to, &origin, body);
+        assert_eq!(answer.status, status, "{path} {to} {origin}{}", &body[..body.len().min(60)]);
+    }
+    // All of that ended nothing: our own page is still heard. (Nobody can say whose the token is.)
+    let answer = send("POST", path, &host, &own, &fragment);
+    assert_eq!((answer.status, answer.body.contains("Not connected")), (200, true));
+    connecting.end().fails(5, "can't be asked whose this token is");
+    home.run(&["connections", "show", "page"]).fails(3, "no connection");
 }

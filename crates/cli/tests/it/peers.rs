@@ -22,7 +22,7 @@ pub const OIDC_FILE: &str = include_str!("../../../../docs/examples/own-server.t
 pub const DJANGO_FILE: &str = include_str!("../../../../docs/examples/django.toml");
 
 /// Ids of our clients, which are the peers' client ids too.
-const CLIENTS: &[&str] = &["conf", "post", "pub", "machine"];
+const CLIENTS: &[&str] = &["conf", "post", "pub", "machine", "page", "page-2"];
 
 /// A running peer.
 pub struct Peer {

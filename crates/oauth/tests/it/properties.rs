@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use indicia_oauth::authorization::{self, AuthorizationRequest, CallbackError, Expected};
+use indicia_oauth::authorization::{
+    self, AuthorizationRequest, CallbackError, Expected, ResponseType,
+};
 use indicia_oauth::client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentials};
 use indicia_oauth::expiry::{ExpiryKind, LIFE_MAX, Life};
 use indicia_oauth::grant;
@@ -261,6 +263,7 @@ proptest! {
     ) {
         let endpoint = format!("https://server.example.com/authorize?{own}");
         let built = authorization::url(&AuthorizationRequest {
+            response_type: ResponseType::Code,
             endpoint: &endpoint,
             client_id: "id",
             redirect_uri: Some("https://c.example/cb"),

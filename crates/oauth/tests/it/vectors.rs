@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use indicia_oauth::authorization::{self, AuthorizationRequest, Expected};
+use indicia_oauth::authorization::{self, AuthorizationRequest, Expected, ResponseType};
 use indicia_oauth::token_answer::{self, Reading, Refusal, TokenSet};
 use indicia_oauth::{RefreshToken, Verifier, introspection, metadata, pkce, revocation};
 use serde_json::{Value, json};
@@ -104,6 +104,7 @@ fn run(verb: &str, given: &Value) -> Value {
 
 fn authorization_url(given: &Value) -> Value {
     let built = authorization::url(&AuthorizationRequest {
+        response_type: ResponseType::Code,
         endpoint: text(given, "endpoint").unwrap_or("https://server.example.com/authorize"),
         client_id: text(given, "client_id").unwrap_or("s6BhdRkqt3"),
         redirect_uri: text(given, "redirect_uri"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicia_catalog::service::{CallRule, TokenKind};
 use indicia_catalog::{Catalogue, ClientKind, Context, GrantType, RevocationRule, Service};
-use indicia_oauth::authorization::{AuthorizationRequest, Expected, check, url};
+use indicia_oauth::authorization::{AuthorizationRequest, Expected, ResponseType, check, url};
 use indicia_oauth::{
     Answer, ClientSecret, Credentials, Reading, RefreshToken, Refusal, Request, Timestamp,
     TokenSet, grant, pkce, token_answer,
@@ -102,6 +102,7 @@ impl Driver {
             params.push((name.clone(), optional.join(&self.service.scopes.separator)));
         }
         url(&AuthorizationRequest {
+            response_type: ResponseType::Code,
             endpoint: &call.url,
             client_id: "app",
             redirect_uri: call.send_redirect_uri.then_some(REDIRECT),
