@@ -40,7 +40,7 @@ const BASIC: ClientAuth = ClientAuth::Basic(BasicEncoding::Form);
 const BODY: ClientAuth = ClientAuth::Body;
 const PASTED: &str = "https://localhost/";
 
-const ROWS: [Row; 8] = [
+const ROWS: &[Row] = &[
     Row(
         "campaign-monitor",
         Pkce::Unknown,
@@ -87,7 +87,7 @@ const ROWS: [Row; 8] = [
 fn each_service_has_its_row() {
     let ids: Vec<&str> = ROWS.iter().map(|row| row.0).collect();
     assert_eq!(Catalogue::shipped().ids(), ids, "a service was added without its row");
-    for Row(id, pkce, code, refresh, rotation, kills, address) in ROWS {
+    for &Row(id, pkce, code, refresh, rotation, kills, address) in ROWS {
         let service = service(id);
         let (inputs, settings) = (examples(&service), BTreeMap::new());
         let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };

@@ -12,6 +12,8 @@ struct Row {
     id: &'static str,
     /// Never, or the seconds that an access token lives.
     life: Option<u64>,
+    /// Its answer tells them.
+    told: bool,
     /// `None`: there is no refresh token.
     rotation: Option<Rotation>,
     /// There is a call that revokes.
@@ -35,7 +37,7 @@ const fn row(
     rotation: Option<Rotation>,
     revokes: bool,
 ) -> Row {
-    Row { id, life, rotation, revokes }
+    Row { id, life, told: true, rotation, revokes }
 }
 
 /// Seeds that each service is played with, so that unverified facts are played each way.
@@ -75,6 +77,7 @@ fn live_by_code(row: &Row, driver: &mut Driver) {
     let asked_at = driver.now;
     match row.life {
         None => assert_eq!(first.expiry, Expiry::Never, "{}", row.id),
+        Some(_) if !row.told => assert_eq!(first.expiry, Expiry::Unknown, "{}", row.id),
         Some(secs) => {
             let ends = asked_at.plus(Duration::from_secs(secs));
             assert_eq!(first.expiry, Expiry::At(ends), "{}", row.id);
