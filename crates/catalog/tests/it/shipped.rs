@@ -42,6 +42,15 @@ const PASTED: &str = "https://localhost/";
 
 const ROWS: &[Row] = &[
     Row(
+        "aweber",
+        Pkce::PublicOnly,
+        BASIC,
+        Some(BASIC),
+        Rotation::Rotates,
+        Some(Kills::Grant),
+        "http://localhost:",
+    ),
+    Row(
         "campaign-monitor",
         Pkce::Unknown,
         BODY,

@@ -1,0 +1,55 @@
+//! What is odd about single services and can't be told from a transcript: hosts by input, headers,
+//! settings, kinds of client. Each test fails once the service's file no longer says it.
+
+use std::collections::BTreeMap;
+
+use indicia_catalog::{Capability, ClientKind, Context, GrantType, Service};
+use indicia_oauth::{BasicEncoding, ClientAuth, TokenEndpoint};
+
+use crate::shipped::service;
+
+/// A challenge is named an error for a confidential client there, and is compulsory for a public
+/// one; the account's id is needed in each later path.
+#[test]
+fn aweber_takes_pkce_of_public_clients_only() {
+    let service = service("aweber");
+    for (kind, pkce, auth) in [
+        (ClientKind::Confidential, false, ClientAuth::Basic(BasicEncoding::Form)),
+        (ClientKind::Public, true, ClientAuth::None),
+    ] {
+        let asked = Asked { kind, ..Asked::default() };
+        assert_eq!(service.authorize(asked.cx()).unwrap().pkce, pkce, "{kind:?}");
+        assert_eq!(asked.token(&service, GrantType::RefreshToken).auth, auth, "{kind:?}");
+    }
+    let asked = service.scopes_for(&[Capability::ContactsWrite]).unwrap().0;
+    assert_eq!(asked, ["account.read", "subscriber.write"]);
+}
+
+/// A client, as it is registered.
+struct Asked {
+    kind: ClientKind,
+    inputs: BTreeMap<String, String>,
+    settings: BTreeMap<String, String>,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        let kind = ClientKind::Confidential;
+        Self { kind, inputs: BTreeMap::new(), settings: BTreeMap::new() }
+    }
+}
+
+impl Asked {
+    fn with<'a>(inputs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let inputs = inputs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        Self { inputs, ..Self::default() }
+    }
+
+    fn cx(&self) -> Context<'_> {
+        Context { kind: self.kind, inputs: &self.inputs, settings: &self.settings }
+    }
+
+    fn token(&self, service: &Service, grant: GrantType) -> TokenEndpoint {
+        service.token_endpoint(grant, self.cx()).unwrap().unwrap()
+    }
+}
