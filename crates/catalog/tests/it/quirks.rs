@@ -2,8 +2,10 @@
 //! settings, kinds of client. Each test fails once the service's file no longer says it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use indicia_catalog::{Capability, ClientKind, Context, GrantType, Service};
+use indicia_catalog::service::Omitted;
+use indicia_catalog::{Capability, ClientKind, Context, Flow, GrantType, Service};
 use indicia_oauth::{BasicEncoding, ClientAuth, TokenEndpoint};
 
 use crate::shipped::service;
@@ -23,6 +25,33 @@ fn aweber_takes_pkce_of_public_clients_only() {
     }
     let asked = service.scopes_for(&[Capability::ContactsWrite]).unwrap().0;
     assert_eq!(asked, ["account.read", "subscriber.write"]);
+}
+
+/// Writing doesn't include reading there, and a client-credentials request without scopes gets all
+/// that the app has: none of ours is without.
+#[test]
+fn brevo_is_asked_for_no_more_than_is_wanted() {
+    let service = service("brevo");
+    let asked = |flow, can: &[_]| service.scopes_for_flow(flow, can).unwrap().0;
+    let both = [Capability::ContactsRead, Capability::ContactsWrite];
+    let all = ["account:read", "contacts:read", "contacts:write"];
+    assert_eq!(asked(Flow::AuthorizationCode, &both), all);
+    assert_eq!(asked(Flow::AuthorizationCode, &both[1..]), ["account:read", "contacts:write"]);
+    assert_eq!(service.scopes.omitted, Omitted::Everything);
+    assert_eq!(asked(Flow::ClientCredentials, &[]), ["account:read"]);
+}
+
+#[test]
+fn brevo_gives_an_applications_own_tokens_at_another_host() {
+    let (service, asked) = (service("brevo"), Asked::default());
+    let url = |grant| asked.token(&service, grant).url;
+    assert_eq!(
+        url(GrantType::ClientCredentials),
+        "https://api.brevo.com/realms/partner/oauth/token"
+    );
+    assert_eq!(url(GrantType::RefreshToken), "https://oauth.brevo.com/realms/partner/oauth/token");
+    let rule = service.refresh_rule(asked.cx());
+    assert_eq!((rule.lifetime, rule.idle), (Some(DAY * 30), Some(DAY * 30)));
 }
 
 /// A client, as it is registered.
@@ -53,3 +82,5 @@ impl Asked {
         service.token_endpoint(grant, self.cx()).unwrap().unwrap()
     }
 }
+
+const DAY: Duration = Duration::from_secs(86_400);

@@ -51,6 +51,15 @@ const ROWS: &[Row] = &[
         "http://localhost:",
     ),
     Row(
+        "brevo",
+        Pkce::Supported,
+        BODY,
+        Some(BODY),
+        Rotation::May,
+        Some(Kills::Grant),
+        "http://localhost:",
+    ),
+    Row(
         "campaign-monitor",
         Pkce::Unknown,
         BODY,

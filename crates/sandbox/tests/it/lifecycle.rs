@@ -22,6 +22,7 @@ struct Row {
 
 const ROWS: &[Row] = &[
     row("aweber", Some(7_200), Some(Rotation::Rotates), true),
+    row("brevo", Some(3_600), Some(Rotation::May), true),
     row("campaign-monitor", Some(1_209_600), Some(Rotation::May), false),
     row("constant-contact", Some(86_400), Some(Rotation::Rotates), false),
     row("hubspot", Some(1_800), Some(Rotation::May), true),
