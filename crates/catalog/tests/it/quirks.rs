@@ -54,6 +54,39 @@ fn brevo_gives_an_applications_own_tokens_at_another_host() {
     assert_eq!((rule.lifetime, rule.idle), (Some(DAY * 30), Some(DAY * 30)));
 }
 
+/// Retail and the two MAX hosts know nothing of each other; MAX wants the account's domain with
+/// each call, that for a token included. The address of no request is ours to say.
+#[test]
+fn getresponse_max_has_hosts_and_a_header_of_its_own() {
+    let service = service("getresponse");
+    for (edition, domain, host) in [
+        (None, None, "api.getresponse.com"),
+        (Some("max-us"), Some("acme.getresponse360.com"), "api3.getresponse360.com"),
+        (Some("max-pl"), Some("acme.getresponse360.pl"), "api3.getresponse360.pl"),
+    ] {
+        let told = [("edition", edition), ("login", domain), ("domain", domain)];
+        let asked = Asked::with(told.into_iter().filter_map(|(n, v)| Some((n, v?))));
+        let authorize = service.authorize(asked.cx()).unwrap();
+        let login = domain.unwrap_or("app.getresponse.com");
+        assert_eq!(authorize.url, format!("https://{login}/oauth2_authorize.html"));
+        assert!(!authorize.send_redirect_uri);
+        let header = domain.map(|domain| ("X-Domain".to_owned(), domain.to_owned()));
+        for grant in GRANTS {
+            let endpoint = asked.token(&service, grant);
+            assert_eq!(endpoint.url, format!("https://{host}/v3/token"));
+            assert_eq!(endpoint.headers, Vec::from_iter(header.clone()));
+        }
+        let base = service.api_base(asked.cx(), &BTreeMap::new()).unwrap();
+        assert_eq!(base, Some(format!("https://{host}/v3")));
+        let headers = service.api_headers(asked.cx(), "t");
+        assert_eq!(headers.iter().find(|(name, _)| name == "X-Domain"), header.as_ref());
+    }
+    assert!(service.check_input("edition", "max-de").is_err());
+    assert!(service.check_input("login", "mail.acme.example").is_err());
+    assert!(service.check_input("domain", "mail.acme.example").is_ok());
+    assert!(service.redirect.single && service.scopes.full_access);
+}
+
 /// A client, as it is registered.
 struct Asked {
     kind: ClientKind,
@@ -83,4 +116,6 @@ impl Asked {
     }
 }
 
+const GRANTS: [GrantType; 3] =
+    [GrantType::AuthorizationCode, GrantType::ClientCredentials, GrantType::RefreshToken];
 const DAY: Duration = Duration::from_secs(86_400);

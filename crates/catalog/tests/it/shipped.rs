@@ -69,6 +69,7 @@ const ROWS: &[Row] = &[
         "http://localhost:",
     ),
     Row("constant-contact", Pkce::PublicOnly, BASIC, Some(BASIC), Rotation::Rotates, None, PASTED),
+    Row("getresponse", Pkce::Unknown, BASIC, Some(BASIC), Rotation::May, None, PASTED),
     Row(
         "hubspot",
         Pkce::Unknown,

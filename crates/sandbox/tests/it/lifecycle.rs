@@ -25,6 +25,7 @@ const ROWS: &[Row] = &[
     row("brevo", Some(3_600), Some(Rotation::May), true),
     row("campaign-monitor", Some(1_209_600), Some(Rotation::May), false),
     row("constant-contact", Some(86_400), Some(Rotation::Rotates), false),
+    row("getresponse", Some(3_600), Some(Rotation::May), false),
     row("hubspot", Some(1_800), Some(Rotation::May), true),
     row("keap", Some(86_400), Some(Rotation::Rotates), false),
     row("klaviyo", Some(3_600), Some(Rotation::May), true),
