@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicia_catalog::service::Omitted;
-use indicia_catalog::{Capability, ClientKind, Context, Flow, GrantType, Service};
-use indicia_oauth::{BasicEncoding, ClientAuth, TokenEndpoint};
+use indicia_catalog::{Capability, ClientKind, Context, Flow, GrantType, RevocationRule, Service};
+use indicia_oauth::{BasicEncoding, BodyCodec, ClientAuth, TokenEndpoint};
 
 use crate::shipped::service;
 
@@ -85,6 +85,24 @@ fn getresponse_max_has_hosts_and_a_header_of_its_own() {
     assert!(service.check_input("login", "mail.acme.example").is_err());
     assert!(service.check_input("domain", "mail.acme.example").is_ok());
     assert!(service.redirect.single && service.scopes.full_access);
+}
+
+/// Token requests are JSON, a revocation is a form; a tenant has tokens of its own.
+#[test]
+fn kit_speaks_json_for_tokens_and_a_form_for_revocation() {
+    let service = service("kit");
+    for (tenant, sent) in [(None, None), (Some("shop-one.example"), Some("shop-one.example"))] {
+        let asked = Asked::with(tenant.map(|tenant| ("tenant", tenant)));
+        let params = service.authorize(asked.cx()).unwrap().params;
+        let came = params.iter().find(|(name, _)| name == "tenant_name");
+        assert_eq!(came.map(|(_, value)| value.as_str()), sent);
+        assert_eq!(asked.token(&service, GrantType::RefreshToken).codec, BodyCodec::Json);
+        let Ok(RevocationRule::Call { endpoint, .. }) = service.revocation(asked.cx()) else {
+            panic!("there is a call");
+        };
+        assert_eq!((endpoint.codec, endpoint.auth), (BodyCodec::Form, ClientAuth::Body));
+    }
+    assert!(service.check_input("tenant", "a\nb").is_err());
 }
 
 /// A client, as it is registered.

@@ -80,6 +80,7 @@ const ROWS: &[Row] = &[
         "http://localhost:",
     ),
     Row("keap", Pkce::Unknown, BODY, Some(BASIC), Rotation::Rotates, None, PASTED),
+    Row("kit", Pkce::Supported, BODY, Some(BODY), Rotation::May, Some(Kills::Grant), PASTED),
     Row(
         "klaviyo",
         Pkce::Required,

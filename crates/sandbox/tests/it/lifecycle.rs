@@ -28,6 +28,7 @@ const ROWS: &[Row] = &[
     row("getresponse", Some(3_600), Some(Rotation::May), false),
     row("hubspot", Some(1_800), Some(Rotation::May), true),
     row("keap", Some(86_400), Some(Rotation::Rotates), false),
+    row("kit", Some(7_200), Some(Rotation::May), true),
     row("klaviyo", Some(3_600), Some(Rotation::May), true),
     row("mailchimp", None, None, false),
     row("salesforce-marketing-cloud", Some(1_079), Some(Rotation::May), false),
