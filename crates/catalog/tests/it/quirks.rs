@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicia_catalog::service::Omitted;
 use indicia_catalog::{Capability, ClientKind, Context, Flow, GrantType, RevocationRule, Service};
+use indicia_oauth::dialect::NoExpiry;
 use indicia_oauth::{BasicEncoding, BodyCodec, ClientAuth, TokenEndpoint};
 
 use crate::shipped::service;
@@ -85,6 +86,32 @@ fn getresponse_max_has_hosts_and_a_header_of_its_own() {
     assert!(service.check_input("login", "mail.acme.example").is_err());
     assert!(service.check_input("domain", "mail.acme.example").is_ok());
     assert!(service.redirect.single && service.scopes.full_access);
+}
+
+/// Each region has its own hosts, and nobody else can say one; the version travels where one is
+/// given.
+#[test]
+fn intercom_has_regions_and_a_version_header() {
+    let service = service("intercom");
+    for (region, version, part) in
+        [(None, None, ""), (Some("eu"), Some("2.6"), ".eu"), (Some("au"), None, ".au")]
+    {
+        let told = [("region", region), ("version", version)];
+        let asked = Asked::with(told.into_iter().filter_map(|(n, v)| Some((n, v?))));
+        let login = service.authorize(asked.cx()).unwrap().url;
+        assert_eq!(login, format!("https://app{part}.intercom.com/oauth"));
+        let token = asked.token(&service, GrantType::AuthorizationCode).url;
+        assert_eq!(token, format!("https://api{part}.intercom.io/auth/eagle/token"));
+        let base = service.api_base(asked.cx(), &BTreeMap::new()).unwrap();
+        assert_eq!(base, Some(format!("https://api{part}.intercom.io")));
+        let headers = service.api_headers(asked.cx(), "t");
+        let sent = headers.iter().find(|(name, _)| name == "Intercom-Version");
+        assert_eq!(sent.map(|(_, value)| value.as_str()), version);
+    }
+    assert!(service.check_input("region", "api.evil.example/").is_err());
+    assert_eq!(service.dialect.no_expiry, NoExpiry::Never);
+    assert!(!service.refresh_rule(Asked::default().cx()).supported);
+    assert_eq!(service.scopes_for(&[Capability::ContactsRead]), Ok((vec![], vec![])));
 }
 
 /// Token requests are JSON, a revocation is a form; a tenant has tokens of its own.

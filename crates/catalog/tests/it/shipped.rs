@@ -79,6 +79,7 @@ const ROWS: &[Row] = &[
         Some(Kills::Grant),
         "http://localhost:",
     ),
+    Row("intercom", Pkce::Unknown, BODY, None, Rotation::May, None, PASTED),
     Row("keap", Pkce::Unknown, BODY, Some(BASIC), Rotation::Rotates, None, PASTED),
     Row("kit", Pkce::Supported, BODY, Some(BODY), Rotation::May, Some(Kills::Grant), PASTED),
     Row(

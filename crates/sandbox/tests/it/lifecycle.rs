@@ -27,6 +27,7 @@ const ROWS: &[Row] = &[
     row("constant-contact", Some(86_400), Some(Rotation::Rotates), false),
     row("getresponse", Some(3_600), Some(Rotation::May), false),
     row("hubspot", Some(1_800), Some(Rotation::May), true),
+    row("intercom", None, None, false),
     row("keap", Some(86_400), Some(Rotation::Rotates), false),
     row("kit", Some(7_200), Some(Rotation::May), true),
     row("klaviyo", Some(3_600), Some(Rotation::May), true),
