@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicia_catalog::service::Omitted;
 use indicia_catalog::{Capability, ClientKind, Context, Flow, GrantType, RevocationRule, Service};
 use indicia_oauth::dialect::NoExpiry;
-use indicia_oauth::{BasicEncoding, BodyCodec, ClientAuth, TokenEndpoint};
+use indicia_oauth::{BasicEncoding, BodyCodec, ClientAuth, Method, TokenEndpoint};
 
 use crate::shipped::service;
 
@@ -130,6 +130,24 @@ fn kit_speaks_json_for_tokens_and_a_form_for_revocation() {
         assert_eq!((endpoint.codec, endpoint.auth), (BodyCodec::Form, ClientAuth::Body));
     }
     assert!(service.check_input("tenant", "a\nb").is_err());
+}
+
+/// The credentials travel in the address; before its end the same token comes again, so nobody asks
+/// for one earlier; `scope` is somebody's e-mail address.
+#[test]
+fn marketo_is_asked_in_the_address_and_not_before_the_end() {
+    let service = service("marketo");
+    let asked = Asked::with([("munchkin_id", "123-abc-456")]);
+    let endpoint = asked.token(&service, GrantType::ClientCredentials);
+    assert_eq!(endpoint.url, "https://123-abc-456.mktorest.com/identity/oauth/token");
+    assert_eq!((endpoint.method, endpoint.codec), (Method::Get, BodyCodec::Query));
+    assert_eq!(endpoint.auth, ClientAuth::Query);
+    let rule = service.refresh_rule(asked.cx());
+    assert_eq!((rule.supported, rule.earliest_before_end), (false, Some(Duration::ZERO)));
+    assert_eq!(service.dialect.scope, None);
+    for strange in ["123-abc-456.evil.example", "evil", "123-ABC-456", "1234-abc-456"] {
+        assert!(service.check_input("munchkin_id", strange).is_err(), "{strange}");
+    }
 }
 
 /// A client, as it is registered.

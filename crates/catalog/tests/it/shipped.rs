@@ -92,6 +92,7 @@ const ROWS: &[Row] = &[
         "http://localhost:",
     ),
     Row("mailchimp", Pkce::Unknown, BODY, None, Rotation::May, None, "http://127.0.0.1:"),
+    Row("marketo", Pkce::Unknown, ClientAuth::Query, None, Rotation::May, None, PASTED),
     Row("salesforce-marketing-cloud", Pkce::Unknown, BODY, Some(BODY), Rotation::May, None, PASTED),
     Row(
         "zoho-campaigns",
