@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicia_catalog::service::Omitted;
-use indicia_catalog::{Capability, ClientKind, Context, Flow, GrantType, RevocationRule, Service};
+use indicia_catalog::{
+    Capability, ClientKind, Context, Flow, GrantType, RevocationRule, Rotation, Service,
+};
 use indicia_oauth::dialect::NoExpiry;
 use indicia_oauth::{BasicEncoding, BodyCodec, ClientAuth, Method, TokenEndpoint};
 
@@ -148,6 +150,56 @@ fn marketo_is_asked_in_the_address_and_not_before_the_end() {
     for strange in ["123-abc-456.evil.example", "evil", "123-ABC-456", "1234-abc-456"] {
         assert!(service.check_input("munchkin_id", strange).is_err(), "{strange}");
     }
+}
+
+/// The answer names an API that isn't this one, no answer names an end, and each call names a
+/// business unit.
+#[test]
+fn account_engagement_has_its_own_api_and_a_business_unit() {
+    let service = service("salesforce-account-engagement");
+    let unit = ("business_unit", "0Uv5g0000008Q1aCAE");
+    let kept = [("instance_url".to_owned(), "https://acme.my.salesforce.com".to_owned())].into();
+    let headers = service.api_headers(Asked::with([unit]).cx(), "t");
+    assert!(headers.contains(&("Pardot-Business-Unit-Id".to_owned(), unit.1.to_owned())));
+    assert!(service.check_input(unit.0, "0Uv5g0000008Q1a").is_err(), "15 characters");
+    assert_eq!(service.dialect.no_expiry, NoExpiry::Unknown);
+    for (org, login, host, api) in [
+        (None, None, "login.salesforce.com", "pi.pardot.com"),
+        (Some("sandbox"), None, "test.salesforce.com", "pi.demo.pardot.com"),
+        (Some("developer"), None, "login.salesforce.com", "pi.demo.pardot.com"),
+        (None, Some("acme.my.salesforce.com"), "acme.my.salesforce.com", "pi.pardot.com"),
+    ] {
+        let told = [("org", org), ("login", login)];
+        let asked = Asked::with(told.into_iter().filter_map(|(n, v)| Some((n, v?))));
+        for grant in GRANTS {
+            let url = asked.token(&service, grant).url;
+            assert_eq!(url, format!("https://{host}/services/oauth2/token"));
+        }
+        let base = service.api_base(asked.cx(), &kept).unwrap();
+        assert_eq!(base, Some(format!("https://{api}/api/v5")));
+    }
+    for strange in ["salesforce.com", "my.salesforce.com", "acme.my.salesforce.com.evil.example"] {
+        assert!(service.check_input("login", strange).is_err(), "{strange}");
+    }
+}
+
+/// Nobody is taken at the word of a default: unsaid, a refresh may rotate.
+#[test]
+fn account_engagement_rotates_as_the_app_is_set() {
+    let service = service("salesforce-account-engagement");
+    for (value, rotation, idle) in [
+        (None, Rotation::May, None),
+        (Some("off"), Rotation::Keeps, None),
+        (Some("on"), Rotation::Rotates, Some(DAY * 30)),
+    ] {
+        let settings = value.map(|v| ("rotation".to_owned(), v.to_owned())).into_iter().collect();
+        let asked = Asked { settings, ..Asked::default() };
+        let rule = service.refresh_rule(asked.cx());
+        assert_eq!((rule.effective_rotation(), rule.idle), (rotation, idle), "{value:?}");
+    }
+    let asked = |flow| service.scopes_for_flow(flow, &[]).unwrap().0;
+    assert_eq!(asked(Flow::AuthorizationCode), ["offline_access", "pardot_api"]);
+    assert_eq!(asked(Flow::ClientCredentials), ["pardot_api"]);
 }
 
 /// A client, as it is registered.

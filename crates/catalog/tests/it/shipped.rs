@@ -93,6 +93,15 @@ const ROWS: &[Row] = &[
     ),
     Row("mailchimp", Pkce::Unknown, BODY, None, Rotation::May, None, "http://127.0.0.1:"),
     Row("marketo", Pkce::Unknown, ClientAuth::Query, None, Rotation::May, None, PASTED),
+    Row(
+        "salesforce-account-engagement",
+        Pkce::Supported,
+        BODY,
+        Some(BODY),
+        Rotation::May,
+        Some(Kills::Grant),
+        PASTED,
+    ),
     Row("salesforce-marketing-cloud", Pkce::Unknown, BODY, Some(BODY), Rotation::May, None, PASTED),
     Row(
         "zoho-campaigns",

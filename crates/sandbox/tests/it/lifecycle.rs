@@ -33,6 +33,10 @@ const ROWS: &[Row] = &[
     row("klaviyo", Some(3_600), Some(Rotation::May), true),
     row("mailchimp", None, None, false),
     row("marketo", Some(3_600), None, false),
+    Row {
+        told: false,
+        ..row("salesforce-account-engagement", Some(7_200), Some(Rotation::May), true)
+    },
     row("salesforce-marketing-cloud", Some(1_079), Some(Rotation::May), false),
     row("zoho-campaigns", Some(3_600), Some(Rotation::Keeps), true),
 ];
