@@ -176,7 +176,8 @@ async fn connect(broker: &Arc<Broker>, address: &str, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The first service that verifiably gives a new refresh token each time, and needs no input.
+/// The first service that verifiably gives a new refresh token each time, and needs no input and no
+/// scopes.
 fn rotating(broker: &Broker) -> Result<Arc<Service>> {
     let catalogue = broker.catalogue();
     let fits = |service: &Arc<Service>| {
@@ -189,6 +190,7 @@ fn rotating(broker: &Broker) -> Result<Arc<Service>> {
             && service.flows.contains(&Flow::AuthorizationCode)
             && service.inputs.is_empty()
             && service.settings.is_empty()
+            && service.scopes.full_access
     };
     let mut services = catalogue.ids().into_iter().filter_map(|id| catalogue.service(&id));
     services.find(fits).context("no service in the catalogue rotates")

@@ -121,7 +121,13 @@ impl Model {
         (generation, if rotates { Outcome::Rotated } else { Outcome::Kept })
     }
 
-    fn asked_too_early(&self, rule: &RefreshRule, grant: GrantId, now: Timestamp) -> Option<u32> {
+    /// The token set that comes again, where a new one isn't given yet.
+    pub(crate) fn asked_too_early(
+        &self,
+        rule: &RefreshRule,
+        grant: GrantId,
+        now: Timestamp,
+    ) -> Option<u32> {
         let earliest = rule.earliest_before_end?;
         let newest = self.record.grant(grant)?.generations.last()?;
         let ends = newest.access_ends.filter(|_| newest.access_killed.is_none())?;

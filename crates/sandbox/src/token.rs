@@ -196,7 +196,8 @@ impl Model {
         });
         self.accounts.insert(account.name.clone(), account);
         self.within_mint_limit(&asked.client, grant, now)?;
-        let generation = self.add_access(grant, 0, now);
+        let again = self.asked_too_early(&self.rule(&asked.client, grant), grant, now);
+        let generation = again.unwrap_or_else(|| self.add_access(grant, 0, now));
         self.record.note(now, What::Minted { grant, generation });
         Ok(self.token_answer(grant, generation, GrantType::ClientCredentials, now))
     }

@@ -5,6 +5,7 @@
 mod bad_files;
 mod example;
 mod hosts;
+mod quirks;
 mod reference;
 mod shipped;
 mod transcript;

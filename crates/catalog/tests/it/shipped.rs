@@ -40,7 +40,25 @@ const BASIC: ClientAuth = ClientAuth::Basic(BasicEncoding::Form);
 const BODY: ClientAuth = ClientAuth::Body;
 const PASTED: &str = "https://localhost/";
 
-const ROWS: [Row; 8] = [
+const ROWS: &[Row] = &[
+    Row(
+        "aweber",
+        Pkce::PublicOnly,
+        BASIC,
+        Some(BASIC),
+        Rotation::Rotates,
+        Some(Kills::Grant),
+        "http://localhost:",
+    ),
+    Row(
+        "brevo",
+        Pkce::Supported,
+        BODY,
+        Some(BODY),
+        Rotation::May,
+        Some(Kills::Grant),
+        "http://localhost:",
+    ),
     Row(
         "campaign-monitor",
         Pkce::Unknown,
@@ -51,6 +69,7 @@ const ROWS: [Row; 8] = [
         "http://localhost:",
     ),
     Row("constant-contact", Pkce::PublicOnly, BASIC, Some(BASIC), Rotation::Rotates, None, PASTED),
+    Row("getresponse", Pkce::Unknown, BASIC, Some(BASIC), Rotation::May, None, PASTED),
     Row(
         "hubspot",
         Pkce::Unknown,
@@ -60,7 +79,9 @@ const ROWS: [Row; 8] = [
         Some(Kills::Grant),
         "http://localhost:",
     ),
+    Row("intercom", Pkce::Unknown, BODY, None, Rotation::May, None, PASTED),
     Row("keap", Pkce::Unknown, BODY, Some(BASIC), Rotation::Rotates, None, PASTED),
+    Row("kit", Pkce::Supported, BODY, Some(BODY), Rotation::May, Some(Kills::Grant), PASTED),
     Row(
         "klaviyo",
         Pkce::Required,
@@ -71,6 +92,16 @@ const ROWS: [Row; 8] = [
         "http://localhost:",
     ),
     Row("mailchimp", Pkce::Unknown, BODY, None, Rotation::May, None, "http://127.0.0.1:"),
+    Row("marketo", Pkce::Unknown, ClientAuth::Query, None, Rotation::May, None, PASTED),
+    Row(
+        "salesforce-account-engagement",
+        Pkce::Supported,
+        BODY,
+        Some(BODY),
+        Rotation::May,
+        Some(Kills::Grant),
+        PASTED,
+    ),
     Row("salesforce-marketing-cloud", Pkce::Unknown, BODY, Some(BODY), Rotation::May, None, PASTED),
     Row(
         "zoho-campaigns",
@@ -87,7 +118,7 @@ const ROWS: [Row; 8] = [
 fn each_service_has_its_row() {
     let ids: Vec<&str> = ROWS.iter().map(|row| row.0).collect();
     assert_eq!(Catalogue::shipped().ids(), ids, "a service was added without its row");
-    for Row(id, pkce, code, refresh, rotation, kills, address) in ROWS {
+    for &Row(id, pkce, code, refresh, rotation, kills, address) in ROWS {
         let service = service(id);
         let (inputs, settings) = (examples(&service), BTreeMap::new());
         let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };

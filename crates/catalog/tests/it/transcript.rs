@@ -2,7 +2,8 @@
 //! of each step must be what stands there.
 //!
 //! `tests/transcripts/ID.json`: `client` (as registered); `authorize` (`url`, `params`, `can`: the
-//! capabilities asked for); `callback` (its parameters) and `learns_from_callback`; `exchange`,
+//! capabilities asked for; null where nobody is asked in a browser: then what follows from it is
+//! missing, too); `callback` (its parameters) and `learns_from_callback`; `exchange`,
 //! `client_credentials`, `refresh` (`request`, `answer`, `means`: what must be read from it);
 //! `rotation` as the engine must treat it; `discovery`, `probe` (`request`, `answer`, `account`);
 //! `api` (`base`, `headers`); `refusals` (an answer of the `token` endpoint or the `api` and its
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 
 use indicia_catalog::service::TokenKind;
 use indicia_catalog::{
-    Bindings, CallRule, Catalogue, ClientKind, Context, GrantType, RevocationRule, Service,
+    Bindings, CallRule, Catalogue, ClientKind, Context, Flow, GrantType, RevocationRule, Service,
 };
 use indicia_oauth::answer::Answer;
 use indicia_oauth::authorization::{self, AuthorizationRequest, ResponseType};
@@ -63,9 +64,14 @@ impl<'a> Case<'a> {
     }
 
     fn check(&self) {
-        self.authorize();
-        self.callback();
-        self.exchange();
+        let in_browser = !self.said["authorize"].is_null();
+        let offered = self.service.flows.contains(&Flow::AuthorizationCode);
+        assert_eq!(in_browser, offered, "{}: authorize", self.service.id);
+        if in_browser {
+            self.authorize();
+            self.callback();
+            self.exchange();
+        }
         self.client_credentials("client_credentials");
         self.client_credentials("client_credentials_plain");
         self.refresh();
@@ -137,13 +143,14 @@ impl<'a> Case<'a> {
         let cx = self.cx(&self.inputs);
         let endpoint = self.service.token_endpoint(GrantType::AuthorizationCode, cx);
         let verifier = Verifier::new(VERIFIER);
-        let pkce = self.service.authorize(cx).unwrap().pkce;
+        let call = self.service.authorize(cx).unwrap();
+        let redirect_uri = text_of(&self.said["client"]["redirect_uri"]);
         let request = grant::code::request(
             &endpoint.unwrap().unwrap(),
             &self.credentials(),
             Code::new(text_of(&self.said["callback"]["code"])),
-            Some(text_of(&self.said["client"]["redirect_uri"])),
-            pkce.then_some(&verifier),
+            call.send_redirect_uri.then_some(redirect_uri),
+            call.pkce.then_some(&verifier),
         );
         self.request("exchange", &request.unwrap(), &said["request"]);
         self.granted("exchange", said);
@@ -186,11 +193,20 @@ impl<'a> Case<'a> {
     fn calls(&self) {
         let cx = self.cx(&self.inputs);
         let discovery = self.service.discovery(cx).unwrap();
-        self.call("discovery", discovery, "exchange");
+        self.call("discovery", discovery, self.first());
         let mut inputs = self.inputs.clone();
         inputs.extend(texts(&self.said["api"]["inputs"]));
-        let last = if self.said["refresh"].is_null() { "exchange" } else { "refresh" };
-        self.call("probe", self.service.probe(self.cx(&inputs)).unwrap(), last);
+        self.call("probe", self.service.probe(self.cx(&inputs)).unwrap(), self.last());
+    }
+
+    /// The step that gave the first token.
+    fn first(&self) -> &'static str {
+        if self.said["exchange"].is_null() { "client_credentials" } else { "exchange" }
+    }
+
+    /// The step that gave the token in use.
+    fn last(&self) -> &'static str {
+        if self.said["refresh"].is_null() { self.first() } else { "refresh" }
     }
 
     fn call(&self, step: &str, rule: Option<CallRule>, token_from: &str) {
@@ -231,8 +247,7 @@ impl<'a> Case<'a> {
         inputs.extend(texts(&said["inputs"]));
         let base = self.service.api_base(self.cx(&inputs), &texts(&said["kept"])).unwrap();
         assert_eq!(base.as_deref(), said["base"].as_str(), "{}", self.service.id);
-        let last = if self.said["refresh"].is_null() { "exchange" } else { "refresh" };
-        let token = text_of(&self.said[last]["means"]["access_token"]);
+        let token = text_of(&self.said[self.last()]["means"]["access_token"]);
         let headers = self.service.api_headers(self.cx(&inputs), token).into_iter().collect();
         self.same("api", headers, texts(&said["headers"]), &Value::Null);
     }

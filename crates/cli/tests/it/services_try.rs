@@ -8,7 +8,7 @@ fn every_shipped_service_lives_through_its_life_cycle() {
     let home = Home::new();
     let listed = home.run(&["services", "list", "--json"]).ok().json();
     let services = listed["services"].as_array().unwrap();
-    assert!(services.len() >= 8, "{listed}");
+    assert!(services.len() >= 15, "{listed}");
     for service in services {
         let id = service["id"].as_str().unwrap();
         for seed in ["1", "2", "3"] {

@@ -247,6 +247,21 @@ fn asked_too_early_it_gives_the_same_token_with_what_is_left() {
 }
 
 #[test]
+fn client_credentials_too_give_the_same_token_until_its_end() {
+    let rule = "rotation = \"rotates\"\nearliest_before_end = \"0s\"";
+    let mut driver = driver(&[("rotation = \"rotates\"", rule)]);
+    let first = driver.mint();
+    driver.later(secs(3599));
+    let same = driver.mint();
+    assert_eq!(same.access_token.expose(), first.access_token.expose());
+    assert_eq!(same.expiry, Expiry::At(driver.now.plus(secs(1))));
+    driver.later(secs(1));
+    let new = driver.mint();
+    assert_ne!(new.access_token.expose(), first.access_token.expose());
+    assert_eq!(new.expiry, Expiry::At(driver.now.plus(secs(3600))));
+}
+
+#[test]
 fn minting_too_much_is_throttled_and_spends_nothing() {
     let rule = "rotation = \"rotates\"\nmint_max = 2\nmint_window = \"10m\"";
     let mut driver = driver(&[("rotation = \"rotates\"", rule)]);

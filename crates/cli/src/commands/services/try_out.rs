@@ -367,7 +367,9 @@ impl Life {
         match token.expires_at {
             Some(end) => self.world.pass(end.since(self.world.now()) + A_MOMENT),
             None => {
-                // Only the API's refusal shows it; the caller tells us.
+                // Only the API's refusal shows it; the caller tells us. A token that has only just
+                // come would be replaced a little later.
+                self.world.pass(A_WHILE);
                 let hash = sha256_hex(&token.access_token);
                 let _ = self.world.broker.rejected(id, &hash).await;
             }
