@@ -76,6 +76,7 @@ async fn ar_9_it_is_never_chosen_by_itself() {
     assert_eq!(code(rig.begin(unoffered).await), "flow_not_offered");
 }
 
+// proves: fragment-checked-first
 // RH-18
 #[tokio::test]
 async fn rh_18_a_fragment_is_taken_only_with_the_state_that_was_given_out() {
