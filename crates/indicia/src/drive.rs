@@ -29,13 +29,16 @@ pub const NOTICE_EVERY: Duration = Duration::from_millis(250);
 /// Keeps an engine going, for ever: who has enough drops the future. What a duty has begun to spend
 /// is finished by its own task ([`Broker::drain`] waits for it). `nudge` ends a wait early.
 pub async fn drive(broker: &Arc<Broker>, clock: &dyn Clock, nudge: &Notify) {
-    let mut duties = pin!(when_due(clock, nudge, async || match broker.run_due().await {
-        Ok(report) => report.next_at,
-        Err(error) => {
-            tracing::warn!(%error, "duties");
-            None
+    let round = || async {
+        match broker.run_due().await {
+            Ok(report) => report.next_at,
+            Err(error) => {
+                tracing::warn!(%error, "duties");
+                None
+            }
         }
-    }));
+    };
+    let mut duties = pin!(when_due(clock, nudge, round));
     let mut changes = pin!(async {
         loop {
             sleep(NOTICE_EVERY).await;
@@ -53,10 +56,10 @@ pub async fn drive(broker: &Arc<Broker>, clock: &dyn Clock, nudge: &Notify) {
 }
 
 /// Runs `duties`, waits until what they say is next, and again, for ever.
-pub async fn when_due(
+pub async fn when_due<F: Future<Output = Option<Timestamp>>>(
     clock: &dyn Clock,
     nudge: &Notify,
-    mut duties: impl AsyncFnMut() -> Option<Timestamp>,
+    mut duties: impl FnMut() -> F,
 ) {
     loop {
         let next = duties().await;

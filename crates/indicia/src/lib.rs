@@ -2,7 +2,11 @@
 //! them valid.
 //!
 //! The paved path: [`Indicia::open`] on a home folder gives a [`Broker`], whose verbs are
-//! `connect`, `token`, `refresh`, `revoke` and `explain`. Below it are the real adapters of the
+//! `connect`, `token`, `refresh`, `revoke`, `rotate_tokens` and `explain`; [`authorize`] puts a
+//! token on a request of your own, and [`keep_going`] refreshes in time in a process that lives on.
+//! The examples in `examples/` are whole programs: a script, a web application, a worker. Who wants
+//! another store, network or clock puts it into [`Ports`] ([`Indicia::ports`]) and opens
+//! [`Broker::open`] with them. Below it are the real adapters of the
 //! engine's ports, each usable by itself: HTTPS ([`transport`]), the operating system's clocks,
 //! randomness and tasks, the journal as files, and where the root key may be.
 //!
@@ -11,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod authorize;
 pub mod clock;
 pub mod drive;
 pub mod journal_file;
@@ -24,7 +29,6 @@ pub mod transport;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use indicia_broker::Ports;
 use indicia_broker::ports::{Clock, Random, RootKey};
 use indicia_store::Sqlite;
 use tokio::runtime::Handle;
@@ -36,10 +40,17 @@ use root_key::{FileRootKey, Missing};
 use spawn::TokioSpawn;
 use transport::{HttpsTransport, TransportOptions};
 
-pub use indicia_broker::{Broker, Error, Settings};
-pub use indicia_catalog::Catalogue;
+pub use authorize::{Authorized, authorize};
+pub use http;
+pub use indicia_broker::{Broker, Error, Force, Ports, Settings};
+pub use indicia_broker::{
+    clients, connect, explain, forecast, import, list, model, ports, recover, revoke, rotate_keys,
+    rotate_tokens, view,
+};
 /// Bytes of a service file at most; more needn't be read.
 pub use indicia_catalog::read::FILE_BYTES_MAX;
+pub use indicia_catalog::{Capability, Catalogue, Flow};
+pub use indicia_oauth::{ClientSecret, Timestamp};
 pub use services::catalogue;
 
 /// How an engine is opened on a home folder.
@@ -126,6 +137,12 @@ impl Indicia {
             spawn: Arc::new(TokioSpawn::new(Handle::current())),
         })
     }
+}
+
+/// Does what is due, for as long as it is polled: refreshes in time, revocations that wait, changes
+/// by other processes. For a process that lives on; never returns.
+pub async fn keep_going(broker: Arc<Broker>) {
+    drive::drive(&broker, &SystemClock, &tokio::sync::Notify::new()).await;
 }
 
 /// The system's unguessable bytes.

@@ -15,7 +15,7 @@ use crate::journal_support::HandClock;
 async fn looks(time: Duration, next: Option<i64>, nudge: &Notify) -> usize {
     let count = AtomicUsize::new(0);
     let clock = HandClock::at(5000);
-    let run = when_due(&*clock, nudge, async || {
+    let run = when_due(&*clock, nudge, || async {
         count.fetch_add(1, Ordering::SeqCst);
         next.map(|millis| Timestamp::from_millis(5000 + millis))
     });

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed, in helpers too")]
 
 mod adapters;
+mod authorize;
 mod drive;
 mod guard;
 mod hostile;

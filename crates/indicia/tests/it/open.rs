@@ -65,8 +65,8 @@ async fn connect(broker: &Arc<Broker>, port: u16) {
     assert!(matches!(step, ConnectStep::Done(_)));
 }
 
-#[tokio::test]
-async fn a_token_is_had_kept_and_read_again_without_the_service() {
+/// A connection `own` of a server of one's own, whose token is `canary-token`.
+pub async fn connected() -> (Arc<Broker>, tempfile::TempDir, Hostile) {
     let home = tempfile::tempdir().unwrap();
     own_file(home.path(), "own-server.toml", OWN);
     let body = r#"{"access_token":"canary-token","token_type":"Bearer","expires_in":3600}"#;
@@ -76,6 +76,12 @@ async fn a_token_is_had_kept_and_read_again_without_the_service() {
     let broker = open(home.path()).await.unwrap();
     connect(&broker, server.address().port()).await;
     broker.drain().await;
+    (broker, home, server)
+}
+
+#[tokio::test]
+async fn a_token_is_had_kept_and_read_again_without_the_service() {
+    let (_broker, home, server) = connected().await;
     begins(std::str::from_utf8(&server.requests()[0]).unwrap(), "POST /token HTTP/1.1\r\n");
     let asked = server.requests().len();
 
