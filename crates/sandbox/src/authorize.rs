@@ -151,7 +151,9 @@ impl Model {
             let state = params.value("state");
             let pairs = [("error", Some(refusal.code)), ("state", state)];
             let url = match params.value("response_type") {
-                Some("token") => in_fragment(&redirect_uri, &pairs),
+                Some("token") if self.service.flows.contains(&Flow::Implicit) => {
+                    in_fragment(&redirect_uri, &pairs)
+                }
                 _ => callback(&redirect_uri, &pairs),
             };
             Refused { code: refusal.code.to_owned(), why: refusal.why, callback_url: Some(url) }

@@ -79,7 +79,7 @@ fn public_types_with_secrets(source: &str) -> Vec<String> {
     let declared = source.split("\npub ").skip(1);
     let types = declared.filter(|d| d.starts_with("struct ") || d.starts_with("enum "));
     let secret =
-        ["Zeroizing<", "AccessToken", "RefreshToken", "ClientSecret", "Code,", "TokenSet>"];
+        ["Zeroizing<", "AccessToken", "RefreshToken", "ClientSecret", ": Code,", "TokenSet>"];
     types
         .filter_map(|declaration| {
             let body = declaration.split("\n}").next()?;

@@ -108,7 +108,7 @@ async fn play(
     service: Arc<Service>,
     seed: u64,
 ) -> Result<Vec<Step>, Failure> {
-    let known = [Flow::AuthorizationCode, Flow::ClientCredentials];
+    let known = [Flow::AuthorizationCode, Flow::ClientCredentials, Flow::Implicit];
     let flows: Vec<Flow> = service.flows.iter().copied().filter(|f| known.contains(f)).collect();
     let Some(first) = flows.first().copied() else {
         return Ok(vec![Step {
@@ -146,11 +146,11 @@ impl Life {
         self.api(&token);
         self.outage(&id, &token).await;
         self.end_of_the_token(&id, &token).await?;
-        if self.flow == Flow::AuthorizationCode {
+        if self.flow == Flow::ClientCredentials {
+            self.secret_is_refused(&id).await?;
+        } else {
             self.owner_ends_it(&view).await?;
             self.reconnect(&view).await?;
-        } else {
-            self.secret_is_refused(&id).await?;
         }
         self.take_back(&id).await
     }
@@ -313,7 +313,7 @@ impl Life {
                 self.step("refresh", "gets a new one", format!("version {}", next.version), good);
             }
             Err(Error::Reauthorization { reason, .. }) => {
-                let none = !self.rule().supported;
+                let none = !self.rule().supported || self.flow == Flow::Implicit;
                 self.step("refresh", "asks for a new connection", reason.detail.clone(), none);
                 self.obtain(Some(id.to_owned())).await?;
             }
