@@ -57,8 +57,7 @@ impl Broker {
             Some(flow) => {
                 let implicit = Frozen::of(&flow)?.implicit;
                 if implicit != in_fragment {
-                    let malformed = "the answer isn't where this flow has it";
-                    return Err(callback_refused(CallbackError::Malformed(malformed)));
+                    return Err(misplaced(&state, answer));
                 }
                 implicit
             }
@@ -253,6 +252,16 @@ impl Broker {
 /// itself has.
 fn arrived_at(redirect_uri: &str, place: &str) -> bool {
     redirect_uri.split('?').next() == Some(place)
+}
+
+/// An answer in the query of an implicit flow, or in the fragment of a code's. A refusal is told
+/// wherever it stands; anything else leaves the flow as it is.
+fn misplaced(state: &str, answer: &str) -> Error {
+    let expected = Expected { state, issuer: None, issuer_always: false };
+    match authorization::check(answer, &expected) {
+        Err(refused @ CallbackError::Refused { .. }) => callback_refused(refused),
+        _ => callback_refused(CallbackError::Malformed("the answer isn't where this flow has it")),
+    }
 }
 
 fn elsewhere(flow: &FlowRow) -> Error {

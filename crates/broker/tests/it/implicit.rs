@@ -117,6 +117,13 @@ async fn a_refusal_and_what_is_no_token_are_told_and_store_nothing() {
     let step = rig.begin(request("page")).await.unwrap();
     let denied = rig.model(SERVICE, |m, now| m.deny(&step.authorize_url, "alice", now).unwrap());
     assert_eq!(code(rig.broker.finish(&denied).await), "access_denied");
+    // Also where a service puts it into the query.
+    let step = rig.begin(request("page")).await.unwrap();
+    let callback = rig.approve(SERVICE, &step, "alice");
+    let (address, fragment) = callback.split_once('#').unwrap();
+    let state = fragment.split('&').find(|pair| pair.starts_with("state=")).unwrap();
+    let denied = format!("{address}?error=access_denied&{state}");
+    assert_eq!(code(rig.broker.finish(&denied).await), "access_denied");
     for (fragment, told) in [
         ("token_type=bearer", "callback_malformed"),
         ("access_token=a%0Ab&token_type=bearer", "token_refused"),

@@ -27,7 +27,7 @@ pub enum RotateWhat {
     /// Wraps the data keys by another root key
     ///
     /// Without --to the new one takes the place of the file that holds the one in use. Processes
-    /// that run go on; those that start need the new one.
+    /// that run go on until the data keys are rotated after it; those that start need the new one.
     RootKey(RotateRootKey),
 }
 
