@@ -13,13 +13,12 @@ use crate::call::Bound;
 use crate::committed::open_tokens;
 use crate::committed::{Plan, Stored, Writing, store_tokens};
 use crate::error::Error;
-use crate::import::other_owner;
 use crate::model::{
     Account, ConnectionId, ConnectionRow, Event, EventKind, GrantId, GrantRow, GrantState, Life,
     RotationOwner, grant_event,
 };
 use crate::ports::{ConnectOutcome, ConnectionFilter};
-use crate::revoke_late::Whose;
+use crate::revoke::Whose;
 use crate::standing::standing_reason;
 use crate::token_facts;
 use crate::vault::Field;
@@ -476,6 +475,18 @@ fn taken(id: &ConnectionId, client: &crate::model::ClientId) -> Error {
         code: "id_taken",
         detail: format!("there is a connection {id} already, of client {client}"),
         hint: "choose another with --id".into(),
+    }
+}
+
+pub(crate) fn other_owner(connection: &str, owner: RotationOwner) -> Error {
+    let (who, flag) = match owner {
+        RotationOwner::Indicia => ("Indicia refreshes", "indicia"),
+        RotationOwner::Other => ("somebody else refreshes", "other"),
+    };
+    Error::Conflict {
+        code: "rotation_owner",
+        detail: format!("{who} connection {connection}: two must not refresh one grant"),
+        hint: format!("import with --rotation-owner {flag}, or forget the connection first"),
     }
 }
 

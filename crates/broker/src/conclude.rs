@@ -17,7 +17,7 @@ use crate::many_refused::Believed;
 use crate::model::{EventKind, GrantRow, GrantState, Life, grant_event};
 use crate::outcome::Outcome;
 use crate::ports::Settlement;
-use crate::revoke_late::Whose;
+use crate::revoke::Whose;
 use crate::standing::standing_reason;
 use crate::token_facts;
 

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use crate::Broker;
-use crate::adopt::Adoption;
+use crate::adopt::{Adoption, other_owner};
 use crate::call::Bound;
 use crate::decide;
 use crate::error::Error;
@@ -308,17 +308,5 @@ fn refused(detail: String) -> Error {
         hint: "one JSON object with access_token and, as far as they are known, refresh_token, \
                expires_at or expires_in, scope"
             .into(),
-    }
-}
-
-pub(crate) fn other_owner(connection: &str, owner: RotationOwner) -> Error {
-    let (who, flag) = match owner {
-        RotationOwner::Indicia => ("Indicia refreshes", "indicia"),
-        RotationOwner::Other => ("somebody else refreshes", "other"),
-    };
-    Error::Conflict {
-        code: "rotation_owner",
-        detail: format!("{who} connection {connection}: two must not refresh one grant"),
-        hint: format!("import with --rotation-owner {flag}, or forget the connection first"),
     }
 }

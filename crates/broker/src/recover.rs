@@ -13,7 +13,7 @@ use crate::model::{GrantId, GrantRow, Life};
 use crate::outcome::{self, Outcome};
 use crate::ports::{ConnectionFilter, JournalEntry};
 use crate::prepare;
-use crate::revoke_late::Whose;
+use crate::revoke::Whose;
 use crate::spoken::Spoken;
 use crate::vault::{Field, VaultError};
 

@@ -14,11 +14,10 @@ use crate::call::Bound;
 use crate::committed::open_tokens;
 use crate::error::Error;
 use crate::model::{
-    ConnectionId, ConnectionRow, Event, EventKind, GrantRow, GrantState, Life, Reason, ReasonCode,
-    RevocationItem, RevocationItemState, RevocationRow, grant_event,
+    ClientId, ConnectionId, ConnectionRow, Event, EventKind, GrantId, GrantRow, GrantState, Life,
+    Reason, ReasonCode, RevocationItem, RevocationItemState, RevocationRow, grant_event,
 };
 use crate::ports::{ConnectionFilter, ForgetOutcome, TakenFlows};
-use crate::revoke_late::Whose;
 use crate::vault::{Field, Sealed};
 use crate::view::{ProofView, Receipt, ReceiptItem};
 
@@ -454,6 +453,32 @@ impl Broker {
 }
 
 const CANNOT: RevocationItemState = RevocationItemState::Cannot;
+
+/// Whose token set is taken back: the grant itself may be gone.
+pub(crate) struct Whose {
+    pub(crate) grant: GrantId,
+    pub(crate) version: u64,
+    pub(crate) client: ClientId,
+    pub(crate) account: Option<String>,
+    pub(crate) inputs: BTreeMap<String, String>,
+}
+
+impl Whose {
+    pub(crate) fn of(grant: &GrantRow) -> Self {
+        Self {
+            grant: grant.id.clone(),
+            version: grant.version,
+            client: grant.client.clone(),
+            account: grant.account.as_ref().map(|account| account.id.clone()),
+            inputs: grant.inputs.clone(),
+        }
+    }
+
+    pub(crate) fn of_item(item: RevocationItem) -> Self {
+        let RevocationItem { grant, version, client, account, inputs, .. } = item;
+        Self { grant, version, client, account, inputs }
+    }
+}
 
 /// Whether the service's call ends all that an account gave a client.
 pub(crate) fn is_wide(bound: &Bound) -> bool {

@@ -9,37 +9,11 @@ use indicia_oauth::{Timestamp, TokenSet};
 use crate::Broker;
 use crate::call::Bound;
 use crate::error::Error;
-use crate::model::{ClientId, Event, EventKind, GrantId, GrantRow, RevocationItem, RevocationRow};
-use crate::revoke::{ID_BYTES, is_wide, revoked_state};
+use crate::model::{Event, EventKind, GrantRow, RevocationRow};
+use crate::revoke::{ID_BYTES, Whose, is_wide, revoked_state};
 
 /// Longer than an exchange and what is asked after it take.
 const WIDE_PAUSE: Duration = Duration::from_secs(120);
-
-/// Whose token set is taken back: the grant itself may be gone.
-pub(crate) struct Whose {
-    pub(crate) grant: GrantId,
-    pub(crate) version: u64,
-    pub(crate) client: ClientId,
-    pub(crate) account: Option<String>,
-    pub(crate) inputs: BTreeMap<String, String>,
-}
-
-impl Whose {
-    pub(crate) fn of(grant: &GrantRow) -> Self {
-        Self {
-            grant: grant.id.clone(),
-            version: grant.version,
-            client: grant.client.clone(),
-            account: grant.account.as_ref().map(|account| account.id.clone()),
-            inputs: grant.inputs.clone(),
-        }
-    }
-
-    pub(crate) fn of_item(item: RevocationItem) -> Self {
-        let RevocationItem { grant, version, client, account, inputs, .. } = item;
-        Self { grant, version, client, account, inputs }
-    }
-}
 
 impl Broker {
     /// A token set that came for a connection that was revoked meanwhile: taken back too.
