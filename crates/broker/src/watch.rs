@@ -41,8 +41,8 @@ impl Broker {
         Ok(())
     }
 
-    /// A root key that was changed under this process gives it no new data key: what else changed is
-    /// noticed all the same.
+    /// A root key that was changed under this process gives it no new data key: what else changed
+    /// is noticed all the same.
     async fn look_for_keys(&self) {
         if let Err(error) = self.vault.reload().await {
             tracing::warn!(%error, "another process added a data key, which can't be opened here");
