@@ -3,6 +3,8 @@
 //! Help, man page and completions all come from here. Surprise: the examples in the help texts are
 //! not here, since they name services, which are data: [`crate::examples`] adds them.
 
+mod clients;
+mod connect;
 mod keys;
 
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::words;
 
+pub use clients::{Clients, ClientsAdd, ClientsCommand, Kind, SecretSource, SecretsCommand};
+pub use connect::{Connect, FlowName, Import, OwnerName};
 pub use keys::{RootKey, RootKeyDo, Rotate, RotateRootKey, RotateTokens, RotateWhat};
 
 /// Gets OAuth 2.0 access tokens from email marketing services and keeps them valid
@@ -179,146 +183,6 @@ pub enum ServicesCommand {
     },
 }
 
-/// `clients`.
-#[derive(Debug, ClapArgs)]
-pub struct Clients {
-    #[command(subcommand)]
-    pub command: Option<ClientsCommand>,
-}
-
-/// What to do with clients.
-#[derive(Debug, Subcommand)]
-pub enum ClientsCommand {
-    /// Adds a client, as registered in the service's developer portal. Works offline
-    Add(Box<ClientsAdd>),
-    /// Lists the clients
-    List,
-    /// Shows a client; never a secret
-    Show {
-        /// Which client
-        id: String,
-    },
-    /// Removes a client that has no connections
-    Remove {
-        /// Which client
-        id: String,
-    },
-    /// Adds, promotes and lists a client's secrets
-    Secrets {
-        /// Which client
-        client: String,
-        #[command(subcommand)]
-        command: SecretsCommand,
-    },
-}
-
-/// `clients add`.
-#[derive(Debug, ClapArgs)]
-pub struct ClientsAdd {
-    /// Service, see `indicia services`
-    pub service: String,
-    /// Id of your choosing; by default the service's name
-    #[arg(long)]
-    pub id: Option<String>,
-    /// The client ID (consumer key, API key) that the portal shows
-    #[arg(long, value_name = "X")]
-    pub client_id: Option<String>,
-    /// confidential (has a secret) or public; by default what the service prefers
-    #[arg(long)]
-    pub kind: Option<Kind>,
-    #[command(flatten)]
-    pub secret: SecretSource,
-    /// Last day of the secret, as YYYY-MM-DD
-    #[arg(long, value_name = "DATE")]
-    pub secret_expires: Option<String>,
-    /// Input of the service, such as a tenant; see `indicia services show`
-    #[arg(long = "input", value_name = "K=V", value_parser = words::pair)]
-    pub inputs: Vec<(String, String)>,
-    /// Setting that depends on how the application is registered
-    ///
-    /// Every service takes scopes (what to ask for where nothing is said), token_max_age and
-    /// secret_max_age (such as 30d: tokens are replaced before that, and secrets are warned of).
-    #[arg(long = "set", value_name = "K=V", value_parser = words::pair)]
-    pub settings: Vec<(String, String)>,
-    /// Redirect URI as registered; by default the one that `indicia services show` names
-    #[arg(long, value_name = "URI")]
-    pub redirect_uri: Option<String>,
-    /// Address of a sandbox that stands in for the service, as 127.0.0.1:PORT
-    #[arg(long, value_name = "ADDR")]
-    pub sandbox: Option<String>,
-}
-
-/// Where a secret comes from. Never from an argument: arguments can be read by everybody.
-#[derive(Debug, ClapArgs)]
-#[group(multiple = false)]
-pub struct SecretSource {
-    /// Reads the secret from standard input, less one trailing newline
-    #[arg(long)]
-    pub secret_stdin: bool,
-    /// Reads the secret from a file, less one trailing newline
-    #[arg(long, value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
-}
-
-/// What to do with a client's secrets.
-#[derive(Debug, Subcommand)]
-pub enum SecretsCommand {
-    /// Adds a secret: staged, and used when the current one is refused or when promoted
-    Add {
-        #[command(flatten)]
-        secret: SecretSource,
-        /// Last day of the secret, as YYYY-MM-DD
-        #[arg(long, value_name = "DATE")]
-        expires: Option<String>,
-        /// Input value that it belongs to (a data centre), where the service has secrets for each
-        #[arg(long, value_name = "VALUE")]
-        for_input: Option<String>,
-    },
-    /// Makes a staged secret the current one; the one before it is tried when it is refused
-    Promote {
-        /// Number of the secret, as `list` shows it
-        n: u32,
-    },
-    /// Never uses a secret again, and wipes it; not the current one
-    Retire {
-        /// Number of the secret, as `list` shows it
-        n: u32,
-    },
-    /// Lists the secrets: numbers, states and dates
-    List,
-}
-
-/// `connect`.
-#[derive(Debug, ClapArgs)]
-pub struct Connect {
-    /// Client, see `indicia clients`
-    pub client: String,
-    /// Id of the connection; by default the client's, then with -2, -3
-    #[arg(long)]
-    pub id: Option<String>,
-    /// What you want to do, in our words: contacts.read, campaigns.send, …
-    #[arg(long, value_name = "CAP", value_delimiter = ',')]
-    pub can: Vec<String>,
-    /// Scopes as the service spells them
-    #[arg(long = "scope", value_name = "S", value_delimiter = ',')]
-    pub scopes: Vec<String>,
-    /// How the grant is obtained; by default what the service prefers
-    #[arg(long)]
-    pub flow: Option<FlowName>,
-    /// Input of the service that belongs to this connection
-    #[arg(long = "input", value_name = "K=V", value_parser = words::pair)]
-    pub inputs: Vec<(String, String)>,
-    /// Label of your own
-    #[arg(long = "label", value_name = "K=V", value_parser = words::pair)]
-    pub labels: Vec<(String, String)>,
-    /// Prints the address instead, and takes the resulting one pasted back
-    #[arg(long)]
-    pub no_browser: bool,
-    /// Lets an existing connection move to another account
-    #[arg(long)]
-    pub other_account: bool,
-}
-
 /// `forecast`.
 #[derive(Debug, ClapArgs)]
 pub struct Forecast {
@@ -328,31 +192,6 @@ pub struct Forecast {
     /// As a calendar (iCalendar, RFC 5545), to subscribe to or to send
     #[arg(long, conflicts_with = "json")]
     pub ical: bool,
-}
-
-/// `import`.
-#[derive(Debug, ClapArgs)]
-pub struct Import {
-    /// Client, see `indicia clients`
-    pub client: String,
-    /// Id of the connection; the client's, then with -2, -3, where none is given
-    #[arg(long, conflicts_with = "jsonl")]
-    pub id: Option<String>,
-    /// Who refreshes it: where it is `other`, it is served and never refreshed
-    #[arg(long, value_name = "WHO", default_value = "indicia")]
-    pub rotation_owner: OwnerName,
-    /// Many, one on each line of standard input
-    #[arg(long)]
-    pub jsonl: bool,
-}
-
-/// Who refreshes a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OwnerName {
-    /// We do
-    Indicia,
-    /// Whoever obtained it goes on refreshing it
-    Other,
 }
 
 /// `connections`.
@@ -548,26 +387,6 @@ pub struct Completions {
 pub struct Man {
     /// Command, such as `connect` or `clients add`
     pub command: Vec<String>,
-}
-
-/// RFC 6749 §2.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// Keeps a secret
-    Confidential,
-    /// Can keep none
-    Public,
-}
-
-/// Flows that this command line can go through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FlowName {
-    /// A person logs in at the service and allows it
-    AuthorizationCode,
-    /// The application's own account
-    ClientCredentials,
-    /// The token in the address of the answer: legacy, never chosen by itself
-    Implicit,
 }
 
 /// States of a connection.
