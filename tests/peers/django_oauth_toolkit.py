@@ -68,6 +68,7 @@ settings.configure(
         "ROTATE_REFRESH_TOKEN": ARGS.rotate == "on",
         "REFRESH_TOKEN_REUSE_PROTECTION": ARGS.reuse_protection == "on",
         "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": ARGS.grace,
+        "DEVICE_FLOW_INTERVAL": 1,
     },
 )
 
@@ -82,6 +83,7 @@ from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.http import JsonResponse  # noqa: E402
 from django.urls import include, path  # noqa: E402
 from oauth2_provider import models  # noqa: E402
+from oauth2_provider.settings import oauth2_settings  # noqa: E402
 
 
 def note(event, **more):
@@ -155,6 +157,7 @@ def applications():
     for client_id, kind, grant in [
         ("conf", "confidential", "authorization-code"),
         ("pub", "public", "authorization-code"),
+        ("tv", "public", "urn:ietf:params:oauth:grant-type:device_code"),
         ("machine", "confidential", "client-credentials"),
         ("page", "confidential", "implicit"),
         ("page-2", "confidential", "implicit"),
@@ -191,6 +194,10 @@ def main():
     applications()
     server = ThreadedWSGIServer(("127.0.0.1", ARGS.port), Quiet)
     server.daemon_threads = True
+    # The toolkit tells of no address of its own: it is set once the port is known.
+    place = f"{'https' if ARGS.cert else 'http'}://127.0.0.1:{server.server_port}/o/device/"
+    settings.OAUTH2_PROVIDER["OAUTH_DEVICE_VERIFICATION_URI"] = place
+    oauth2_settings.reload()
     server.set_app(get_wsgi_application())
     if ARGS.cert:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -52,6 +52,15 @@ function clients() {
     { ...web, client_id: 'post', client_secret: SECRET, token_endpoint_auth_method: 'client_secret_post' },
     { ...web, client_id: 'pub', token_endpoint_auth_method: 'none' },
     {
+      client_id: 'tv',
+      token_endpoint_auth_method: 'none',
+      grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
+      response_types: [],
+      redirect_uris: [],
+      application_type: 'native',
+      scope: SCOPES.join(' '),
+    },
+    {
       client_id: 'machine',
       client_secret: SECRET,
       grant_types: ['client_credentials'],
@@ -83,6 +92,7 @@ function configuration() {
       revocation: { enabled: true },
       introspection: { enabled: true },
       clientCredentials: { enabled: true },
+      deviceFlow: { enabled: true },
       pushedAuthorizationRequests: { enabled: true },
     },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),

@@ -55,7 +55,7 @@ impl Broker {
         let implicit = match self.ports.store.flow(&state_hash).await? {
             Some(flow) if !arrived_at(&flow.redirect_uri, place) => return Err(elsewhere(&flow)),
             Some(flow) => {
-                let implicit = Frozen::of(&flow)?.implicit;
+                let implicit = Frozen::of(&flow)?.flow == Flow::Implicit;
                 if implicit != in_fragment {
                     return Err(misplaced(&state, answer));
                 }
@@ -161,7 +161,7 @@ impl Broker {
         let (flow, sent_at, in_journal) = kept.into_flow();
         let frozen = Frozen::of(&flow)?;
         let now = self.ports.clock.now();
-        if frozen.implicit {
+        if frozen.flow == Flow::Implicit {
             // One can't come this way (RFC 6749 §4.2.2), and was seen by whoever saw the address.
             tokens.refresh_token = None;
             if let Err(error) = self.must_be_ours(&bound, tokens.access_token.expose()).await {
@@ -179,7 +179,7 @@ impl Broker {
         let adoption = Adoption {
             bound,
             connection: flow.connection.clone(),
-            flow: if frozen.implicit { Flow::Implicit } else { Flow::AuthorizationCode },
+            flow: frozen.flow,
             consent: Some(flow.state_hash.clone()),
             asked: flow.asked.clone(),
             labels: flow.labels.clone(),

@@ -1,9 +1,10 @@
-//! The same order of writes for an authorization code: the pending flow is taken (that is the
+//! The same order of writes for an authorization code or device code: the pending flow is taken (that is the
 //! intent) with a journal slot in hand, before state and verifier can be opened; a 2xx answer is
 //! kept before it is read. There is no grant yet: `recover` makes it from the entry.
 
 use std::collections::BTreeMap;
 
+use indicia_catalog::Flow;
 use indicia_oauth::{Answer, Dialect, Request, Timestamp, Verifier};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
@@ -22,18 +23,22 @@ use crate::vault::{Field, VaultError};
 pub(crate) struct FlowSecrets {
     pub(crate) state: String,
     pub(crate) verifier: Option<String>,
+    /// What a device flow polls with.
+    #[serde(default)]
+    pub(crate) device_code: Option<String>,
 }
 
 impl Drop for FlowSecrets {
     fn drop(&mut self) {
         self.state.zeroize();
         self.verifier.zeroize();
+        self.device_code.zeroize();
     }
 }
 
 impl FlowSecrets {
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        // Two strings always serialize.
+        // Strings always serialize.
         Zeroizing::new(serde_json::to_vec(self).unwrap_or_default())
     }
 
@@ -129,7 +134,36 @@ impl CodeSpend {
     }
 }
 
+/// What a poll with a device code gave.
+pub(crate) enum Polled {
+    /// Nothing was granted: it may be asked again.
+    Open(Box<CodeSpend>, Outcome),
+    /// A 2xx came, and is kept.
+    Kept(Box<CodeKept>),
+}
+
 impl CodeSpend {
+    /// Asks once with a device code. `inputs`: as for [`Self::send`].
+    pub(crate) async fn poll(
+        self,
+        broker: &Broker,
+        request: Request,
+        (dialect, inputs): (&Dialect, BTreeMap<String, String>),
+    ) -> Polled {
+        let sent_at = broker.ports.clock.now();
+        let spoken = Spoken::of(&request);
+        let outcome = match broker.ports.transport.send(request, &|| true).await {
+            Sent::Answer(answer) if answer.is_success() => {
+                let kept = self.keep(broker, answer, inputs, (sent_at, spoken)).await;
+                return Polled::Kept(Box::new(kept));
+            }
+            Sent::Answer(answer) => outcome::classify(&answer, dialect, sent_at, &spoken),
+            Sent::NotSent(why) => Outcome::not_sent(&why),
+            Sent::MaybeSent(why) => Outcome::lost(&why),
+        };
+        Polled::Open(Box::new(self), outcome)
+    }
+
     /// Keeps an answer that grants something before it is read. `sent_at`: when it was asked for,
     /// or, where it came by itself (implicit), now.
     pub(crate) async fn keep(
@@ -209,7 +243,7 @@ impl CodeKept {
 
     /// What it means. A fragment is a form, whatever the service's token endpoint answers with.
     pub(crate) fn outcome(&self, dialect: &Dialect) -> Outcome {
-        let implicit = Frozen::of(&self.flow).is_ok_and(|frozen| frozen.implicit);
+        let implicit = Frozen::of(&self.flow).is_ok_and(|frozen| frozen.flow == Flow::Implicit);
         let accept_form = dialect.accept_form || implicit;
         let dialect = Dialect { accept_form, ..dialect.clone() };
         outcome::classify(&self.answer, &dialect, self.sent_at, &self.spoken)

@@ -1,4 +1,4 @@
-//! Connecting: the browser half of an authorization code, its callback, and client credentials.
+//! Connecting: what is asked for, and what a flow through the browser begins with.
 //!
 //! Everything that decides where a code may go is frozen when the flow starts; a callback is
 //! matched by its state, the exact redirect URI, and the issuer, before the code is within reach.
@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::Broker;
 use crate::call::Bound;
 use crate::commit_code::FlowSecrets;
+use crate::device::DeviceStep;
 use crate::error::Error;
 use crate::model::{ClientRow, ConnectionId, FlowRow};
 use crate::vault::Field;
@@ -54,6 +55,8 @@ pub struct ConnectRequest {
 pub enum ConnectStep {
     /// A person has to log in.
     Browser(BrowserStep),
+    /// A person has to enter a code, on any device: then [`Broker::finish_device`].
+    Device(DeviceStep),
     /// Connected.
     Done(Box<ConnectionView>),
 }
@@ -87,9 +90,10 @@ pub(crate) struct Frozen {
     pub(crate) issuer_always: bool,
     pub(crate) redirect_in_request: bool,
     pub(crate) other_account: bool,
-    /// The token itself is asked for: the implicit flow.
+    pub(crate) flow: Flow,
+    /// Between two polls, where it is the device flow.
     #[serde(default)]
-    pub(crate) implicit: bool,
+    pub(crate) interval_secs: u64,
 }
 
 impl Frozen {
@@ -121,7 +125,11 @@ impl Broker {
                 let view = self.connect_credentials(bound, connection, asked, request).await?;
                 Ok(ConnectStep::Done(Box::new(view)))
             }
-            Flow::Device | Flow::Import | Flow::ApiKey => Err(Error::Refused {
+            Flow::Device => {
+                let step = self.begin_device(&bound, connection, &asked, &request).await?;
+                Ok(ConnectStep::Device(step))
+            }
+            Flow::Import | Flow::ApiKey => Err(Error::Refused {
                 code: "flow_not_offered",
                 field: "flow".into(),
                 detail: "this flow can't be used with `connect` yet".into(),
@@ -213,7 +221,7 @@ impl Broker {
             self.ports.random.fill(&mut random);
             pkce::verifier(&random).expose().to_owned()
         });
-        FlowSecrets { state, verifier }
+        FlowSecrets { state, verifier, device_code: None }
     }
 
     fn flow_row(
@@ -233,8 +241,22 @@ impl Broker {
             issuer_always: call.issuer_always,
             redirect_in_request: call.send_redirect_uri,
             other_account: request.other_account,
-            implicit,
+            flow: if implicit { Flow::Implicit } else { Flow::AuthorizationCode },
+            interval_secs: 0,
         };
+        let row = self.pending(bound, connection, asked, request, (&frozen, secrets))?;
+        Ok(FlowRow { redirect_uri: bound.client.redirect_uri.clone(), ..row })
+    }
+
+    /// A flow that waits for a person, for [`FLOW_LIFE`], and for no callback.
+    pub(crate) fn pending(
+        &self,
+        bound: &Bound,
+        connection: ConnectionId,
+        asked: &Asked,
+        request: &ConnectRequest,
+        (frozen, secrets): (&Frozen, &FlowSecrets),
+    ) -> Result<FlowRow, Error> {
         let state_hash = hash(&secrets.state);
         let now = self.ports.clock.now();
         Ok(FlowRow {
@@ -242,8 +264,8 @@ impl Broker {
             state_hash,
             client: bound.client.id.clone(),
             connection,
-            redirect_uri: bound.client.redirect_uri.clone(),
-            frozen: serde_json::to_string(&frozen).map_err(|e| Error::Internal(e.to_string()))?,
+            redirect_uri: String::new(),
+            frozen: serde_json::to_string(frozen).map_err(|e| Error::Internal(e.to_string()))?,
             asked: asked.all(),
             inputs: request.inputs.clone(),
             labels: request.labels.clone(),
@@ -312,7 +334,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    fn all(&self) -> Vec<String> {
+    pub(crate) fn all(&self) -> Vec<String> {
         self.scopes.iter().chain(&self.optional).cloned().collect()
     }
 }
@@ -359,7 +381,7 @@ fn choose(bound: &Bound) -> Error {
     }
 }
 
-fn meanings(bound: &Bound, scopes: &[String]) -> Vec<(String, String)> {
+pub(crate) fn meanings(bound: &Bound, scopes: &[String]) -> Vec<(String, String)> {
     let meaning = |scope: &String| {
         let known = bound.service.scopes.known.iter().find(|k| k.name == *scope);
         (scope.clone(), known.map(|k| k.meaning.clone()).unwrap_or_default())

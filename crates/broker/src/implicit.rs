@@ -72,6 +72,7 @@ impl Broker {
     pub(crate) async fn must_be_ours(&self, bound: &Bound, token: &str) -> Result<(), Error> {
         let endpoint = bound.service.introspection(bound.cx()).map_err(|e| bound.filled(e))?;
         let Some(endpoint) = endpoint else { return Ok(()) };
+        let endpoint = bound.at_environment(endpoint);
         let now = self.ports.clock.now();
         let Gate::Open(secret) = self.gate(&bound.client, bound.secret_input(), now).await? else {
             return Err(unknown(bound, "it refuses this client"));

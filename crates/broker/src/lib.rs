@@ -29,6 +29,7 @@ mod conclude;
 pub mod connect;
 mod credentials;
 pub mod decide;
+pub mod device;
 mod discovery;
 pub mod duty;
 mod end;

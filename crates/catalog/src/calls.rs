@@ -49,6 +49,7 @@ impl Service {
         let own = match grant {
             GrantType::AuthorizationCode => &token.authorization_code,
             GrantType::ClientCredentials => &token.client_credentials,
+            GrantType::DeviceCode => &token.device_code,
             GrantType::RefreshToken => &token.refresh_token,
         };
         if grant == GrantType::RefreshToken && self.raw.refresh.none {
@@ -120,9 +121,24 @@ impl Service {
 
     /// The introspection endpoint, where there is one.
     pub fn introspection(&self, cx: Context<'_>) -> Result<Option<TokenEndpoint>, FillError> {
-        let own = self.raw.introspection.clone().unwrap_or_default();
+        self.further_endpoint(self.raw.introspection.as_ref(), PIN_INTROSPECTION, cx)
+    }
+
+    /// The device authorization endpoint (RFC 8628 §3.1), where there is one.
+    pub fn device(&self, cx: Context<'_>) -> Result<Option<TokenEndpoint>, FillError> {
+        self.further_endpoint(self.raw.device.as_ref(), PIN_DEVICE, cx)
+    }
+
+    /// One that authenticates as the token endpoint does, and has parameters of its own.
+    fn further_endpoint(
+        &self,
+        own: Option<&EndpointFile>,
+        pin: &str,
+        cx: Context<'_>,
+    ) -> Result<Option<TokenEndpoint>, FillError> {
+        let own = own.cloned().unwrap_or_default();
         let own = EndpointFile { params: own.params.or_else(|| Some(BTreeMap::new())), ..own };
-        self.endpoint(&own, own.url.as_ref(), PIN_INTROSPECTION, cx)
+        self.endpoint(&own, own.url.as_ref(), pin, cx)
     }
 
     /// The call that learns the account and the API's place right after an exchange. `None`: the
@@ -341,6 +357,7 @@ impl Service {
             (PIN_TOKEN, metadata.token_endpoint.clone()),
             (PIN_REVOCATION, metadata.revocation_endpoint.clone()),
             (PIN_INTROSPECTION, metadata.introspection_endpoint.clone()),
+            (PIN_DEVICE, metadata.device_authorization_endpoint.clone()),
             (PIN_ISSUER_ALWAYS, metadata.issuer_in_response.then(|| "true".to_owned())),
         ];
         told.into_iter().filter_map(|(name, told)| Some((name.to_owned(), told?))).collect()
@@ -490,6 +507,7 @@ const PIN_AUTHORIZE: &str = "endpoint.authorize";
 const PIN_TOKEN: &str = "endpoint.token";
 const PIN_REVOCATION: &str = "endpoint.revocation";
 const PIN_INTROSPECTION: &str = "endpoint.introspection";
+const PIN_DEVICE: &str = "endpoint.device";
 const PIN_ISSUER_ALWAYS: &str = "endpoint.issuer_always";
 const NO_REVOCATION: &str =
     "this server tells of no revocation endpoint: take the grant back in the account's settings";

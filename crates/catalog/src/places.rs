@@ -92,6 +92,7 @@ fn endpoints(raw: &File) -> Vec<(Path, &EndpointFile)> {
     [
         (at!["token", "authorization-code"], &token.authorization_code),
         (at!["token", "client-credentials"], &token.client_credentials),
+        (at!["token", "device-code"], &token.device_code),
         (at!["token", "refresh-token"], &token.refresh_token),
         (at!["introspection"], &raw.introspection),
         (at!["device"], &raw.device),

@@ -171,6 +171,11 @@ fn endpoints(raw: &File, found: &mut Problems) {
         let fix = "add [token] with `url`, or an `issuer` whose metadata tells it";
         found.add(at!["flows"], "there is no token endpoint", fix);
     }
+    let device = raw.device.as_ref().is_some_and(|device| device.url.is_some());
+    if raw.flows.contains(&Flow::Device) && !device && raw.issuer.is_none() {
+        let fix = "add [device] with `url`, or an `issuer` whose metadata tells it";
+        found.add(at!["flows"], "there is no device authorization endpoint", fix);
+    }
     let call = raw.revocation.url.is_some() || raw.issuer.is_some();
     if raw.revocation.by_hand.is_none() && !call {
         let fix = "add `url`, or say in `by_hand` what the account's owner does";
@@ -198,6 +203,7 @@ fn auths(raw: &File) -> Vec<(Path, Option<Auth>)> {
     for (name, endpoint) in [
         ("authorization-code", &token.authorization_code),
         ("client-credentials", &token.client_credentials),
+        ("device-code", &token.device_code),
         ("refresh-token", &token.refresh_token),
     ] {
         if let Some(endpoint) = endpoint {
@@ -217,8 +223,8 @@ fn auths(raw: &File) -> Vec<(Path, Option<Auth>)> {
 
 fn refresh(raw: &File, found: &mut Problems) {
     let rule = &raw.refresh;
-    let code = raw.flows.contains(&Flow::AuthorizationCode);
-    if code && !rule.none && rule.rotation.is_none() {
+    let by_person = raw.flows.iter().any(|f| matches!(f, Flow::AuthorizationCode | Flow::Device));
+    if by_person && !rule.none && rule.rotation.is_none() {
         let fix = "add [refresh] with `rotation` (\"may\" where nobody knows), or `none = true`";
         found.add(at!["refresh"], "nothing says whether a refresh token rotates", fix);
     }

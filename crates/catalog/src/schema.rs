@@ -94,7 +94,8 @@ section! {
         opt authorize: AuthorizeFile,
         /// The token endpoint.
         opt token: TokenFile,
-        /// The device authorization endpoint (RFC 8628).
+        /// The device authorization endpoint (RFC 8628 §3.1). Parameters of the token endpoint are
+        /// not taken over.
         opt device: Option<EndpointFile>,
         /// The pushed authorization request endpoint (RFC 9126).
         opt par: Option<EndpointFile>,
@@ -238,6 +239,8 @@ section! {
         opt authorization_code: Option<EndpointFile> = "authorization-code",
         /// Differences for client credentials.
         opt client_credentials: Option<EndpointFile> = "client-credentials",
+        /// Differences when a device code is polled with.
+        opt device_code: Option<EndpointFile> = "device-code",
         /// Differences for a refresh.
         opt refresh_token: Option<EndpointFile> = "refresh-token",
     }

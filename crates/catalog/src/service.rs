@@ -49,6 +49,8 @@ pub enum GrantType {
     AuthorizationCode,
     /// Client credentials.
     ClientCredentials,
+    /// Device code for tokens (RFC 8628 §3.4).
+    DeviceCode,
     /// Refresh.
     RefreshToken,
 }

@@ -366,7 +366,7 @@ pub struct Sandbox {
     /// Written as KIND[=VALUE][:TIMES|:PERCENT%][@[SERVICE/]ENDPOINT]. Kinds: latency=200ms,
     /// drip=20ms, reset-before, reset-after, throttle=30, error-before=503, error-after=500, html,
     /// html-502, truncate, wrong-type, skew=300. Endpoints: authorize, token (exchange and
-    /// refresh), exchange, refresh, revoke, introspect, metadata, api. More can be
+    /// refresh), exchange, refresh, device, revoke, introspect, metadata, api. More can be
     /// added while it runs, as below; DELETE instead takes all away.
     #[arg(long = "fault", value_name = "SPEC")]
     pub faults: Vec<String>,

@@ -64,6 +64,11 @@ impl Output {
         }
     }
 
+    /// Whether pictures and progress have a place: on a terminal that a person looks at.
+    pub fn draws(&self) -> bool {
+        !self.json && !self.quiet && std::io::stderr().is_terminal()
+    }
+
     /// A word beside the result, on standard error; not with `--json` or `--quiet`.
     pub fn note(&self, text: &str) {
         if !self.json && !self.quiet {
@@ -152,7 +157,7 @@ impl Output {
 
     /// A count that rises as work goes on, on a terminal.
     pub fn counter(&self, what: &str) -> Counter {
-        if self.json || self.quiet || !std::io::stderr().is_terminal() {
+        if !self.draws() {
             return Counter(None);
         }
         let bar = ProgressBar::new_spinner().with_message(what.to_owned());
@@ -167,7 +172,7 @@ impl Output {
     /// Waits; when that takes longer than a second, says for what, on a terminal.
     pub async fn wait<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
-        if self.json || self.quiet || !std::io::stderr().is_terminal() {
+        if !self.draws() {
             return future.await;
         }
         if let Ok(done) = tokio::time::timeout(SILENT_MAX, &mut future).await {

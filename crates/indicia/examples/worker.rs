@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     match broker.connect(request).await? {
         ConnectStep::Done(view) => println!("connected: {}", view.id),
-        ConnectStep::Browser(_) => return Err("client credentials need no browser".into()),
+        _ => return Err("client credentials need no person".into()),
     }
     for round in 1..=rounds {
         // Valid for a while at least; a new one is asked for when the one at hand would end before.

@@ -44,8 +44,8 @@ pub use authorize::{Authorized, authorize};
 pub use http;
 pub use indicia_broker::{Broker, Error, Force, Ports, Settings};
 pub use indicia_broker::{
-    clients, connect, explain, forecast, import, list, model, ports, recover, revoke, rotate_keys,
-    rotate_tokens, view,
+    clients, connect, device, explain, forecast, import, list, model, ports, recover, revoke,
+    rotate_keys, rotate_tokens, view,
 };
 /// Bytes of a service file at most; more needn't be read.
 pub use indicia_catalog::read::FILE_BYTES_MAX;

@@ -18,7 +18,7 @@ use crate::request::Request;
 /// Names that only the protocol's own code may set. A service file's extra of such a name would
 /// override or repeat what was bound to the flow. `scope` and `redirect_uri` are not among them:
 /// some services want them again on refresh, and where we send them a second one is refused.
-pub(crate) const PROTOCOL_NAMES: [&str; 16] = [
+pub(crate) const PROTOCOL_NAMES: [&str; 17] = [
     "client_assertion",
     "client_assertion_type",
     "client_id",
@@ -27,6 +27,7 @@ pub(crate) const PROTOCOL_NAMES: [&str; 16] = [
     "code_challenge",
     "code_challenge_method",
     "code_verifier",
+    "device_code",
     "grant_type",
     "password",
     "refresh_token",

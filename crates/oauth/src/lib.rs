@@ -38,6 +38,6 @@ pub use dialect::{Dialect, ErrorRow, Verdict};
 pub use expiry::Expiry;
 pub use request::{Method, Request};
 pub use retry_after::{RETRY_AFTER_MAX, RETRY_AFTER_MIN};
-pub use secret::{AccessToken, ClientSecret, Code, RefreshToken, Verifier};
+pub use secret::{AccessToken, ClientSecret, Code, DeviceCode, RefreshToken, Verifier};
 pub use time::Timestamp;
 pub use token_answer::{Reading, Refusal, TokenSet};

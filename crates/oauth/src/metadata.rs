@@ -24,6 +24,8 @@ pub struct Metadata {
     pub revocation_endpoint: Option<String>,
     /// Introspection endpoint.
     pub introspection_endpoint: Option<String>,
+    /// Device authorization endpoint (RFC 8628 §4).
+    pub device_authorization_endpoint: Option<String>,
     /// Client authentication methods; absent means `client_secret_basic`.
     pub token_endpoint_auth_methods: Vec<String>,
     /// PKCE methods; `None`: not told.
@@ -102,6 +104,7 @@ pub fn read(answer: &Answer, issuer: &str, loopback_http: bool) -> Result<Metada
         token_endpoint: document.endpoint("token_endpoint")?,
         revocation_endpoint: document.endpoint("revocation_endpoint")?,
         introspection_endpoint: document.endpoint("introspection_endpoint")?,
+        device_authorization_endpoint: document.endpoint("device_authorization_endpoint")?,
         token_endpoint_auth_methods: or_default(
             document.list("token_endpoint_auth_methods_supported")?,
             &["client_secret_basic"],

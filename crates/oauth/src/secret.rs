@@ -48,6 +48,10 @@ secret! {
     Code
 }
 secret! {
+    /// A device code (RFC 8628 §3.2). Asked with until the person has decided, and then used up.
+    DeviceCode
+}
+secret! {
     /// A PKCE code verifier (RFC 7636 §4.1).
     Verifier
 }

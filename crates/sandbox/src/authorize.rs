@@ -84,7 +84,8 @@ impl Model {
         wire::redirect(&self.decide(ask, account, decision, now))
     }
 
-    /// Plays the click of an account's owner who agrees. The answer is the callback's address.
+    /// Plays the click of an account's owner who agrees. The answer is the callback's address; where
+    /// a device's code was entered, the address that it was entered at.
     pub fn approve(
         &mut self,
         authorize_url: &str,
@@ -115,6 +116,11 @@ impl Model {
         let incoming = Incoming::get(authorize_url)
             .ok_or_else(|| page("invalid_request", "the address can't be read"))?;
         let hit = self.routes.find(&self.service, &incoming.host, &incoming.path);
+        if hit.as_ref().is_some_and(|hit| hit.kind == Kind::Verify) {
+            let approved = decision == Decision::Approve;
+            self.click_device(&incoming, account, approved, now)?;
+            return Ok(authorize_url.to_owned());
+        }
         let hit = hit
             .filter(|hit| hit.kind == Kind::Authorize)
             .ok_or_else(|| page("invalid_request", "this isn't the authorization endpoint"))?;
@@ -418,7 +424,7 @@ fn is_offline(service: &Service, call: &AuthorizeCall, params: &Params, scopes: 
         && types.all(|(name, value)| params.value(name) == Some(value))
 }
 
-fn scope_lines(service: &Service, scopes: &[String]) -> Vec<pages::ScopeLine> {
+pub(crate) fn scope_lines(service: &Service, scopes: &[String]) -> Vec<pages::ScopeLine> {
     let meaning = |name: &String| {
         let known = service.scopes.known.iter().find(|k| k.name == *name);
         known.map_or_else(String::new, |k| k.meaning.clone())

@@ -77,8 +77,17 @@ pub struct FaultError {
 
 /// Endpoints that a fault can be put on. `token` is any token request, `refresh` and `exchange` are
 /// its two halves.
-pub const ENDPOINTS: [&str; 8] =
-    ["authorize", "token", "exchange", "refresh", "revoke", "introspect", "metadata", "api"];
+pub const ENDPOINTS: [&str; 9] = [
+    "authorize",
+    "token",
+    "exchange",
+    "refresh",
+    "device",
+    "revoke",
+    "introspect",
+    "metadata",
+    "api",
+];
 
 /// Kinds as they are written.
 pub const KINDS: [&str; 12] = [

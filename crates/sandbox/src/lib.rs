@@ -11,6 +11,7 @@ mod authorize;
 mod chance;
 mod clients;
 mod control;
+mod device;
 pub mod faults;
 mod fill;
 mod http;

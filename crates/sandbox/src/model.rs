@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::chance::{Chance, digest};
 use crate::clients::{Claimed, Registration};
+use crate::device::DeviceAsk;
 use crate::record::{GrantId, Record, What, Why};
 use crate::refuse::Refusal;
 use crate::route::{self, Hit, Kind, Routes};
@@ -82,6 +83,8 @@ pub struct Model {
     pub(crate) clients: BTreeMap<String, Registration>,
     pub(crate) accounts: BTreeMap<String, Account>,
     pub(crate) codes: BTreeMap<String, IssuedCode>,
+    pub(crate) devices: BTreeMap<String, DeviceAsk>,
+    /// Of both kinds.
     pub(crate) codes_issued: u64,
     pub(crate) record: Record,
 }
@@ -101,6 +104,7 @@ impl Model {
             clients: BTreeMap::new(),
             accounts: BTreeMap::new(),
             codes: BTreeMap::new(),
+            devices: BTreeMap::new(),
             codes_issued: 0,
             record: Record::default(),
         }
@@ -158,17 +162,18 @@ impl Model {
         self.routes.find(&self.service, host, path).is_some()
     }
 
-    /// The endpoint that a request is for, in a word: `authorize`, `exchange`, `refresh`, `revoke`,
-    /// `introspect`, `metadata`, `api`; `None`: not this service's. Client credentials count as
-    /// `exchange`.
+    /// The endpoint that a request is for, in a word: `authorize`, `exchange`, `refresh`, `device`,
+    /// `revoke`, `introspect`, `metadata`, `api`; `None`: not this service's. Client credentials and
+    /// polls with a device code count as `exchange`.
     pub fn endpoint_of(&self, request: &Incoming) -> Option<&'static str> {
         let hit = self.routes.find(&self.service, &request.host, &request.path)?;
         Some(match hit.kind {
-            Kind::Authorize => "authorize",
+            Kind::Authorize | Kind::Verify => "authorize",
             Kind::Token => match Params::anywhere(request).value("grant_type") {
                 Some("refresh_token") => "refresh",
                 _ => "exchange",
             },
+            Kind::Device => "device",
             Kind::Revoke => "revoke",
             Kind::Introspect => "introspect",
             Kind::Metadata => "metadata",
@@ -191,6 +196,8 @@ impl Model {
         match hit.kind {
             Kind::Authorize => self.authorize(request, hit, now),
             Kind::Token => self.token(request, hit, now),
+            Kind::Device => self.device(request, hit, now),
+            Kind::Verify => self.verify(request, now),
             Kind::Revoke => self.revoke(request, hit, now),
             Kind::Introspect => self.introspect(request, hit, now),
             Kind::Metadata => self.metadata(hit),

@@ -38,6 +38,20 @@ struct Problem<'a> {
     why: &'a str,
 }
 
+#[derive(Template)]
+#[template(path = "enter_code.html")]
+struct EnterCode<'a> {
+    service: &'a str,
+    wrong: bool,
+}
+
+#[derive(Template)]
+#[template(path = "decided.html")]
+struct Decided<'a> {
+    service: &'a str,
+    approved: bool,
+}
+
 /// A service on the start page.
 pub(crate) struct ServiceLine {
     pub id: String,
@@ -78,6 +92,16 @@ pub(crate) fn consent(
 /// Says what is wrong, where nothing may be sent back.
 pub(crate) fn problem(service: &Service, why: &str) -> String {
     rendered(&Problem { service: &service.name, why })
+}
+
+/// Asks for the code that a device shows; `wrong`: for another one.
+pub(crate) fn enter_code(service: &Service, wrong: bool) -> String {
+    rendered(&EnterCode { service: &service.name, wrong })
+}
+
+/// Says that the device will know.
+pub(crate) fn decided(service: &Service, approved: bool) -> String {
+    rendered(&Decided { service: &service.name, approved })
 }
 
 /// Lists the services.

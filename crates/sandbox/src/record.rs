@@ -86,6 +86,18 @@ pub enum What {
         /// The token set issued.
         generation: u32,
     },
+    /// Codes for a device were issued.
+    DeviceAsked {
+        /// To which client.
+        client_id: String,
+    },
+    /// A device code was asked with.
+    DevicePoll {
+        /// By which client.
+        client_id: String,
+        /// `granted`, or the error code of the answer.
+        said: &'static str,
+    },
     /// A token was given for client credentials.
     Minted {
         /// The grant.
@@ -147,6 +159,8 @@ impl What {
             Self::Consent { .. } => "consent",
             Self::CodeIssued { .. } => "code_issued",
             Self::Exchange { .. } => "exchange",
+            Self::DeviceAsked { .. } => "device_asked",
+            Self::DevicePoll { .. } => "device_poll",
             Self::Minted { .. } => "minted",
             Self::Refresh { .. } => "refresh",
             Self::ReuseDetected { .. } => "reuse_detected",

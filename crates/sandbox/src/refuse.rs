@@ -57,6 +57,12 @@ impl Refusal {
         Self::new(Verdict::Misconfigured, "unsupported_grant_type", why)
     }
 
+    /// A poll's answer that is no token (RFC 8628 §3.5). No row of a service speaks of it.
+    pub fn device(code: &'static str, why: &str) -> Self {
+        let refusal = Self::new(Verdict::Nonsense, code, why);
+        Self { status: Some(400), ..refusal }
+    }
+
     /// The scope isn't.
     pub fn scope(why: impl Into<String>) -> Self {
         Self::new(Verdict::Misconfigured, "invalid_scope", why)

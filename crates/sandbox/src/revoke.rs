@@ -181,12 +181,14 @@ impl Model {
             _ => None,
         };
         let introspection = self.service.introspection(cx).ok().flatten();
+        let device = self.service.device(cx).ok().flatten();
         let mut body = json!({
             "issuer": call.issuer,
             "authorization_endpoint": call.url,
             "token_endpoint": token.map(|t| t.url),
             "revocation_endpoint": revocation,
             "introspection_endpoint": introspection.map(|e| e.url),
+            "device_authorization_endpoint": device.map(|e| e.url),
             "response_types_supported": ["code"],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": call.issuer_always,

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use indicia_catalog::template::Input;
-use indicia_catalog::{ApiBase, ClientKind, Context, GrantType, RevocationRule, Service};
+use indicia_catalog::{ApiBase, ClientKind, Context, Flow, GrantType, RevocationRule, Service};
 use indicia_oauth::metadata::Metadata;
 
+use crate::device::VERIFY_PATH;
 use crate::fill::Values;
 
 /// Combinations of table values that are looked at, at most.
@@ -20,6 +21,8 @@ const COMBINATIONS_MAX: usize = 64;
 pub(crate) enum Kind {
     Authorize,
     Token,
+    Device,
+    Verify,
     Revoke,
     Introspect,
     Metadata,
@@ -128,6 +131,8 @@ pub(crate) fn pins(service: &Service) -> BTreeMap<String, String> {
         token_endpoint: at("token"),
         revocation_endpoint: at("revoke"),
         introspection_endpoint: at("introspect"),
+        device_authorization_endpoint: at("device")
+            .filter(|_| service.flows.contains(&Flow::Device)),
         issuer_in_response: true,
         issuer: issuer.clone(),
         ..Metadata::default()
@@ -191,8 +196,16 @@ fn add(
             push(Kind::Metadata, &url);
         }
     }
-    let grants =
-        [GrantType::AuthorizationCode, GrantType::ClientCredentials, GrantType::RefreshToken];
+    if let Ok(Some(endpoint)) = service.device(cx) {
+        push(Kind::Device, &endpoint.url);
+        push(Kind::Verify, &format!("{}{VERIFY_PATH}", endpoint.url));
+    }
+    let grants = [
+        GrantType::AuthorizationCode,
+        GrantType::ClientCredentials,
+        GrantType::DeviceCode,
+        GrantType::RefreshToken,
+    ];
     for endpoint in grants.into_iter().filter_map(|g| service.token_endpoint(g, cx).ok().flatten())
     {
         push(Kind::Token, &endpoint.url);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use indicia_catalog::template::FillError;
 use indicia_catalog::{GrantType, Service};
+use indicia_oauth::grant::device;
 use indicia_oauth::{Answer, ClientAuth, Method, Timestamp, TokenEndpoint};
 
 use crate::clients::{Claimed, Registration, authenticate};
@@ -62,6 +63,7 @@ impl Model {
         let grant_type = match grant_type {
             Some("authorization_code") => GrantType::AuthorizationCode,
             Some("refresh_token") => GrantType::RefreshToken,
+            Some(device::GRANT_TYPE) => GrantType::DeviceCode,
             Some("client_credentials") => GrantType::ClientCredentials,
             Some(_) => return Err(Refusal::grant_type("this grant type isn't known").into()),
             None => return Err(Refusal::request("grant_type is missing").into()),
@@ -78,6 +80,7 @@ impl Model {
         match grant_type {
             GrantType::AuthorizationCode => self.exchange(&asked, now),
             GrantType::RefreshToken => self.refresh(&asked, now),
+            GrantType::DeviceCode => self.poll(&asked, now),
             GrantType::ClientCredentials => self.mint(&asked, now),
         }
     }

@@ -5,6 +5,7 @@
 mod again;
 mod connect;
 mod decide;
+mod device;
 mod forecast;
 mod implicit;
 mod import;

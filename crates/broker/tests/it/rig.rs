@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures_util::future::{Either, select};
 use indicia_broker::clients::NewClient;
 use indicia_broker::connect::{BrowserStep, ConnectRequest, ConnectStep};
+use indicia_broker::device::DeviceStep;
 use indicia_broker::model::{Environment, HolderId, JournalId};
 use indicia_broker::ports::{
     Clock, Journal, JournalEntry, JournalError, Random, RootKey, RootKeyError, Sent, SlotNo, Spawn,
@@ -411,7 +412,7 @@ impl Rig {
     pub async fn begin_at(&self, broker: &Arc<Broker>, request: ConnectRequest) -> BrowserStep {
         match broker.connect(request).await.unwrap() {
             ConnectStep::Browser(step) => step,
-            ConnectStep::Done(_) => panic!("no browser was needed"),
+            _ => panic!("no browser was needed"),
         }
     }
 
@@ -419,7 +420,33 @@ impl Rig {
     pub async fn begin(&self, request: ConnectRequest) -> Result<BrowserStep, Error> {
         match self.broker.connect(request).await? {
             ConnectStep::Browser(step) => Ok(step),
-            ConnectStep::Done(_) => panic!("no browser was needed"),
+            _ => panic!("no browser was needed"),
+        }
+    }
+
+    /// Begins a connection by a code that a person enters.
+    pub async fn begin_device(&self, request: ConnectRequest) -> Result<DeviceStep, Error> {
+        match self.broker.connect(request).await? {
+            ConnectStep::Device(step) => Ok(step),
+            _ => panic!("no code was needed"),
+        }
+    }
+
+    /// Goes on with `work` while the clocks keep step with tokio's, which is paused.
+    pub async fn as_time_goes<T>(&self, work: impl Future<Output = T>) -> T {
+        let ticking = async {
+            loop {
+                self.advance(Duration::from_millis(250));
+                tokio::time::advance(Duration::from_millis(250)).await;
+                // Who woke has a few steps before the next tick.
+                for _ in 0..8 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        match select(pin!(work), pin!(ticking)).await {
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => never,
         }
     }
 

@@ -67,6 +67,8 @@ pub enum FlowName {
     AuthorizationCode,
     /// The application's own account
     ClientCredentials,
+    /// A person enters a code on any device that has a browser
+    Device,
     /// The token in the address of the answer: legacy, never chosen by itself
     Implicit,
 }

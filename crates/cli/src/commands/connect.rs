@@ -3,6 +3,8 @@
 //! Surprise: standard output carries the connection's id and nothing else, so that a script can
 //! take it; what a person reads, the address included, goes to standard error.
 
+mod device;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +93,12 @@ async fn connect(cx: &Cx, args: Connect) -> Result<ConnectionView, Failure> {
     let started = broker.connect(request);
     match cx.out.wait("asking the service", started).await? {
         ConnectStep::Done(view) => Ok(*view),
+        ConnectStep::Device(step) => {
+            tell_asks(cx, &step.asks, step.full_access);
+            device::show(cx, &step);
+            let finish = broker.finish_device(&step.flow);
+            Ok(cx.out.wait("waiting until the code is entered", finish).await?)
+        }
         ConnectStep::Browser(step) => {
             tell(cx, &step);
             let listener = if paste { None } else { listener(cx, &step) };
@@ -110,6 +118,7 @@ async fn request(broker: &Broker, args: Connect) -> Result<ConnectRequest, Failu
     let flow = args.flow.map(|flow| match flow {
         FlowName::AuthorizationCode => Flow::AuthorizationCode,
         FlowName::ClientCredentials => Flow::ClientCredentials,
+        FlowName::Device => Flow::Device,
         FlowName::Implicit => Flow::Implicit,
     });
     Ok(ConnectRequest {
@@ -157,13 +166,17 @@ fn tell(cx: &Cx, step: &BrowserStep) {
              be refreshed; where the service offers it, --flow authorization-code is better",
         );
     }
-    if step.full_access {
+    tell_asks(cx, &step.asks, step.full_access);
+}
+
+fn tell_asks(cx: &Cx, asks: &[(String, String)], full_access: bool) {
+    if full_access {
         cx.out.remark("asks for full access to the account: this service knows no less");
     }
-    if !step.asks.is_empty() {
+    if !asks.is_empty() {
         cx.out.remark("asks for:");
     }
-    for (scope, meaning) in &step.asks {
+    for (scope, meaning) in asks {
         let (scope, meaning) = (shown(scope), shown(meaning));
         match meaning.is_empty() {
             true => cx.out.remark(&format!("  {scope}")),

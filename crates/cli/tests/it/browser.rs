@@ -232,6 +232,47 @@ fn ar_9_rh_18_rh_19_a_token_in_a_fragment_is_handed_over_and_wiped_from_address_
     home.run(&["connections", "show", "injected"]).fails(3, "no connection");
 }
 
+// DF-2, DF-6, DF-10
+#[test]
+fn df_2_df_6_df_10_a_code_is_entered_in_a_browser_and_the_device_is_connected() {
+    let (home, peer) = (Home::new(), Peer::oidc(&[]));
+    peers::add(&home, &peer, "tv", &[]);
+    let args = ["connect", "tv", "--flow", "device", "--can", "campaigns.read", "--json"];
+    let mut connecting = Connecting::of(home.command(&args).spawn().unwrap());
+    assert_eq!(connecting.address, format!("http://127.0.0.1:{}/device", peer.port));
+    let code = connecting.line_after("enter this code");
+
+    let browser = Browser::start();
+    browser.open(&connecting.address);
+    browser.fill("input[name=user_code]", &code);
+    browser.picture("device-code");
+    browser.click("button[type=submit]");
+    until("the code is shown again", || browser.text("body").contains(&code));
+    browser.click("button[type=submit]");
+    browser.fill("input[name=login]", "alice");
+    browser.fill("input[name=password]", "any");
+    browser.click("button[type=submit]");
+    until("the consent page", || browser.text("body").contains("campaigns:read"));
+    browser.click("button[type=submit]");
+    until("the end", || browser.text("body").contains("Sign-in Success"));
+
+    let ran = connecting.end().ok();
+    let connection = ran.json();
+    assert_eq!((&connection["flow"], &connection["state"]), (&json!("device"), &json!("active")));
+    assert_eq!(connection["account"]["id"], "alice");
+    assert_eq!(peer.whoami(&peers::token(&home, "tv")).json()["id"], "alice");
+    home.run(&["refresh", "tv"]).ok();
+
+    // Its answer had no interval: five seconds, and after the token none.
+    let polls = peer.events().into_iter().filter(|event| event["event"] == "answer");
+    let polls = polls.filter(|event| event["grant_type"] == DEVICE_CODE);
+    let times: Vec<i64> = polls.map(|event| event["at"].as_i64().unwrap()).collect();
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 5_000), "{times:?}");
+    assert_eq!(peer.answers(DEVICE_CODE, 200), 1);
+}
+
+const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
 const FLAGS: &[&str] = &[
     "--headless",
     "--no-sandbox",

@@ -8,6 +8,7 @@ mod browser;
 mod canary;
 mod canary_wire;
 mod demo;
+mod device;
 mod examples;
 mod held;
 mod http;

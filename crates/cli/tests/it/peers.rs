@@ -137,6 +137,17 @@ impl Peer {
         jar.get(&format!("{login}/abort"))
     }
 
+    /// The owner enters a device's code and agrees, without a browser: django-oauth-toolkit's two
+    /// forms.
+    pub fn enter_code(&self, user_code: &str) {
+        let mut jar = Jar::default();
+        let form = format!("user_code={user_code}");
+        let entered = jar.send("POST", &format!("http://127.0.0.1:{}/o/device/", self.port), &form);
+        let place = entered.header("location").expect("on to the decision").to_owned();
+        let place = format!("http://127.0.0.1:{}{place}", self.port);
+        assert_eq!(jar.send("POST", &place, "action=accept").status, 302);
+    }
+
     /// A value of its database.
     pub fn row(&self, query: &str) -> String {
         let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); \
@@ -238,7 +249,7 @@ pub fn add(home: &Home, peer: &Peer, client: &str, more: &[&str]) -> Ran {
     let mut args = vec!["clients", "add", service, "--id", client, "--client-id", client];
     args.extend(["--input", &port]);
     args.extend(more);
-    if client == "pub" {
+    if matches!(client, "pub" | "tv") {
         args.extend(["--kind", "public"]);
         return home.run(&args).ok();
     }

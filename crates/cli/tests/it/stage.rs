@@ -211,6 +211,20 @@ impl Connecting {
         }
     }
 
+    /// The line that comes after one with this in it.
+    pub fn line_after(&mut self, marker: &str) -> String {
+        let mut before = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.stderr.read_line(&mut line).unwrap() > 0, "no {marker:?}: {}", self.said);
+            self.said += &line;
+            if before.contains(marker) {
+                return line.trim_end().to_owned();
+            }
+            before = line;
+        }
+    }
+
     pub fn paste(mut self, callback: &str) -> Ran {
         let _ = self.stdin.write_all(callback.as_bytes());
         self.end()

@@ -5,6 +5,7 @@
 
 pub mod client_credentials;
 pub mod code;
+pub mod device;
 pub mod refresh;
 
 use thiserror::Error;

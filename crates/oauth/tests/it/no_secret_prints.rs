@@ -7,9 +7,11 @@ use std::fs;
 use std::path::Path;
 
 use indicia_oauth::authorization::ValidCallback;
+use indicia_oauth::grant::device::DeviceAuthorization;
 use indicia_oauth::token_answer::{Reading, TokenSet};
 use indicia_oauth::{
-    AccessToken, Answer, ClientSecret, Code, Credentials, RefreshToken, Request, Verifier,
+    AccessToken, Answer, ClientSecret, Code, Credentials, DeviceCode, RefreshToken, Request,
+    Verifier,
 };
 
 /// Doesn't compile when the type implements the trait: the method is then ambiguous.
@@ -42,6 +44,8 @@ secret_types!(
     BorrowedCredentials,
     ClientSecret,
     Code,
+    DeviceAuthorization,
+    DeviceCode,
     Reading,
     RefreshToken,
     Request,
@@ -60,7 +64,15 @@ implements_not!(ValidCallback: Clone);
 fn the_list_of_secret_types_is_whole() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut held: Vec<String> = Vec::new();
-    for file in ["secret", "request", "answer", "client_auth", "authorization", "token_answer"] {
+    for file in [
+        "secret",
+        "request",
+        "answer",
+        "client_auth",
+        "authorization",
+        "token_answer",
+        "grant/device",
+    ] {
         let text = fs::read_to_string(source.join(file).with_extension("rs")).expect("a source");
         held.extend(public_types_with_secrets(&text));
         let made_by_macro = text.split("secret! {").skip(1).filter_map(|made| {
@@ -78,8 +90,15 @@ fn the_list_of_secret_types_is_whole() {
 fn public_types_with_secrets(source: &str) -> Vec<String> {
     let declared = source.split("\npub ").skip(1);
     let types = declared.filter(|d| d.starts_with("struct ") || d.starts_with("enum "));
-    let secret =
-        ["Zeroizing<", "AccessToken", "RefreshToken", "ClientSecret", ": Code,", "TokenSet>"];
+    let secret = [
+        "Zeroizing<",
+        "AccessToken",
+        "RefreshToken",
+        "ClientSecret",
+        ": Code,",
+        "DeviceCode",
+        "TokenSet>",
+    ];
     types
         .filter_map(|declaration| {
             let body = declaration.split("\n}").next()?;

@@ -4,8 +4,8 @@ use indicia_oauth::client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentia
 use indicia_oauth::dialect::{ErrorRow, FieldMatch, Matches, NoExpiry};
 use indicia_oauth::grant::{self, BuildError};
 use indicia_oauth::{
-    Answer, ClientSecret, Code, Dialect, Method, RefreshToken, Request, Timestamp, TokenEndpoint,
-    Verifier, introspection, revocation,
+    Answer, ClientSecret, Code, DeviceCode, Dialect, Method, RefreshToken, Request, Timestamp,
+    TokenEndpoint, Verifier, introspection, revocation,
 };
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -184,6 +184,13 @@ pub fn request(given: &Value) -> Result<Request, BuildError> {
             grant::client_credentials::request(&endpoint, &credentials, &scopes, separator)
         }
         "refresh" => grant::refresh::request(&endpoint, &credentials, &RefreshToken::new(token)),
+        "device" => {
+            let scopes = texts(&given["scopes"]);
+            grant::device::request(&endpoint, &credentials, &scopes, " ")
+        }
+        "device_code" => {
+            grant::device::token_request(&endpoint, &credentials, &DeviceCode::new(token))
+        }
         "revocation" => {
             let param = text(given, "token_param").unwrap_or("token");
             revocation::request(&endpoint, &credentials, param, token, text(given, "hint"))

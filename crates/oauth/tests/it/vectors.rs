@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use indicia_oauth::authorization::{self, AuthorizationRequest, Expected, ResponseType};
+use indicia_oauth::grant::device;
 use indicia_oauth::token_answer::{self, Reading, Refusal, TokenSet};
 use indicia_oauth::{RefreshToken, Verifier, introspection, metadata, pkce, revocation};
 use serde_json::{Value, json};
@@ -86,6 +87,17 @@ fn run(verb: &str, given: &Value) -> Value {
             json!({"revoked": format!("{:?}", revocation::read(&answer(given)))})
         }
         "read an introspection answer" => json!({"active": introspection::active(&answer(given))}),
+        "read a device authorization" => match device::read(&answer(given)) {
+            Ok(found) => json!({
+                "device_code": found.device_code.expose(),
+                "user_code": found.user_code,
+                "verification_uri": found.verification_uri,
+                "verification_uri_complete": found.verification_uri_complete,
+                "life": found.life.as_secs(),
+                "interval": found.interval.as_secs(),
+            }),
+            Err(error) => json!({"error": format!("{error:?}")}),
+        },
         "find metadata" => {
             let issuer = text(given, "issuer").expect("an issuer");
             match metadata::addresses(issuer, given["loopback_http"] == true) {
@@ -186,6 +198,7 @@ fn read_metadata(given: &Value) -> Value {
             "token_endpoint": found.token_endpoint,
             "revocation_endpoint": found.revocation_endpoint,
             "introspection_endpoint": found.introspection_endpoint,
+            "device_authorization_endpoint": found.device_authorization_endpoint,
             "token_endpoint_auth_methods": found.token_endpoint_auth_methods,
             "code_challenge_methods": found.code_challenge_methods,
             "offers_s256": found.offers_s256(),

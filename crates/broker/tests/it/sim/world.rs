@@ -362,6 +362,7 @@ impl World {
                 let callback = clicked.expect("the request is good");
                 broker.finish(&callback).await
             }
+            ConnectStep::Device(_) => panic!("no service of the simulation prefers codes"),
         }
     }
 }

@@ -108,7 +108,7 @@ async fn play(
     service: Arc<Service>,
     seed: u64,
 ) -> Result<Vec<Step>, Failure> {
-    let known = [Flow::AuthorizationCode, Flow::ClientCredentials, Flow::Implicit];
+    let known = [Flow::AuthorizationCode, Flow::ClientCredentials, Flow::Implicit, Flow::Device];
     let flows: Vec<Flow> = service.flows.iter().copied().filter(|f| known.contains(f)).collect();
     let Some(first) = flows.first().copied() else {
         return Ok(vec![Step {
@@ -213,14 +213,20 @@ impl Life {
         match self.world.broker.connect(self.request(id)).await? {
             ConnectStep::Done(view) => Ok(*view),
             ConnectStep::Browser(step) => {
-                let now = self.world.now();
-                let approved = self.world.model().approve(&step.authorize_url, "", now);
-                let callback = approved.map_err(|refused| {
-                    Failure::failed("service_refused", refused.to_string(), "")
-                })?;
+                let callback = self.approve(&step.authorize_url)?;
                 Ok(self.world.broker.finish(&callback).await?)
             }
+            ConnectStep::Device(step) => {
+                self.approve(&step.verification_uri_complete.unwrap_or(step.verification_uri))?;
+                Ok(self.world.broker.finish_device(&step.flow).await?)
+            }
         }
+    }
+
+    /// The account's owner agrees.
+    fn approve(&self, address: &str) -> Result<String, Failure> {
+        let approved = self.world.model().approve(address, "", self.world.now());
+        approved.map_err(|refused| Failure::failed("service_refused", refused.to_string(), ""))
     }
 
     async fn connect(&mut self) -> Result<ConnectionView, Failure> {
