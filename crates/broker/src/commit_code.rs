@@ -1,6 +1,6 @@
-//! The same order of writes for an authorization code or device code: the pending flow is taken (that is the
-//! intent) with a journal slot in hand, before state and verifier can be opened; a 2xx answer is
-//! kept before it is read. There is no grant yet: `recover` makes it from the entry.
+//! The same order of writes for an authorization code or device code: the pending flow is taken
+//! (that is the intent) with a journal slot in hand, before state and verifier can be opened; a 2xx
+//! answer is kept before it is read. There is no grant yet: `recover` makes it from the entry.
 
 use std::collections::BTreeMap;
 

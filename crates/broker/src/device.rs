@@ -1,9 +1,9 @@
 //! The device flow (RFC 8628): a person enters a code on any device that has a browser, and we ask
 //! the token endpoint meanwhile, no faster than it wants.
 //!
-//! What would surprise: an answer that was lost doesn't end the flow, although a device code is used
-//! once. Whether the person had decided by then is unknown; had he, the next poll is refused, and
-//! nothing is worse than if it hadn't been sent. Once a token came, nothing is sent any more.
+//! What would surprise: an answer that was lost doesn't end the flow, although a device code is
+//! used once. Whether the person had decided by then is unknown; if so, the next poll is refused,
+//! and nothing is worse than if it hadn't been sent. Once a token came, nothing is sent any more.
 
 use std::sync::Arc;
 use std::time::Duration;

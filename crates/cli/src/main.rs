@@ -124,7 +124,7 @@ pub(crate) fn command() -> clap::Command {
 /// What `connect` runs this program with, before an address.
 pub(crate) const BROWSE: &str = "browse";
 /// Fields of a refusal that nobody typed.
-const BROUGHT: &[&str] = &["state", "callback", "code", "service"];
+const BROUGHT: &[&str] = &["state", "callback", "code", "device_code", "user_code", "service"];
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
@@ -188,6 +188,8 @@ mod tests {
         }
         check(refused("access_denied", "callback"), FAILED, "access_denied");
         check(refused("code_refused", "code"), FAILED, "code_refused");
+        check(refused("access_denied", "user_code"), FAILED, "access_denied");
+        check(refused("code_refused", "device_code"), FAILED, "code_refused");
         check(refused("service_file_refused", "service"), FAILED, "service_file_refused");
         // What somebody typed.
         check(refused("input_refused", "--input"), USAGE, "input_refused");

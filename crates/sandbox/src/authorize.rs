@@ -84,8 +84,8 @@ impl Model {
         wire::redirect(&self.decide(ask, account, decision, now))
     }
 
-    /// Plays the click of an account's owner who agrees. The answer is the callback's address; where
-    /// a device's code was entered, the address that it was entered at.
+    /// Plays the click of an account's owner who agrees. The answer is the callback's address; or,
+    /// where a device's code was entered, the address that it was entered at.
     pub fn approve(
         &mut self,
         authorize_url: &str,

@@ -162,9 +162,9 @@ impl Model {
         self.routes.find(&self.service, host, path).is_some()
     }
 
-    /// The endpoint that a request is for, in a word: `authorize`, `exchange`, `refresh`, `device`,
-    /// `revoke`, `introspect`, `metadata`, `api`; `None`: not this service's. Client credentials and
-    /// polls with a device code count as `exchange`.
+    /// The endpoint that a request is for, in a word: `authorize`, `exchange`, `refresh`,
+    /// `device`, `revoke`, `introspect`, `metadata`, `api`; `None`: not this service's. Client
+    /// credentials and polls with a device code count as `exchange`.
     pub fn endpoint_of(&self, request: &Incoming) -> Option<&'static str> {
         let hit = self.routes.find(&self.service, &request.host, &request.path)?;
         Some(match hit.kind {

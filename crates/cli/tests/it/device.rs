@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::peers::{self, Peer};
-use crate::stage::{Connecting, Home, Sandbox, on_terminal};
+use crate::stage::{Connecting, Home, Sandbox, on_terminal, owning_its_terminal};
 
 const ARGS: [&str; 7] =
     ["connect", "constant-contact", "--flow", "device", "--scope", "contact_data", "--json"];
@@ -40,7 +40,7 @@ fn df_6_address_and_code_are_text_and_the_person_decides() {
 fn df_6_a_terminal_shows_a_picture_too_and_ctrl_c_ends_it() {
     let (home, sandbox) = (Home::new(), Sandbox::start(&[]));
     home.add_client(&sandbox, "constant-contact", &[]);
-    let shown = on_terminal(home.command(&ARGS[..6]), "same code", "\x03");
+    let shown = on_terminal(owning_its_terminal(&home.command(&ARGS[..6])), "same code", "\x03");
     assert!(shown.contains('█') && shown.contains("/device/authorize/verify"), "{shown}");
     let asked = sandbox.record("constant-contact")["counters"]["device_asked"].clone();
     assert_eq!(asked, json!(1));

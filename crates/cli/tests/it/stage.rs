@@ -185,6 +185,19 @@ pub fn on_terminal(mut command: Command, asked: &str, typed: &str) -> String {
     shown
 }
 
+/// The same command as the one that the terminal belongs to, so that Ctrl-C reaches it.
+pub fn owning_its_terminal(command: &Command) -> Command {
+    let mut owner = Command::new("setsid");
+    owner.arg("--ctty").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => owner.env(name, value),
+            None => owner.env_remove(name),
+        };
+    }
+    owner
+}
+
 /// A `connect` that waits for its callback.
 pub struct Connecting {
     pub child: Child,

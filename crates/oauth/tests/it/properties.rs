@@ -7,7 +7,7 @@ use indicia_oauth::authorization::{
 };
 use indicia_oauth::client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentials};
 use indicia_oauth::expiry::{ExpiryKind, LIFE_MAX, Life};
-use indicia_oauth::grant;
+use indicia_oauth::grant::{self, device};
 use indicia_oauth::token_answer::{self, Reading};
 use indicia_oauth::{
     Answer, ClientSecret, Dialect, Expiry, Method, RefreshToken, Timestamp, TokenEndpoint,
@@ -53,7 +53,26 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         Just("token_endpoint"),
         Just("other"),
     ];
-    let members = prop::collection::vec((name, value()), 0..8);
+    json(prop::collection::vec((name, value()), 0..8))
+}
+
+/// The answer of a device authorization endpoint, each member rightly there, odd or not there.
+fn device_body() -> impl Strategy<Value = Vec<u8>> {
+    let texts = ["device_code", "user_code", "verification_uri", "verification_uri_complete"];
+    let members = texts.map(|name| (name, r#""https://a.example/""#)).into_iter();
+    let members = members.chain([("expires_in", "600"), ("interval", "5")]);
+    let each: Vec<_> = members
+        .map(|(name, right)| {
+            let value = prop_oneof![6 => Just(right.to_owned()), 1 => value()];
+            (Just(name), value)
+        })
+        .collect();
+    json(each)
+}
+
+fn json(
+    members: impl Strategy<Value = Vec<(&'static str, String)>>,
+) -> impl Strategy<Value = Vec<u8>> {
     let json =
         (members, any::<prop::sample::Index>(), 0..10_u8).prop_map(|(members, cut, dice)| {
             let members: Vec<_> = members.iter().map(|(n, v)| format!("\"{n}\":{v}")).collect();
@@ -103,7 +122,8 @@ fn given() -> impl Strategy<Value = Given> {
     ];
     let headers = prop::collection::vec((name.prop_map(str::to_owned), text), 0..4);
     let status = prop_oneof![3 => Just(200), 1 => any::<u16>(), 2 => 100..600_u16];
-    (status, headers, body(), any::<bool>()).prop_map(|(status, headers, body, complete)| Given {
+    let body = prop_oneof![6 => body(), 1 => device_body()];
+    (status, headers, body, any::<bool>()).prop_map(|(status, headers, body, complete)| Given {
         status,
         headers,
         body,
@@ -174,6 +194,13 @@ proptest! {
         prop_assert_eq!(revoked == revocation::Revoked::Done, answer.is_success());
         if introspection::active(&answer).is_some() {
             prop_assert_eq!(answer.status, 200);
+        }
+        if let Ok(found) = device::read(&answer) {
+            let shown = [&found.user_code, &found.verification_uri];
+            for text in shown.into_iter().chain(&found.verification_uri_complete) {
+                prop_assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            }
+            prop_assert!(found.interval.as_secs() >= 1 && found.interval <= device::INTERVAL_MAX);
         }
         if let Ok(found) = metadata::read(&answer, &issuer, false) {
             prop_assert_eq!(found.issuer, issuer.clone());
