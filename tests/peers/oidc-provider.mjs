@@ -23,6 +23,7 @@ const { values: args } = parseArgs({
     'redirect-uri': { type: 'string', multiple: true, default: ['http://127.0.0.1/cb'] },
     cert: { type: 'string' },
     key: { type: 'string' },
+    jwks: { type: 'string' },
     tied: { type: 'boolean', default: false },
   },
 });
@@ -60,6 +61,10 @@ function clients() {
       application_type: 'native',
       scope: SCOPES.join(' '),
     },
+    // Its keys are in the file --jwks; nothing is fetched.
+    ...args.jwks
+      ? [{ ...web, client_id: 'signer', token_endpoint_auth_method: 'private_key_jwt', jwks_uri: 'https://signer.example/jwks' }]
+      : [],
     {
       client_id: 'machine',
       client_secret: SECRET,
@@ -76,6 +81,9 @@ function configuration() {
   return {
     clients: clients(),
     scopes: SCOPES,
+    fetch: () => new Response(readFileSync(args.jwks), {
+      headers: { 'content-type': 'application/json', 'cache-control': 'no-store' },
+    }),
     ...(rotate === undefined ? {} : { rotateRefreshToken: rotate }),
     cookies: { keys: ['only for tests'] },
     ttl: {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use indicia_catalog::template::FillError;
 use indicia_catalog::{Context, GrantType, RefreshRule, Service};
-use indicia_oauth::{Answer, Credentials, TokenEndpoint, Verdict, token_answer};
+use indicia_oauth::{Answer, TokenEndpoint, Verdict, token_answer};
 
 use crate::Broker;
-use crate::client_gate::ChosenSecret;
 use crate::error::Error;
 use crate::model::{ClientId, ClientRow};
 
@@ -41,11 +40,6 @@ impl Bound {
     /// The endpoint, as this client's environment has it.
     pub(crate) fn at_environment(&self, endpoint: TokenEndpoint) -> TokenEndpoint {
         TokenEndpoint { url: self.client.environment.address_of(&endpoint.url), ..endpoint }
-    }
-
-    /// What a call proves the client with.
-    pub(crate) fn proof<'a>(&'a self, secret: &'a ChosenSecret) -> Credentials<'a> {
-        Credentials { client_id: &self.client.client_id, secret: secret.secret.as_ref() }
     }
 
     pub(crate) fn refresh_rule(&self) -> RefreshRule {

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use indicia_catalog::{Flow, GrantType};
+use indicia_oauth::Timestamp;
 use indicia_oauth::authorization::{self, CallbackError, Expected};
 use indicia_oauth::grant::code as code_grant;
-use indicia_oauth::{Credentials, Timestamp};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
@@ -139,14 +139,18 @@ impl Broker {
             Gate::Open(secret) => secret,
             Gate::Closed(refused) => return Err(client_refused(&bound, &refused.said)),
         };
-        let credentials =
-            Credentials { client_id: &bound.client.client_id, secret: secret.secret.as_ref() };
+        let proven = self.client_proof(&bound, &secret)?;
         let redirect = frozen.redirect_in_request.then_some(flow.redirect_uri.as_str());
         let verifier = spend.secrets().verifier();
         let code = callback.into_code();
-        let request =
-            code_grant::request(&endpoint, &credentials, code, redirect, verifier.as_ref())
-                .map_err(|e| misbuilt(&e.to_string()))?;
+        let request = code_grant::request(
+            &endpoint,
+            &proven.credentials(),
+            code,
+            redirect,
+            verifier.as_ref(),
+        )
+        .map_err(|e| misbuilt(&e.to_string()))?;
         Ok((request, bound, secret))
     }
 

@@ -21,6 +21,15 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 pub(crate) struct ChosenSecret {
     pub(crate) n: u32,
     pub(crate) secret: Option<ClientSecret>,
+    /// It is a private key, which signs and is never sent.
+    pub(crate) signs: bool,
+}
+
+impl ChosenSecret {
+    /// Where nothing is sent with it.
+    pub(crate) const fn unopened(n: u32) -> Self {
+        Self { n, secret: None, signs: false }
+    }
 }
 
 /// Whether a request may go out for this client.
@@ -99,7 +108,7 @@ impl Broker {
         row: Option<&SecretRow>,
     ) -> Result<ChosenSecret, Error> {
         let Some(row) = row else {
-            return Ok(ChosenSecret { n: 0, secret: None });
+            return Ok(ChosenSecret::unopened(0));
         };
         let secret = match &row.sealed {
             Some(sealed) => {
@@ -111,7 +120,7 @@ impl Broker {
             }
             None => None,
         };
-        Ok(ChosenSecret { n: row.n, secret })
+        Ok(ChosenSecret { n: row.n, secret, signs: row.key.is_some() })
     }
 
     /// Writes down that the service refused this secret. True when another one is left to try, and

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use indicia_catalog::ClientKind;
 use indicia_catalog::service::Origin;
+use indicia_catalog::{ClientKind, Service};
 use indicia_oauth::{ClientSecret, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use crate::Broker;
+use crate::client_key::{ClientKey, PublicKey};
 use crate::error::Error;
 use crate::model::{
     ClientId, ClientRow, Environment, Event, EventKind, GrantsRefused, SecretRow, SecretState,
@@ -74,7 +75,15 @@ impl Broker {
         let secrets = match &new.secret {
             Some(secret) => {
                 let expires = new.secret_expires_at;
-                vec![self.secret_row(&id, 1, SecretState::Current, secret, expires, None, now)?]
+                vec![self.secret_row(
+                    (&id, &service),
+                    1,
+                    SecretState::Current,
+                    secret,
+                    expires,
+                    None,
+                    now,
+                )?]
             }
             None => Vec::new(),
         };
@@ -117,11 +126,7 @@ impl Broker {
     }
 
     /// Checks every field; the client's kind.
-    fn check_new(
-        &self,
-        new: &NewClient,
-        service: &indicia_catalog::Service,
-    ) -> Result<ClientKind, Error> {
+    fn check_new(&self, new: &NewClient, service: &Service) -> Result<ClientKind, Error> {
         let kind = kind_of(new, &service.client_kinds)?;
         let client_id = new.client_id.as_deref().unwrap_or_default();
         check_credential("client-id", client_id)?;
@@ -166,7 +171,7 @@ impl Broker {
 
     fn check_inputs(
         &self,
-        service: &indicia_catalog::Service,
+        service: &Service,
         inputs: &BTreeMap<String, String>,
     ) -> Result<(), Error> {
         let hint = format!("`indicia services show {}` lists its inputs", service.id);
@@ -208,7 +213,7 @@ impl Broker {
     #[expect(clippy::too_many_arguments, reason = "each is one column of the row")]
     fn secret_row(
         &self,
-        client: &ClientId,
+        (client, service): (&ClientId, &Service),
         n: u32,
         state: SecretState,
         secret: &ClientSecret,
@@ -216,6 +221,39 @@ impl Broker {
         for_input: Option<String>,
         now: Timestamp,
     ) -> Result<SecretRow, Error> {
+        let key = self.checked_secret(service, secret)?;
+        let field = Field::ClientSecret { client: client.as_str(), n };
+        let sealed = Some(self.vault.seal(field, secret.expose().as_bytes()));
+        Ok(SecretRow { n, state, sealed, added_at: now, expires_at, for_input, key })
+    }
+
+    /// Checks a secret's form; the public part of one that is a private key.
+    fn checked_secret(
+        &self,
+        service: &Service,
+        secret: &ClientSecret,
+    ) -> Result<Option<PublicKey>, Error> {
+        let name = &service.name;
+        if ClientKey::is_one(secret) {
+            let Some(rule) = &service.client_keys else {
+                let detail = format!("this is a private key, and {name} takes none");
+                return Err(refused("secret", detail, "give the client secret that it shows"));
+            };
+            let hint = "`--generate-key` makes one, or `openssl genpkey`";
+            let key = ClientKey::read(secret).map_err(|why| refused("secret", why, hint))?;
+            let public = key.public().map_err(|why| refused("secret", why, hint))?;
+            if !rule.algorithms.contains(&public.algorithm) {
+                let known: Vec<_> = rule.algorithms.iter().map(|known| known.name()).collect();
+                let by = public.algorithm.name();
+                let detail = format!("{name} takes keys for {}, not {by}", known.join(", "));
+                return Err(refused("secret", detail, hint));
+            }
+            return Ok(Some(public));
+        }
+        if service.client_keys.as_ref().is_some_and(|rule| rule.only) {
+            let detail = format!("{name} takes a private key, and no client secret");
+            return Err(refused("secret", detail, "--generate-key makes one"));
+        }
         check_credential("secret", secret.expose())?;
         if secret.expose().is_empty() {
             return Err(refused(
@@ -224,9 +262,7 @@ impl Broker {
                 "give it on standard input",
             ));
         }
-        let field = Field::ClientSecret { client: client.as_str(), n };
-        let sealed = Some(self.vault.seal(field, secret.expose().as_bytes()));
-        Ok(SecretRow { n, state, sealed, added_at: now, expires_at, for_input })
+        Ok(None)
     }
 
     /// All clients, by id.
@@ -314,7 +350,8 @@ impl Broker {
             let first = !row.secrets.iter().any(|s| s.state == SecretState::Current);
             let state = if first { SecretState::Current } else { SecretState::Staged };
             let input = for_input.clone();
-            let new = self.secret_row(&row.id, n, state, &secret, expires_at, input, now)?;
+            let owner = (&row.id, &*self.service(&row.service)?);
+            let new = self.secret_row(owner, n, state, &secret, expires_at, input, now)?;
             row.secrets.push(new);
             if self.change_secrets(&mut row, now).await? {
                 return Ok(self.client_view(&row));
@@ -479,6 +516,7 @@ pub(crate) fn view(row: &ClientRow, overridden: Option<String>) -> ClientView {
         state: s.state,
         added_at: s.added_at,
         expires_at: s.expires_at,
+        key: s.key.clone(),
     };
     ClientView {
         id: row.id.to_string(),

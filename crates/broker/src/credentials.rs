@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use indicia_catalog::{Flow, GrantType};
-use indicia_oauth::Credentials;
 use indicia_oauth::grant::client_credentials;
 
 use crate::Broker;
@@ -34,11 +33,12 @@ impl Broker {
             Gate::Open(secret) => secret,
             Gate::Closed(refused) => return Err(client_refused(&bound, &refused.said)),
         };
-        let credentials =
-            Credentials { client_id: &bound.client.client_id, secret: secret.secret.as_ref() };
+        let proven = self.client_proof(&bound, &secret)?;
         let separator = &bound.service.scopes.separator;
+        let credentials = proven.credentials();
         let call = client_credentials::request(&endpoint, &credentials, &asked.scopes, separator)
             .map_err(|e| misbuilt(&e.to_string()))?;
+        drop(proven);
         let spoken = Spoken::of(&call);
         let outcome = match self.ports.transport.send(call, &|| true).await {
             Sent::Answer(answer) => {

@@ -102,7 +102,8 @@ impl Broker {
             Gate::Closed(refused) => return Err(client_refused(bound, &refused.said)),
         };
         let separator = &bound.service.scopes.separator;
-        let request = device::request(&endpoint, &bound.proof(&secret), &asked.all(), separator)
+        let proven = self.client_proof(bound, &secret)?;
+        let request = device::request(&endpoint, &proven.credentials(), &asked.all(), separator)
             .map_err(|e| misbuilt(&e.to_string()))?;
         let spoken = Spoken::of(&request);
         let outcome = match self.ports.transport.send(request, &|| true).await {
@@ -241,8 +242,10 @@ impl Broker {
             Gate::Closed(refused) => return Err(client_refused(&bound, &refused.said)),
         };
         let code = DeviceCode::new(spend.secrets().device_code.clone().unwrap_or_default());
-        let request = device::token_request(&endpoint, &bound.proof(&secret), &code)
+        let proven = self.client_proof(&bound, &secret)?;
+        let request = device::token_request(&endpoint, &proven.credentials(), &code)
             .map_err(|e| misbuilt(&e.to_string()))?;
+        drop(proven);
         Ok((request, bound, secret))
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use indicia_oauth::authorization::{self, Expected};
-use indicia_oauth::{Answer, Credentials, introspection};
+use indicia_oauth::{Answer, introspection};
 
 use crate::Broker;
 use crate::call::Bound;
@@ -78,8 +78,8 @@ impl Broker {
             return Err(unknown(bound, "it refuses this client"));
         };
         let client_id = &bound.client.client_id;
-        let credentials = Credentials { client_id, secret: secret.secret.as_ref() };
-        let request = introspection::request(&endpoint, &credentials, token)
+        let proven = self.client_proof(bound, &secret)?;
+        let request = introspection::request(&endpoint, &proven.credentials(), token)
             .map_err(|error| Error::Internal(error.to_string()))?;
         let answer = match self.ports.transport.send(request, &|| true).await {
             Sent::Answer(answer) => answer,

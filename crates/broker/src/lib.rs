@@ -21,6 +21,7 @@ mod cache;
 mod call;
 mod callback;
 mod client_gate;
+pub mod client_key;
 pub mod clients;
 mod commit;
 mod commit_code;

@@ -197,7 +197,7 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
     }
     let endpoint = bound.token_endpoint(kind)?;
     if waits(grant, &rule, force, now, broker.ports.clock.boot_millis()) {
-        let secret = ChosenSecret { n: 0, secret: None };
+        let secret = ChosenSecret::unopened(0);
         let asked = Vec::new();
         let noted = noted(grant) || !open_spend(grant);
         let fuel = Box::new(Fuel { bound, rule, endpoint, secret, asked });
@@ -207,7 +207,7 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
     // Before the gate: who won't send anything must not take the canary's place.
     let n = next_secret(&bound.client, bound.secret_input());
     if refused_before(broker, grant, n, &endpoint, force, &rule) {
-        let secret = ChosenSecret { n, secret: None };
+        let secret = ChosenSecret::unopened(n);
         return Ok(Look::Refused(Box::new(Fuel { bound, rule, endpoint, secret, asked })));
     }
     if kind == GrantType::RefreshToken
@@ -496,7 +496,7 @@ async fn fuel_without_secret(broker: &Broker, grant: &GrantRow) -> Result<Fuel, 
     Ok(Fuel {
         endpoint: bound.token_endpoint(GrantType::RefreshToken)?,
         rule: bound.refresh_rule(),
-        secret: ChosenSecret { n: grant.state.secret_n.unwrap_or(0), secret: None },
+        secret: ChosenSecret::unopened(grant.state.secret_n.unwrap_or(0)),
         asked: Vec::new(),
         bound,
     })

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicia_catalog::{Flow, RefreshRule};
-use indicia_oauth::Credentials;
 use indicia_oauth::grant::{client_credentials, refresh as refresh_grant};
 
 use crate::Broker;
@@ -114,7 +113,7 @@ async fn spend(broker: &Arc<Broker>, mut claim: Box<Claim>, mut fuel: Fuel) -> R
         let attempt = aged(broker, spend.attempt(&fuel.endpoint.url, fuel.secret.n), began);
         let flow = fuel.bound.client.id.clone();
         let not_after = forgiven_until(broker, &attempt, &grant, &fuel.rule);
-        let flown = spend.send(broker, not_after, |token| build(&fuel, token)).await;
+        let flown = spend.send(broker, not_after, |token| build(broker, &fuel, token)).await;
         let attempt = aged(broker, attempt, began);
         let concluded = match flown {
             Flown::Kept(kept) => {
@@ -184,13 +183,13 @@ pub(crate) fn free(grant: &GrantRow, rule: &RefreshRule) -> Option<Free> {
 }
 
 fn build(
+    broker: &Broker,
     fuel: &Fuel,
     token: Option<&indicia_oauth::RefreshToken>,
 ) -> Result<indicia_oauth::Request, String> {
-    let credentials = Credentials {
-        client_id: &fuel.bound.client.client_id,
-        secret: fuel.secret.secret.as_ref(),
-    };
+    let proven =
+        broker.client_proof(&fuel.bound, &fuel.secret).map_err(|error| error.to_string())?;
+    let credentials = proven.credentials();
     let request = match token {
         Some(token) => refresh_grant::request(&fuel.endpoint, &credentials, token),
         None => {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use indicia_catalog::RevocationRule;
 use indicia_catalog::service::Kills;
 use indicia_oauth::revocation::{self, Revoked};
-use indicia_oauth::{Answer, Credentials, Timestamp};
+use indicia_oauth::{Answer, Timestamp};
 
 use crate::Broker;
 use crate::call::{Bound, refuses_token};
@@ -104,11 +104,10 @@ impl Broker {
                 return Ok(());
             }
         };
-        let credentials =
-            Credentials { client_id: &bound.client.client_id, secret: secret.secret.as_ref() };
+        let proven = self.client_proof(&bound, &secret)?;
         let endpoint = bound.at_environment(endpoint);
         let hint = hint.then_some(item.what.as_str());
-        match revocation::request(&endpoint, &credentials, &token_param, &token, hint) {
+        match revocation::request(&endpoint, &proven.credentials(), &token_param, &token, hint) {
             Ok(request) => {
                 let spoken = Spoken::of(&request);
                 let sent = match self.ports.transport.send(request, &|| true).await {

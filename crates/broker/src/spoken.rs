@@ -15,9 +15,10 @@ use zeroize::Zeroizing;
 const SECRET_BYTES_MIN: usize = 4;
 
 /// Parameters whose values are no secrets; all others are taken for some.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 13] = [
     "access_type",
     "account_id",
+    "client_assertion_type",
     "client_id",
     "grant_type",
     "optional_scope",

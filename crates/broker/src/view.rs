@@ -8,6 +8,7 @@ use indicia_oauth::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::client_key::PublicKey;
 use crate::model::{Account, Cause, Environment, Reason, SecretState};
 
 /// A moment as RFC 3339 in UTC, the form of all JSON.
@@ -264,6 +265,9 @@ pub struct SecretView {
     /// Last day.
     #[serde(serialize_with = "time_opt")]
     pub expires_at: Option<Timestamp>,
+    /// The public part of a private key, for the service's portal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PublicKey>,
 }
 
 /// A client, as shown.

@@ -17,7 +17,7 @@ use crate::service::{
     RefreshRule, RevocationRule, Rotation, Service, TokenKind,
 };
 use crate::shape::{DURATION_RULE, duration};
-use crate::spelling::{Auth, Codec, MethodName};
+use crate::spelling::{Audience, Auth, Codec, MethodName};
 use crate::template::{FillError, InputFrom, Level, Template, Values, is_https_in, whole};
 
 impl Service {
@@ -343,6 +343,18 @@ impl Service {
         issuer.map(|issuer| issuer.url(&self.values(cx))).transpose()
     }
 
+    /// Whom an assertion of this client's is for (RFC 7523 §3, 3), where the service takes any. The
+    /// issuer is the file's, never one that came with metadata.
+    pub fn assertion_audience(&self, cx: Context<'_>) -> Result<Option<String>, FillError> {
+        match self.raw.client_keys.as_ref().map(|keys| keys.audience) {
+            None => Ok(None),
+            Some(Audience::Issuer) => self.issuer(cx),
+            Some(Audience::TokenEndpoint) => {
+                self.endpoint_url(self.raw.token.url.as_ref(), PIN_TOKEN, cx)
+            }
+        }
+    }
+
     /// Whether endpoints are missing that the issuer's metadata has to tell: then a client's
     /// settings must hold [`Self::pins`] before it can be used.
     pub fn needs_metadata(&self, cx: Context<'_>) -> bool {
@@ -492,8 +504,8 @@ const fn client_auth(auth: Auth) -> ClientAuth {
         Auth::Body => ClientAuth::Body,
         Auth::Query => ClientAuth::Query,
         Auth::None => ClientAuth::None,
-        // `rules` refuses a file with private-key-jwt: nothing is sent rather than a wrong proof.
-        Auth::Omit | Auth::PrivateKeyJwt => ClientAuth::Omit,
+        Auth::Omit => ClientAuth::Omit,
+        Auth::PrivateKeyJwt => ClientAuth::PrivateKeyJwt,
     }
 }
 

@@ -12,11 +12,11 @@ use indicia_oauth::{Dialect, ErrorRow};
 pub(crate) use crate::rules::Problem;
 use crate::schema::{AnswerFile, ErrorFile, File, InputFile, SandboxFile, ScopesFile, SecretsFile};
 use crate::service::{
-    Account, ApiBase, ClientKind, Example, Limit, Origin, RedirectRule, SandboxFacts, Scope,
-    ScopeRule, SecretRule, Service, Setting, Source,
+    Account, ApiBase, ClientKeyRule, ClientKind, Example, Limit, Origin, RedirectRule,
+    SandboxFacts, Scope, ScopeRule, SecretRule, Service, Setting, Source,
 };
 use crate::shape::Span;
-use crate::spelling::{From, Level, Says, Standing};
+use crate::spelling::{Auth, From, Level, Says, Standing};
 use crate::template::{self, Input, InputFrom, Template};
 
 /// Makes the service, or says all that is wrong.
@@ -67,6 +67,10 @@ pub(crate) fn service(raw: File, origin: Origin) -> Result<Service, Vec<Problem>
         api_base: api_base(&raw),
         limits: limits(&raw),
         secrets: secrets(&raw.secrets),
+        client_keys: raw.client_keys.as_ref().map(|keys| ClientKeyRule {
+            algorithms: keys.algorithms.clone(),
+            only: raw.token.auth == Some(Auth::PrivateKeyJwt),
+        }),
         ends: raw.ends.clone(),
         loopback_http: raw.loopback_http,
         sandbox: sandbox(&raw.sandbox),

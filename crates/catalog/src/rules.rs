@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::schema::{File, InputFile, SCHEMA_VERSION};
 use crate::service::Flow;
-use crate::spelling::{Auth, From, Level, Present, Says};
+use crate::spelling::{Audience, Auth, From, Level, Present, Says};
 use crate::template::whole;
 use crate::walk::{Path, nearest};
 
@@ -184,11 +184,31 @@ fn endpoints(raw: &File, found: &mut Problems) {
     if raw.revocation.by_hand.is_some() && raw.revocation.url.is_some() {
         found.add(at!["revocation"], "there is a call and there is none", "keep one of them");
     }
-    for (path, auth) in auths(raw) {
-        if auth == Some(Auth::PrivateKeyJwt) {
-            let fix = "use basic, basic-raw, body, query, none or omit";
-            found.add(path, "private-key-jwt can't be sent yet", fix);
+    client_keys(raw, found);
+}
+
+/// RFC 7523 §3: what a signature can't be made without.
+fn client_keys(raw: &File, found: &mut Problems) {
+    let signs =
+        |(path, auth): (Path, Option<Auth>)| (auth == Some(Auth::PrivateKeyJwt)).then_some(path);
+    let Some(keys) = &raw.client_keys else {
+        for path in auths(raw).into_iter().filter_map(signs) {
+            let fix = "add [client_keys] with `algorithms`";
+            found.add(path, "nothing says how such an assertion is signed", fix);
         }
+        return;
+    };
+    if keys.algorithms.is_empty() {
+        let fix = "write algorithms = [\"ES256\"], or as the server wants it";
+        found.add(at!["client_keys", "algorithms"], "there is no algorithm", fix);
+    }
+    if keys.audience == Audience::Issuer && raw.issuer.is_none() {
+        let fix = "write `issuer`, or audience = \"token-endpoint\"";
+        found.add(at!["client_keys"], "an assertion is for the issuer, and there is none", fix);
+    }
+    let public = |path: &Path| path.last().is_some_and(|key| key == "public_auth");
+    for path in auths(raw).into_iter().filter_map(signs).filter(public) {
+        found.add(path, "a public client has no key", "use none or omit");
     }
 }
 

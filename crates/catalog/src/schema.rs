@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use indicia_oauth::Verdict;
+use indicia_oauth::client_assertion::Algorithm;
 use indicia_oauth::expiry::ExpiryKind;
 
 use crate::service::{ClientKind, Flow, Kills, LimitPer, Omitted, Pkce, Rotation, TokenKind};
 use crate::shape::{Section, Shape, Shaped, Span, section};
-use crate::spelling::{Auth, Codec, From, Level, MethodName, Says, Standing};
+use crate::spelling::{Audience, Auth, Codec, From, Level, MethodName, Says, Standing};
 
 /// The one version of the schema that there is.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -119,6 +120,9 @@ section! {
         req api: ApiFile,
         /// How client secrets are changed.
         opt secrets: SecretsFile,
+        /// A client may have a private key in place of a secret (RFC 7523); `auth` says how one
+        /// with a secret authenticates, or `private-key-jwt` where there are none.
+        opt client_keys: Option<ClientKeysFile>,
         /// What only a server knows, for the simulated service.
         opt sandbox: SandboxFile,
     }
@@ -507,6 +511,17 @@ section! {
         opt per_input: Option<String>,
         /// What is known, in words.
         opt note: String,
+    }
+}
+
+section! {
+    /// Keys that clients sign with.
+    pub(crate) ClientKeysFile {
+        /// How they may sign; keys of ours are made for the first.
+        req algorithms: Vec<Algorithm>,
+        /// Whom an assertion is for. Default: `issuer`, which there must be then;
+        /// `token-endpoint` only where the server wants it so.
+        opt audience: Audience,
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use indicia_oauth::client_assertion::Algorithm;
 use indicia_oauth::{Dialect, TokenEndpoint, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -262,6 +263,15 @@ pub struct SecretRule {
     pub note: String,
 }
 
+/// Keys that a client may have in place of secrets (RFC 7523 §2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientKeyRule {
+    /// How they may sign, the usual one first; at least one.
+    pub algorithms: Vec<Algorithm>,
+    /// There are no secrets, only keys.
+    pub only: bool,
+}
+
 /// A documentation source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -469,6 +479,8 @@ pub struct Service {
     pub limits: Vec<Limit>,
     /// Client secrets.
     pub secrets: SecretRule,
+    /// Keys in place of secrets, where it takes them.
+    pub client_keys: Option<ClientKeyRule>,
     /// End-of-life dates of endpoints: URL or path → `YYYY-MM-DD`.
     pub ends: BTreeMap<String, String>,
     /// A user's file may allow `http://127.0.0.1` endpoints.

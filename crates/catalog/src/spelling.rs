@@ -4,6 +4,7 @@
 //! take; a test holds the two together.
 
 use indicia_oauth::Verdict;
+use indicia_oauth::client_assertion::Algorithm;
 use indicia_oauth::expiry::ExpiryKind;
 use serde::Deserialize;
 
@@ -72,6 +73,15 @@ pub(crate) enum Auth {
     PrivateKeyJwt,
 }
 
+/// Whom a client's assertion is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Audience {
+    #[default]
+    Issuer,
+    TokenEndpoint,
+}
+
 /// What a field of an error answer must say.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(
@@ -119,6 +129,8 @@ choices! {
     MethodName: "GET", "POST", "DELETE";
     Codec: "form", "json", "query";
     Auth: "basic", "basic-raw", "body", "query", "none", "omit", "private-key-jwt";
+    Audience: "issuer", "token-endpoint";
+    Algorithm: "ES256", "RS256";
     LimitPer: "client", "account", "user", "connection";
     ExpiryKind: "seconds", "millis", "unix_seconds", "unix_millis", "rfc3339";
     Verdict: "throttled", "unavailable", "ambiguous", "grant_refused", "client_refused",
@@ -163,6 +175,8 @@ mod tests {
         same::<MethodName>(&[]);
         same::<Codec>(&[]);
         same::<Auth>(&[]);
+        same::<Audience>(&[]);
+        same::<Algorithm>(&[]);
         same::<LimitPer>(&[]);
         same::<ExpiryKind>(&[]);
         // An error row can't grant.

@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 mod authorize;
+pub mod client_key;
 pub mod clock;
 pub mod drive;
 pub mod journal_file;
@@ -50,6 +51,7 @@ pub use indicia_broker::{
 /// Bytes of a service file at most; more needn't be read.
 pub use indicia_catalog::read::FILE_BYTES_MAX;
 pub use indicia_catalog::{Capability, Catalogue, Flow};
+pub use indicia_oauth::client_assertion::Algorithm;
 pub use indicia_oauth::{ClientSecret, Timestamp};
 pub use services::catalogue;
 

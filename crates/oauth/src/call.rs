@@ -1,7 +1,8 @@
 //! Endpoint + credentials + parameters → [`Request`]: the one place where a call is put together.
 //!
 //! What would surprise: a client without a secret is a public one whatever the endpoint's method
-//! of authentication, so it sends its `client_id` (RFC 6749 §3.2.1).
+//! of authentication, so it sends its `client_id` (RFC 6749 §3.2.1); and one with a key signs where
+//! others send their secret.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::address;
-use crate::client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentials, TokenEndpoint};
+use crate::client_assertion::ASSERTION_TYPE;
+use crate::client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentials, Proof, TokenEndpoint};
 use crate::form;
 use crate::grant::BuildError;
 use crate::request::Request;
@@ -52,9 +54,19 @@ pub(crate) fn build(
     let auth = effective_auth(endpoint.auth, credentials);
     let mut params: Vec<(&str, &str)> = own.to_vec();
     let mut query: Vec<(&str, &str)> = Vec::new();
-    let secret = credentials.secret.map_or("", |secret| secret.expose());
+    let secret = secret(credentials);
     match auth {
         ClientAuth::Basic(_) | ClientAuth::Omit => {}
+        ClientAuth::PrivateKeyJwt => {
+            let Proof::Assertion(assertion) = credentials.proof else {
+                return Err(BuildError::NoAssertion);
+            };
+            params.extend([
+                ("client_id", credentials.client_id),
+                ("client_assertion_type", ASSERTION_TYPE),
+                ("client_assertion", assertion.expose()),
+            ]);
+        }
         ClientAuth::None => params.push(("client_id", credentials.client_id)),
         ClientAuth::Body => {
             params.extend([("client_id", credentials.client_id), ("client_secret", secret)]);
@@ -103,9 +115,19 @@ pub(crate) fn with_query(url: &str, pairs: &[(&str, &str)]) -> Zeroizing<String>
 }
 
 fn effective_auth(auth: ClientAuth, credentials: &Credentials<'_>) -> ClientAuth {
-    match (auth, credentials.secret) {
-        (ClientAuth::Basic(_) | ClientAuth::Body, None) => ClientAuth::None,
+    match (auth, credentials.proof) {
+        (ClientAuth::Basic(_) | ClientAuth::Body, Proof::None) => ClientAuth::None,
+        (ClientAuth::Basic(_) | ClientAuth::Body | ClientAuth::Query, Proof::Assertion(_)) => {
+            ClientAuth::PrivateKeyJwt
+        }
         (auth, _) => auth,
+    }
+}
+
+fn secret<'a>(credentials: &Credentials<'a>) -> &'a str {
+    match credentials.proof {
+        Proof::Secret(secret) => secret.expose(),
+        Proof::None | Proof::Assertion(_) => "",
     }
 }
 
@@ -140,7 +162,7 @@ fn headers(
 
 /// `Basic …` (RFC 6749 §2.3.1).
 fn basic(credentials: &Credentials<'_>, encoding: BasicEncoding) -> Zeroizing<String> {
-    let secret = credentials.secret.map_or("", |secret| secret.expose());
+    let secret = secret(credentials);
     let encode = |text: &str| match encoding {
         BasicEncoding::Form => form::encode(text),
         BasicEncoding::Raw => Zeroizing::new(text.to_owned()),

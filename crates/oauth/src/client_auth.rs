@@ -4,7 +4,7 @@
 //! attempt in another form would spend a code or refresh token, and trips brute-force locks.
 
 use crate::request::Method;
-use crate::secret::ClientSecret;
+use crate::secret::{ClientAssertion, ClientSecret};
 
 /// How Basic credentials are encoded before base64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum ClientAuth {
     None,
     /// Nothing at all, not even `client_id`.
     Omit,
+    /// `client_assertion`, signed with a key of the client's (RFC 7523 §2.2), and `client_id`.
+    PrivateKeyJwt,
 }
 
 /// How parameters travel.
@@ -47,8 +49,26 @@ pub enum BodyCodec {
 pub struct Credentials<'a> {
     /// The client identifier that the service issued (RFC 6749 §2.2).
     pub client_id: &'a str,
-    /// The secret; `None` for a public client.
-    pub secret: Option<&'a ClientSecret>,
+    /// What proves it.
+    pub proof: Proof<'a>,
+}
+
+/// What a client proves who it is with.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// Nothing: a public client.
+    None,
+    /// A secret that the service knows too.
+    Secret(&'a ClientSecret),
+    /// A signature by a key of which the service knows the public part. It goes in the place of a
+    /// secret, whatever the endpoint's method for secrets is.
+    Assertion(&'a ClientAssertion),
+}
+
+impl<'a> From<Option<&'a ClientSecret>> for Proof<'a> {
+    fn from(secret: Option<&'a ClientSecret>) -> Self {
+        secret.map_or(Self::None, Self::Secret)
+    }
 }
 
 /// An endpoint that takes authenticated parameters: token, revocation, introspection.

@@ -14,6 +14,7 @@ mod address;
 pub mod answer;
 pub mod authorization;
 mod call;
+pub mod client_assertion;
 pub mod client_auth;
 pub mod deviation;
 pub mod dialect;
@@ -33,11 +34,13 @@ pub mod time;
 pub mod token_answer;
 
 pub use answer::Answer;
-pub use client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentials, TokenEndpoint};
+pub use client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentials, Proof, TokenEndpoint};
 pub use dialect::{Dialect, ErrorRow, Verdict};
 pub use expiry::Expiry;
 pub use request::{Method, Request};
 pub use retry_after::{RETRY_AFTER_MAX, RETRY_AFTER_MIN};
-pub use secret::{AccessToken, ClientSecret, Code, DeviceCode, RefreshToken, Verifier};
+pub use secret::{
+    AccessToken, ClientAssertion, ClientSecret, Code, DeviceCode, RefreshToken, Verifier,
+};
 pub use time::Timestamp;
 pub use token_answer::{Reading, Refusal, TokenSet};

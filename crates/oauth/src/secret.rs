@@ -44,6 +44,10 @@ secret! {
     ClientSecret
 }
 secret! {
+    /// What a client's key signed, to prove who it is (RFC 7523 §2.2). Good for minutes, and once.
+    ClientAssertion
+}
+secret! {
     /// An authorization code. Single-use (RFC 6749 §4.1.2).
     Code
 }

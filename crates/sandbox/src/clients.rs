@@ -18,7 +18,8 @@ use crate::wire::{Incoming, Params};
 pub struct Registration {
     /// The client identifier.
     pub client_id: String,
-    /// Secrets that work now; none for a public client.
+    /// Secrets that work now, or the public keys (PEM) of a client that signs; none for a public
+    /// client.
     pub secrets: Vec<String>,
     /// Its kind.
     pub kind: ClientKind,
@@ -55,8 +56,8 @@ impl Claimed {
     }
 }
 
-/// Checks the client at an endpoint (RFC 6749 §2.3).
-pub(crate) fn authenticate(
+/// Checks the client by the secret that it sent, or by having none.
+pub(crate) fn by_secret(
     client: &Registration,
     endpoint: &TokenEndpoint,
     incoming: &Incoming,
@@ -85,12 +86,8 @@ pub(crate) fn authenticate(
             (params.value("client_id").map(str::to_owned), None)
         }
         ClientAuth::Omit => return no_basic(incoming),
-        #[expect(
-            unreachable_patterns,
-            reason = "further ways come with the services that need them"
-        )]
-        _ => {
-            return Err(Refusal::client("this way of client authentication isn't played"));
+        ClientAuth::PrivateKeyJwt => {
+            return Err(Refusal::client("this client signs, and sent no assertion"));
         }
     };
     if id.as_deref() != Some(client.client_id.as_str()) {

@@ -9,7 +9,7 @@ use indicia_oauth::{Answer, BodyCodec, Timestamp};
 use serde_json::json;
 
 use crate::chance::digest;
-use crate::clients::{Claimed, authenticate};
+use crate::clients::Claimed;
 use crate::model::{Account, Model, Refused};
 use crate::pages;
 use crate::record::{GrantId, What};
@@ -59,7 +59,7 @@ impl Model {
         let endpoint = endpoint.filter(|endpoint| at(endpoint, incoming));
         let endpoint = endpoint.ok_or_else(|| Refusal::request("no such address"))?;
         let params = check_form(&endpoint, false, incoming)?;
-        authenticate(&client, &endpoint, incoming, &params)?;
+        self.authenticate(&client, &endpoint, (incoming, &params), now)?;
         let scopes = self.scopes_of(params.raw("scope"), None)?;
         self.codes_issued += 1;
         let n = self.codes_issued.to_string();

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod api;
+mod assertion;
 mod authorize;
 mod chance;
 mod clients;

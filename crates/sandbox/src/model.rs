@@ -84,6 +84,8 @@ pub struct Model {
     pub(crate) accounts: BTreeMap<String, Account>,
     pub(crate) codes: BTreeMap<String, IssuedCode>,
     pub(crate) devices: BTreeMap<String, DeviceAsk>,
+    /// Ids of assertions that were used, until their end in seconds since 1970.
+    pub(crate) assertions_seen: BTreeMap<String, i64>,
     /// Of both kinds.
     pub(crate) codes_issued: u64,
     pub(crate) record: Record,
@@ -105,6 +107,7 @@ impl Model {
             accounts: BTreeMap::new(),
             codes: BTreeMap::new(),
             devices: BTreeMap::new(),
+            assertions_seen: BTreeMap::new(),
             codes_issued: 0,
             record: Record::default(),
         }

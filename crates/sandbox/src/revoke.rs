@@ -5,7 +5,7 @@ use indicia_catalog::{GrantType, RevocationRule};
 use indicia_oauth::{Answer, ClientAuth, Timestamp, TokenEndpoint};
 use serde_json::{Value, json};
 
-use crate::clients::{Claimed, Registration, authenticate};
+use crate::clients::{Claimed, Registration};
 use crate::model::Model;
 use crate::record::{GrantId, What, Why};
 use crate::refuse::{Dialect, Refusal};
@@ -34,7 +34,7 @@ impl Model {
         let Ok(RevocationRule::Call { endpoint, token_param, tokens, kills, .. }) = rule else {
             return Err(Refusal::request("nothing can be revoked here"));
         };
-        let params = authenticated(&client, &endpoint, incoming)?;
+        let params = self.authenticated(&client, &endpoint, incoming, now)?;
         let Some(token) = params.value(&token_param) else {
             return Err(Refusal::request(format!("{token_param} is missing")));
         };
@@ -137,7 +137,7 @@ impl Model {
         let endpoint = self.service.introspection(client.context(&inputs));
         let endpoint = endpoint.ok().flatten();
         let endpoint = endpoint.ok_or_else(|| Refusal::request("nothing is introspected here"))?;
-        let params = authenticated(&client, &endpoint, incoming)?;
+        let params = self.authenticated(&client, &endpoint, incoming, now)?;
         let token = params.value("token").ok_or_else(|| Refusal::request("token is missing"))?;
         let refresh =
             self.record.refresh_token(token).filter(|_| self.record.is_refresh_token_live(token));
@@ -198,6 +198,21 @@ impl Model {
         }
         wire::json(200, &body)
     }
+
+    fn authenticated(
+        &mut self,
+        client: &Registration,
+        endpoint: &TokenEndpoint,
+        incoming: &Incoming,
+        now: Timestamp,
+    ) -> Result<Params, Refusal> {
+        if !at(endpoint, incoming) {
+            return Err(Refusal::request("this client's calls go to another address"));
+        }
+        let params = check_form(endpoint, false, incoming)?;
+        self.authenticate(client, endpoint, (incoming, &params), now)?;
+        Ok(params)
+    }
 }
 
 fn into_members(value: Value) -> Option<serde_json::Map<String, Value>> {
@@ -205,17 +220,4 @@ fn into_members(value: Value) -> Option<serde_json::Map<String, Value>> {
         Value::Object(members) => Some(members),
         _ => None,
     }
-}
-
-fn authenticated(
-    client: &Registration,
-    endpoint: &TokenEndpoint,
-    incoming: &Incoming,
-) -> Result<Params, Refusal> {
-    if !at(endpoint, incoming) {
-        return Err(Refusal::request("this client's calls go to another address"));
-    }
-    let params = check_form(endpoint, false, incoming)?;
-    authenticate(client, endpoint, incoming, &params)?;
-    Ok(params)
 }

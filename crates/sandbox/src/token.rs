@@ -7,7 +7,7 @@ use indicia_catalog::{GrantType, Service};
 use indicia_oauth::grant::device;
 use indicia_oauth::{Answer, ClientAuth, Method, Timestamp, TokenEndpoint};
 
-use crate::clients::{Claimed, Registration, authenticate};
+use crate::clients::{Claimed, Registration};
 use crate::model::Model;
 use crate::record::{GrantId, What, Why};
 use crate::refuse::{Dialect, Refusal};
@@ -75,7 +75,7 @@ impl Model {
             return Err(Refusal::request("this grant type has another address").into());
         }
         let params = check_form(&endpoint.endpoint, endpoint.exact, incoming)?;
-        authenticate(&client, &endpoint.endpoint, incoming, &params)?;
+        self.authenticate(&client, &endpoint.endpoint, (incoming, &params), now)?;
         let asked = Asked { client, incoming, params, inputs: &hit.inputs };
         match grant_type {
             GrantType::AuthorizationCode => self.exchange(&asked, now),

@@ -6,6 +6,8 @@ use indicia_catalog::ClientKind;
 use indicia_oauth::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::client_key::PublicKey;
+
 use super::id::{ClientId, GrantId};
 use crate::vault::Sealed;
 
@@ -52,6 +54,9 @@ pub struct SecretRow {
     pub expires_at: Option<Timestamp>,
     /// The input value that it belongs to (a data centre), where the service has it so.
     pub for_input: Option<String>,
+    /// The public part, where the secret is a private key (RFC 7523); kept once it is retired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PublicKey>,
 }
 
 /// The service refused the client: a verdict shared by all of its grants.

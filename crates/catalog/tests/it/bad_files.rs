@@ -499,9 +499,18 @@ fn what_cant_be_sent_isnt_read() {
     check_line(
         "[token]\n",
         "[token]\nauth = \"private-key-jwt\"\n",
+        &["v.toml:43: nothing says how such an assertion is signed; add [client_keys] with \
+             `algorithms`"],
+    );
+    check_line(
+        "[token]\n",
+        "[client_keys]\nalgorithms = []\n\n[token]\npublic_auth = \"private-key-jwt\"\n",
         &[
-            "v.toml:43: private-key-jwt can't be sent yet; use basic, basic-raw, body, query, none or \
-           omit",
+            "v.toml:42: an assertion is for the issuer, and there is none; write `issuer`, or \
+             audience = \"token-endpoint\"",
+            "v.toml:43: there is no algorithm; write algorithms = [\"ES256\"], or as the server \
+             wants it",
+            "v.toml:46: a public client has no key; use none or omit",
         ],
     );
     check_line(

@@ -19,7 +19,7 @@ use indicia_catalog::{
 };
 use indicia_oauth::answer::Answer;
 use indicia_oauth::authorization::{self, AuthorizationRequest, ResponseType};
-use indicia_oauth::client_auth::Credentials;
+use indicia_oauth::client_auth::{Credentials, Proof};
 use indicia_oauth::token_answer::{self, Reading};
 use indicia_oauth::{
     ClientSecret, Code, Dialect, Expiry, RefreshToken, Request, Timestamp, Verifier, grant, pkce,
@@ -91,7 +91,7 @@ impl<'a> Case<'a> {
 
     fn credentials(&self) -> Credentials<'_> {
         let client_id = text_of(&self.said["client"]["client_id"]);
-        Credentials { client_id, secret: Some(&self.secret) }
+        Credentials { client_id, proof: Proof::Secret(&self.secret) }
     }
 
     fn authorize(&self) {

@@ -82,9 +82,12 @@ pub struct SecretSource {
     /// Reads the secret from standard input, less one trailing newline
     #[arg(long)]
     pub secret_stdin: bool,
-    /// Reads the secret from a file, less one trailing newline
+    /// Reads the secret, or a private key in PEM, from a file, less one trailing newline
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
+    /// Makes a private key in place of a secret, and shows its public part for the portal
+    #[arg(long)]
+    pub generate_key: bool,
 }
 
 /// What to do with a client's secrets.

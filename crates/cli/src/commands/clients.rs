@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use indicia_broker::Error;
 use indicia_broker::clients::NewClient;
-use indicia_broker::model::Environment;
+use indicia_broker::model::{Environment, SecretState};
 use indicia_broker::view::{ClientView, SecretView};
 use indicia_catalog::{ClientKind, Flow, Service};
 use indicia_oauth::{ClientSecret, Timestamp};
@@ -95,6 +95,7 @@ fn add(cx: &Cx, args: ClientsAdd) -> Result<(), Failure> {
         let uri = crate::words::shown(&view.redirect_uri);
         cx.out.note(&format!("redirect URI to enter in the portal: {uri}"));
     }
+    tell_key(cx, view.secrets.first());
     cx.out.note(&format!("next: indicia connect {}", view.id));
     Ok(())
 }
@@ -111,18 +112,50 @@ fn secret_for(
     kind: Option<ClientKind>,
     source: &SecretSource,
 ) -> Result<Option<ClientSecret>, Failure> {
-    let said = source.secret_stdin || source.secret_file.is_some();
+    let said = source.secret_stdin || source.secret_file.is_some() || source.generate_key;
     let kind = kind.or_else(|| service.client_kinds.first().copied());
     if !said && kind != Some(ClientKind::Confidential) {
         return Ok(None);
     }
-    match prompt::secret("client secret", source)? {
-        Some(secret) => Ok(Some(ClientSecret::new(secret.as_str()))),
-        None => Err(Failure::usage(
-            "secret_missing",
-            format!("a confidential client of {} has a secret, and none was given", service.name),
-            "give it with --secret-stdin or --secret-file FILE; a client without one: --kind public",
-        )),
+    if let Some(secret) = new_secret(service, "client secret", source)? {
+        return Ok(Some(secret));
+    }
+    // RFC 9700 §2.5: what never leaves this machine can't leak elsewhere.
+    let by_key =
+        if service.client_keys.is_some() { "make a key with --generate-key, or " } else { "" };
+    let hint = format!(
+        "{by_key}give it with --secret-stdin or --secret-file FILE; a client without one: \
+         --kind public"
+    );
+    let detail =
+        format!("a confidential client of {} has a secret, and none was given", service.name);
+    Err(Failure::usage("secret_missing", detail, hint))
+}
+
+/// A secret from where it was said to be, or a key that is made now.
+fn new_secret(
+    service: &Service,
+    what: &str,
+    source: &SecretSource,
+) -> Result<Option<ClientSecret>, Failure> {
+    if !source.generate_key {
+        let secret = prompt::secret(what, source)?;
+        return Ok(secret.map(|secret| ClientSecret::new(secret.as_str())));
+    }
+    let algorithm = service.client_keys.as_ref().and_then(|rule| rule.algorithms.first());
+    let Some(algorithm) = algorithm else {
+        let detail = format!("{} takes no keys, only client secrets", service.name);
+        let hint = "leave --generate-key out; --secret-stdin reads the secret";
+        return Err(Failure::usage("keys_not_offered", detail, hint));
+    };
+    Ok(Some(indicia::client_key::generate(*algorithm)?))
+}
+
+/// A key's public part, for the portal: the JWK in one line, and the same as PEM.
+fn tell_key(cx: &Cx, secret: Option<&SecretView>) {
+    if let Some(key) = secret.and_then(|secret| secret.key.as_ref()) {
+        cx.out.note(&format!("public key to enter in the portal, as JWK: {}", key.jwk));
+        cx.out.note(&format!("or as PEM:\n{}", key.pem.trim_end()));
     }
 }
 
@@ -220,6 +253,7 @@ fn show(cx: &Cx, view: &ClientView) -> Result<(), Failure> {
         ("redirect URI", view.redirect_uri.clone()),
         ("inputs", pairs(&view.inputs)),
         ("settings", pairs(&view.settings)),
+        ("public keys", keys(&view.secrets)),
         ("refused", view.refused.clone().unwrap_or_default()),
         ("added", when(view.created_at, now())),
     ])?;
@@ -227,6 +261,13 @@ fn show(cx: &Cx, view: &ClientView) -> Result<(), Failure> {
         cx.out.line("")?;
     }
     secrets_table(cx, &view.secrets)
+}
+
+/// Public keys that the portal must know now, a JWK in each line.
+fn keys(secrets: &[SecretView]) -> String {
+    let live = secrets.iter().filter(|secret| secret.state != SecretState::Retired);
+    let keys = live.filter_map(|secret| Some(secret.key.as_ref()?.jwk.to_string()));
+    keys.collect::<Vec<_>>().join("\n")
 }
 
 fn secrets(cx: &Cx, client: &str, command: SecretsCommand) -> Result<(), Failure> {
@@ -243,18 +284,23 @@ fn secrets(cx: &Cx, client: &str, command: SecretsCommand) -> Result<(), Failure
         }
         SecretsCommand::Add { secret, expires, for_input } => {
             let expires_at = expires.as_deref().map(last_day).transpose()?;
-            let Some(text) = prompt::secret("new client secret", &secret)? else {
+            let catalogue = cx.catalogue()?;
+            let known = cx.block_on(async { Ok(cx.broker().await?.client(client).await?) })?;
+            let service = catalogue.service(&known.service);
+            let service = service.ok_or_else(|| Error::no_service(&catalogue, &known.service))?;
+            let Some(secret) = new_secret(&service, "new client secret", &secret)? else {
                 return Err(Failure::usage(
                     "secret_missing",
                     "no secret was given",
                     "give it with --secret-stdin or --secret-file FILE",
                 ));
             };
-            let secret = ClientSecret::new(text.as_str());
-            cx.block_on(async {
+            let view = cx.block_on(async {
                 let broker = cx.broker().await?;
                 Ok(broker.add_secret(client, secret, expires_at, for_input).await?)
-            })?
+            })?;
+            tell_key(cx, view.secrets.last().filter(|_| !cx.out.json));
+            view
         }
     };
     match cx.out.json {
@@ -270,10 +316,14 @@ fn secrets_table(cx: &Cx, secrets: &[SecretView]) -> Result<(), Failure> {
             vec![
                 secret.n.to_string(),
                 word(&secret.state),
+                match secret.key {
+                    Some(_) => "private key".to_owned(),
+                    None => "secret".to_owned(),
+                },
                 when(secret.added_at, now()),
                 secret.expires_at.map(|end| when(end, now())).unwrap_or_default(),
             ]
         })
         .collect();
-    cx.out.table(&["SECRET", "STATE", "ADDED", "LAST DAY ENDS"], &rows)
+    cx.out.table(&["SECRET", "STATE", "KIND", "ADDED", "LAST DAY ENDS"], &rows)
 }

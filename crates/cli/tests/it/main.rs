@@ -7,6 +7,7 @@ mod bad_input;
 mod browser;
 mod canary;
 mod canary_wire;
+mod client_keys;
 mod demo;
 mod device;
 mod examples;

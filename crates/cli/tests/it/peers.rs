@@ -22,7 +22,7 @@ pub const OIDC_FILE: &str = include_str!("../../../../docs/examples/own-server.t
 pub const DJANGO_FILE: &str = include_str!("../../../../docs/examples/django.toml");
 
 /// Ids of our clients, which are the peers' client ids too.
-const CLIENTS: &[&str] = &["conf", "post", "pub", "machine", "page", "page-2"];
+const CLIENTS: &[&str] = &["conf", "post", "pub", "machine", "page", "page-2", "signer"];
 
 /// A running peer.
 pub struct Peer {
@@ -60,6 +60,8 @@ impl Peer {
         command.arg("--tied").arg("--events").arg(folder.path().join(EVENTS)).args(args);
         if kind == Kind::Django {
             command.arg("--database").arg(folder.path().join(DATABASE));
+        } else {
+            command.arg("--jwks").arg(folder.path().join(JWKS));
         }
         for client in CLIENTS {
             command.arg("--redirect-uri");
@@ -80,6 +82,12 @@ impl Peer {
         // Who writes to a pipe that nobody reads dies.
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         Self { port, kind, child, _tie: tie, folder }
+    }
+
+    /// Enters these public keys for its client `signer`, and no others.
+    pub fn register_keys(&self, keys: &[Value]) {
+        let set = serde_json::json!({ "keys": keys }).to_string();
+        std::fs::write(self.folder.path().join(JWKS), set).unwrap();
     }
 
     /// What happened, by its own account.
@@ -249,6 +257,9 @@ pub fn add(home: &Home, peer: &Peer, client: &str, more: &[&str]) -> Ran {
     let mut args = vec!["clients", "add", service, "--id", client, "--client-id", client];
     args.extend(["--input", &port]);
     args.extend(more);
+    if more.contains(&"--generate-key") {
+        return home.run(&args).ok();
+    }
     if matches!(client, "pub" | "tv") {
         args.extend(["--kind", "public"]);
         return home.run(&args).ok();
@@ -284,3 +295,4 @@ pub fn root() -> &'static Path {
 
 const EVENTS: &str = "events.jsonl";
 const DATABASE: &str = "database";
+const JWKS: &str = "jwks.json";

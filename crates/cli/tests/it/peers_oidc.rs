@@ -4,7 +4,7 @@
 use indicia::transport::{HttpsTransport, TransportOptions};
 use indicia_broker::ports::{Sent, Transport as _};
 use indicia_catalog::{ClientKind, Context, read::read};
-use indicia_oauth::{ClientSecret, Credentials, introspection};
+use indicia_oauth::{ClientSecret, Credentials, Proof, introspection};
 use serde_json::json;
 
 use crate::peers::{self, OIDC_FILE, Peer, UGLY};
@@ -185,7 +185,7 @@ fn rv_10_a_token_is_introspected_by_an_authenticated_post() {
         let cx = Context { kind, inputs: &inputs, settings: &none };
         let endpoint = service.introspection(cx).unwrap().unwrap();
         let secret = ClientSecret::new(secret.to_owned());
-        let credentials = Credentials { client_id: "conf", secret: Some(&secret) };
+        let credentials = Credentials { client_id: "conf", proof: Proof::Secret(&secret) };
         let request = introspection::request(&endpoint, &credentials, token).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let sent = runtime.block_on(async {

@@ -2,7 +2,7 @@
 //! who it is may.
 
 use crate::call;
-use crate::client_auth::{ClientAuth, Credentials, TokenEndpoint};
+use crate::client_auth::{ClientAuth, Credentials, Proof, TokenEndpoint};
 use crate::grant::BuildError;
 use crate::request::Request;
 
@@ -14,7 +14,11 @@ pub fn request(
     scope_separator: &str,
 ) -> Result<Request, BuildError> {
     let proves = !matches!(endpoint.auth, ClientAuth::None | ClientAuth::Omit)
-        && credentials.secret.is_some_and(|secret| !secret.expose().is_empty());
+        && match credentials.proof {
+            Proof::Secret(secret) => !secret.expose().is_empty(),
+            Proof::Assertion(_) => true,
+            Proof::None => false,
+        };
     if !proves {
         return Err(BuildError::NoSecret);
     }

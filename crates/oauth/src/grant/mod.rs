@@ -22,4 +22,7 @@ pub enum BuildError {
     /// This grant needs a client secret, and there is none (RFC 6749 §4.4).
     #[error("this needs a client secret")]
     NoSecret,
+    /// This endpoint takes a signed assertion alone (RFC 7523 §2.2), and the client has no key.
+    #[error("this endpoint needs a client with a private key")]
+    NoAssertion,
 }

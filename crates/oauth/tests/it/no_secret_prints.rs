@@ -10,8 +10,8 @@ use indicia_oauth::authorization::ValidCallback;
 use indicia_oauth::grant::device::DeviceAuthorization;
 use indicia_oauth::token_answer::{Reading, TokenSet};
 use indicia_oauth::{
-    AccessToken, Answer, ClientSecret, Code, Credentials, DeviceCode, RefreshToken, Request,
-    Verifier,
+    AccessToken, Answer, ClientAssertion, ClientSecret, Code, Credentials, DeviceCode, Proof,
+    RefreshToken, Request, Verifier,
 };
 
 /// Doesn't compile when the type implements the trait: the method is then ambiguous.
@@ -37,11 +37,14 @@ macro_rules! secret_types {
 }
 
 type BorrowedCredentials = Credentials<'static>;
+type BorrowedProof = Proof<'static>;
 
 secret_types!(
     AccessToken,
     Answer,
     BorrowedCredentials,
+    BorrowedProof,
+    ClientAssertion,
     ClientSecret,
     Code,
     DeviceAuthorization,

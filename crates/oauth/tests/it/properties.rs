@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use indicia_oauth::authorization::{
     self, AuthorizationRequest, CallbackError, Expected, ResponseType,
 };
-use indicia_oauth::client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentials};
+use indicia_oauth::client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentials, Proof};
 use indicia_oauth::expiry::{ExpiryKind, LIFE_MAX, Life};
 use indicia_oauth::grant::{self, device};
 use indicia_oauth::token_answer::{self, Reading};
@@ -327,7 +327,7 @@ proptest! {
             params: Vec::new(),
         };
         let secret = ClientSecret::new(secret);
-        let credentials = Credentials { client_id: &id, secret: Some(&secret) };
+        let credentials = Credentials { client_id: &id, proof: Proof::Secret(&secret) };
         let refresh_token = RefreshToken::new(token.as_str());
         let request = grant::refresh::request(&endpoint, &credentials, &refresh_token)
             .map_err(failed)?;

@@ -5,11 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use indicia_oauth::authorization::{self, CallbackError, Expected, QUERY_BYTES_MAX};
+use indicia_oauth::client_assertion::{Algorithm, Claims, Unsigned};
 use indicia_oauth::token_answer::{self, Reading};
 use indicia_oauth::{
-    Answer, Code, Credentials, Dialect, Method, RefreshToken, TokenSet, Verdict, grant, metadata,
-    pkce, revocation,
+    Answer, Code, Credentials, Dialect, Method, Proof, RefreshToken, TokenSet, Verdict, grant,
+    metadata, pkce, revocation,
 };
 use zeroize::Zeroizing;
 
@@ -235,7 +238,7 @@ fn rh_3_a_code_is_consumed_by_its_request() {
     // `Code` isn't `Clone` (proven beside), and the exchange takes it by value: a second call with
     // the same one doesn't compile, nor would this if it were only borrowed.
     let code: Code = Code::new("abc");
-    let credentials = Credentials { client_id: "id", secret: None };
+    let credentials = Credentials { client_id: "id", proof: Proof::None };
     let endpoint = endpoint(&serde_json::Value::Null);
     let request = grant::code::request(&endpoint, &credentials, code, None, None);
     assert!(request.is_ok_and(|request| request.body.ends_with(b"code=abc&client_id=id")));
@@ -354,4 +357,34 @@ fn answers_come_back_from_their_bytes() {
     }
     let longer = [bytes.as_slice(), b"x"].concat();
     assert!(Answer::from_bytes(&longer).is_none());
+}
+
+// CA-9, CA-10, CA-12
+#[test]
+fn ca_9_ca_10_ca_12_an_assertion_says_who_to_whom_and_for_how_long() {
+    let claims = Claims {
+        client_id: "app",
+        audience: "https://as.example",
+        id: "one-of-a-kind",
+        issued_at: SENT_AT,
+    };
+    for (algorithm, name) in [(Algorithm::Es256, "ES256"), (Algorithm::Rs256, "RS256")] {
+        let unsigned = Unsigned::new(algorithm, "key-1", claims);
+        let signed_part = unsigned.as_bytes().to_vec();
+        let whole = unsigned.signed(&[0xfb, 0xff]);
+        let whole = whole.expose();
+        let parts: Vec<&str> = whole.split('.').collect();
+        assert_eq!(signed_part, parts[..2].join(".").as_bytes());
+        let part = |n: usize| URL_SAFE_NO_PAD.decode(parts[n]).unwrap();
+        let json = |n: usize| serde_json::from_slice::<serde_json::Value>(&part(n)).unwrap();
+        let now = SENT_AT.as_millis() / 1_000;
+        assert_eq!(json(0), serde_json::json!({ "alg": name, "kid": "key-1", "typ": "JWT" }));
+        let said = serde_json::json!({
+            "iss": "app", "sub": "app", "aud": "https://as.example", "jti": "one-of-a-kind",
+            "iat": now, "exp": now + 300,
+        });
+        assert_eq!(json(1), said);
+        assert_eq!(part(2), [0xfb, 0xff]);
+    }
+    assert!(serde_json::from_str::<Algorithm>("\"none\"").is_err());
 }

@@ -4,8 +4,8 @@ use indicia_oauth::client_auth::{BasicEncoding, BodyCodec, ClientAuth, Credentia
 use indicia_oauth::dialect::{ErrorRow, FieldMatch, Matches, NoExpiry};
 use indicia_oauth::grant::{self, BuildError};
 use indicia_oauth::{
-    Answer, ClientSecret, Code, DeviceCode, Dialect, Method, RefreshToken, Request, Timestamp,
-    TokenEndpoint, Verifier, introspection, revocation,
+    Answer, ClientAssertion, ClientSecret, Code, DeviceCode, Dialect, Method, Proof, RefreshToken,
+    Request, Timestamp, TokenEndpoint, Verifier, introspection, revocation,
 };
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -157,6 +157,7 @@ pub fn endpoint(given: &Value) -> TokenEndpoint {
             Some("query") => ClientAuth::Query,
             Some("none") => ClientAuth::None,
             Some("omit") => ClientAuth::Omit,
+            Some("private_key_jwt") => ClientAuth::PrivateKeyJwt,
             _ => ClientAuth::Basic(BasicEncoding::Form),
         },
         headers: pairs(&given["headers"]),
@@ -169,7 +170,9 @@ pub fn request(given: &Value) -> Result<Request, BuildError> {
     let endpoint = endpoint(&given["endpoint"]);
     let secret = text(given, "secret").map(ClientSecret::new);
     let client_id = text(given, "client_id").unwrap_or("s6BhdRkqt3");
-    let credentials = Credentials { client_id, secret: secret.as_ref() };
+    let assertion = text(given, "assertion").map(ClientAssertion::new);
+    let proof = assertion.as_ref().map_or(secret.as_ref().into(), Proof::Assertion);
+    let credentials = Credentials { client_id, proof };
     let token = text(given, "token").unwrap_or("tGzv3JOkF0XG5Qx2TlKWIA");
     match text(given, "grant").expect("a grant") {
         "code" => {

@@ -80,7 +80,7 @@ fn exchange_as(
     let grant = GrantType::AuthorizationCode;
     let endpoint = driver.service.token_endpoint(grant, driver.context()).unwrap().unwrap();
     let secret = indicia_oauth::ClientSecret::new(SECRET);
-    let credentials = Credentials { client_id, secret: Some(&secret) };
+    let credentials = Credentials { client_id, proof: Some(&secret).into() };
     let request = indicia_oauth::grant::code::request(
         &endpoint,
         &credentials,
@@ -103,7 +103,7 @@ fn client_authentication_is_taken_only_as_the_file_says() {
             let grant = GrantType::RefreshToken;
             let endpoint = other.token_endpoint(grant, driver.context()).unwrap().unwrap();
             let secret = indicia_oauth::ClientSecret::new(SECRET);
-            let credentials = Credentials { client_id: "app", secret: Some(&secret) };
+            let credentials = Credentials { client_id: "app", proof: Some(&secret).into() };
             let token = RefreshToken::new(token);
             let request = indicia_oauth::grant::refresh::request(&endpoint, &credentials, &token);
             let answer = driver.send(&request.unwrap());
@@ -226,7 +226,7 @@ fn introspection_tells_what_lives() {
     let active = |driver: &mut Driver, token: &str| {
         let endpoint = driver.service.introspection(driver.context()).unwrap().unwrap();
         let secret = indicia_oauth::ClientSecret::new(SECRET);
-        let credentials = Credentials { client_id: "app", secret: Some(&secret) };
+        let credentials = Credentials { client_id: "app", proof: Some(&secret).into() };
         let request = indicia_oauth::introspection::request(&endpoint, &credentials, token);
         let answer = driver.send(&request.unwrap());
         indicia_oauth::introspection::active(&answer)
@@ -247,7 +247,7 @@ fn a_refresh_token_is_bound_to_its_client() {
     let grant = GrantType::RefreshToken;
     let endpoint = driver.service.token_endpoint(grant, driver.context()).unwrap().unwrap();
     let secret = indicia_oauth::ClientSecret::new(SECRET);
-    let credentials = Credentials { client_id: "other", secret: Some(&secret) };
+    let credentials = Credentials { client_id: "other", proof: Some(&secret).into() };
     let spent = RefreshToken::new(token.clone());
     let request = indicia_oauth::grant::refresh::request(&endpoint, &credentials, &spent);
     let answer = driver.send(&request.unwrap());
@@ -272,7 +272,7 @@ fn a_token_call_needs_its_headers_parameters_method_and_codec() {
         let other = bent(&[(auth, &sent)]);
         let endpoint = other.token_endpoint(GrantType::RefreshToken, driver.context());
         let secret = indicia_oauth::ClientSecret::new(SECRET);
-        let credentials = Credentials { client_id: "app", secret: Some(&secret) };
+        let credentials = Credentials { client_id: "app", proof: Some(&secret).into() };
         let token = RefreshToken::new(token);
         let endpoint = endpoint.unwrap().unwrap();
         let request = indicia_oauth::grant::refresh::request(&endpoint, &credentials, &token);

@@ -148,7 +148,7 @@ impl Driver {
         let endpoint = self.service.token_endpoint(GrantType::AuthorizationCode, self.context());
         let endpoint = endpoint.unwrap().expect("codes can be exchanged");
         let secret = self.client_secret();
-        let credentials = Credentials { client_id: "app", secret: secret.as_ref() };
+        let credentials = Credentials { client_id: "app", proof: secret.as_ref().into() };
         let redirect_uri = call.send_redirect_uri.then_some(REDIRECT);
         let verifier = call.pkce.then_some(verifier);
         let code = callback.into_code();
@@ -164,7 +164,7 @@ impl Driver {
         let endpoint = self.service.token_endpoint(GrantType::ClientCredentials, self.context());
         let endpoint = endpoint.unwrap().expect("client credentials are offered");
         let secret = self.client_secret();
-        let credentials = Credentials { client_id: "app", secret: secret.as_ref() };
+        let credentials = Credentials { client_id: "app", proof: secret.as_ref().into() };
         let separator = &self.service.scopes.separator;
         let (scopes, _) = self.scopes();
         let request =
@@ -178,7 +178,7 @@ impl Driver {
         let endpoint = self.service.token_endpoint(GrantType::RefreshToken, self.context());
         let endpoint = endpoint.unwrap().expect("refreshing is offered");
         let secret = self.client_secret();
-        let credentials = Credentials { client_id: "app", secret: secret.as_ref() };
+        let credentials = Credentials { client_id: "app", proof: secret.as_ref().into() };
         let token = RefreshToken::new(token);
         let request = grant::refresh::request(&endpoint, &credentials, &token).unwrap();
         self.send(&request)
@@ -247,7 +247,7 @@ impl Driver {
                 TokenKind::AccessToken => (set.access_token.expose(), "access_token"),
             };
             let secret = self.client_secret();
-            let credentials = Credentials { client_id: "app", secret: secret.as_ref() };
+            let credentials = Credentials { client_id: "app", proof: secret.as_ref().into() };
             let hint = hint.then_some(name);
             let request = indicia_oauth::revocation::request(
                 &endpoint,

@@ -24,7 +24,7 @@ fn refreshable() -> (Sandbox, Request) {
     let grant = indicia_catalog::GrantType::RefreshToken;
     let endpoint = driver.service.token_endpoint(grant, driver.context()).unwrap().unwrap();
     let secret = indicia_oauth::ClientSecret::new(SECRET);
-    let credentials = Credentials { client_id: "app", secret: Some(&secret) };
+    let credentials = Credentials { client_id: "app", proof: Some(&secret).into() };
     let token = set.unwrap().refresh_token.unwrap();
     let request = indicia_oauth::grant::refresh::request(&endpoint, &credentials, &token);
     (sandbox, request.unwrap())

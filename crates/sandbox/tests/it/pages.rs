@@ -30,7 +30,7 @@ fn a_person_logs_in_consents_and_comes_back_with_a_code() {
     let grant = indicia_catalog::GrantType::RefreshToken;
     let endpoint = driver.service.token_endpoint(grant, driver.context()).unwrap().unwrap();
     let secret = indicia_oauth::ClientSecret::new(SECRET);
-    let credentials = Credentials { client_id: "app", secret: Some(&secret) };
+    let credentials = Credentials { client_id: "app", proof: Some(&secret).into() };
     let token = indicia_oauth::RefreshToken::new(token);
     let request = indicia_oauth::grant::refresh::request(&endpoint, &credentials, &token).unwrap();
     assert_eq!(send_request(sandbox.addr, &request).status, 200);

@@ -2,7 +2,7 @@
 //! ends.
 
 use indicia_catalog::ClientKind;
-use indicia_oauth::{Credentials, Verdict, pkce};
+use indicia_oauth::{Credentials, Proof, Verdict, pkce};
 use indicia_sandbox::{Incoming, Options, Registration};
 
 use crate::doors::{query_value, registration};
@@ -116,7 +116,7 @@ fn another_clients_token_is_not_revoked() {
         panic!("there is a call");
     };
     let secret = indicia_oauth::ClientSecret::new(SECRET);
-    let credentials = Credentials { client_id: "other", secret: Some(&secret) };
+    let credentials = Credentials { client_id: "other", proof: Proof::Secret(&secret) };
     let token = refresh_token(&set);
     let request =
         indicia_oauth::revocation::request(&endpoint, &credentials, &token_param, &token, None);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use indicia_broker::client_key::PublicKey;
 use indicia_broker::model::{
     Account, Ambiguity, ClientId, ClientRefused, ClientRow, ConnectionId, ConnectionRow,
     Environment, Event, EventKind, FlowRow, GrantId, GrantRow, GrantState, GrantsHeld,
@@ -13,6 +14,7 @@ use indicia_broker::model::{
 use indicia_broker::ports::{ForgetOutcome, NewTokens, Settlement, Store, TakenFlows};
 use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId, Sealed};
 use indicia_catalog::{ClientKind, Flow};
+use indicia_oauth::client_assertion::Algorithm;
 use indicia_oauth::{Expiry, Timestamp};
 use sha2::{Digest as _, Sha256};
 
@@ -64,7 +66,17 @@ pub fn data_key(n: u32) -> DataKeyRow {
     DataKeyRow { id: KeyId(n), wrapped: vec![7, 0, 255], created_at: at(u64::from(n)) }
 }
 
-/// A client with two secrets, refused.
+/// The public part of a client's key.
+fn public_key() -> PublicKey {
+    PublicKey {
+        algorithm: Algorithm::Es256,
+        key_id: "k".to_owned(),
+        jwk: serde_json::json!({ "kty": "EC" }),
+        pem: "-----BEGIN PUBLIC KEY-----".to_owned(),
+    }
+}
+
+/// A client with two secrets, one of them a key, refused.
 pub fn client(id: &str) -> ClientRow {
     let secret = |n, state, sealed, expires_at, for_input| SecretRow {
         n,
@@ -73,6 +85,7 @@ pub fn client(id: &str) -> ClientRow {
         added_at: at(u64::from(n)),
         expires_at,
         for_input,
+        key: (n == 2).then(public_key),
     };
     ClientRow {
         id: client_id(id),

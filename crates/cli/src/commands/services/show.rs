@@ -54,6 +54,7 @@ pub fn run(cx: &Cx, name: &str) -> Result<(), Failure> {
         ("refresh", refresh(&service)),
         ("revocation", revocation(&service)),
         ("API calls to", api_base(&service)),
+        ("client keys", keys(&service)),
         ("client secrets", secrets(&service)),
         ("grant", grant(&service).to_owned()),
         ("limits", limits(&service)),
@@ -212,7 +213,18 @@ fn api_base(service: &Service) -> String {
     }
 }
 
+/// Keys before secrets, where there is a choice (RFC 9700 §2.5).
+fn keys(service: &Service) -> String {
+    let Some(rule) = &service.client_keys else { return String::new() };
+    let names: Vec<_> = rule.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+    let instead = if rule.only { "no secrets" } else { "safer than a secret" };
+    format!("{} ({instead}): `indicia clients add {} --generate-key`", names.join(", "), service.id)
+}
+
 fn secrets(service: &Service) -> String {
+    if service.client_keys.as_ref().is_some_and(|rule| rule.only) {
+        return String::new();
+    }
     let rule = &service.secrets;
     let mut told = vec![match rule.live_max {
         1 => "one at a time".to_owned(),
@@ -304,6 +316,9 @@ fn document(cx: &Cx, service: &Service) -> Value {
         },
         "revocation": revocation(service),
         "api_base_url": api_base(service),
+        "client_keys": service.client_keys.as_ref().map(|rule| {
+            json!({ "algorithms": rule.algorithms, "only": rule.only })
+        }),
         "secrets": { "live_max": service.secrets.live_max, "note": service.secrets.note },
         "grant_per_account": service.grant_per_account,
         "ends": service.ends,

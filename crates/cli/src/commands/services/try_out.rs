@@ -13,7 +13,7 @@ use indicia_broker::clients::NewClient;
 use indicia_broker::connect::{ConnectRequest, ConnectStep};
 use indicia_broker::model::{Environment, RevocationItemState};
 use indicia_broker::revoke::{Selector, Shared};
-use indicia_broker::view::{ConnectionState, ConnectionView, ExpiryKind, TokenView};
+use indicia_broker::view::{ConnectionState, ConnectionView, ExpiryKind, SecretView, TokenView};
 use indicia_broker::{Error, Force};
 use indicia_catalog::template::{InputFrom, Level};
 use indicia_catalog::{Catalogue, ClientKind, Flow, Service};
@@ -100,6 +100,8 @@ struct Life {
     service: Arc<Service>,
     flow: Flow,
     client: String,
+    /// What the service knows the client by: its secret, or the public part of its key.
+    known: Vec<String>,
     steps: Vec<Step>,
 }
 
@@ -121,7 +123,8 @@ async fn play(
     };
     let world = World::new(catalogue, Arc::clone(&service), seed).await?;
     let steps = Vec::new();
-    let mut life = Life { world, service, flow: first, client: String::new(), steps };
+    let (client, known) = (String::new(), Vec::new());
+    let mut life = Life { world, service, flow: first, client, known, steps };
     let mut done = life.register().await;
     for flow in flows {
         life.flow = flow;
@@ -164,12 +167,17 @@ impl Life {
         let service = Arc::clone(&self.service);
         let kind = service.client_kinds.first().copied().unwrap_or(ClientKind::Confidential);
         let inputs = examples(&service, Level::Client);
-        let secret = (kind == ClientKind::Confidential).then(|| PLAY_SECRET.to_owned());
+        let keys = service.client_keys.as_ref().and_then(|rule| rule.algorithms.first());
+        let secret = match (kind, keys) {
+            (ClientKind::Public, _) => None,
+            (ClientKind::Confidential, Some(way)) => Some(indicia::client_key::generate(*way)?),
+            (ClientKind::Confidential, None) => Some(ClientSecret::new(PLAY_SECRET)),
+        };
         let new = NewClient {
             service: service.id.clone(),
             id: None,
             client_id: Some(PLAY_CLIENT.to_owned()),
-            secret: secret.as_ref().map(ClientSecret::new),
+            secret,
             secret_expires_at: None,
             kind: Some(kind),
             redirect_uri: None,
@@ -178,9 +186,14 @@ impl Life {
             environment: Environment::Live,
         };
         let client = self.world.broker.add_client(new).await?;
+        let known = |secret: &SecretView| match &secret.key {
+            Some(key) => key.pem.clone(),
+            None => PLAY_SECRET.to_owned(),
+        };
+        self.known = client.secrets.iter().map(known).collect();
         self.world.model().register(Registration {
             client_id: PLAY_CLIENT.to_owned(),
-            secrets: secret.into_iter().collect(),
+            secrets: self.known.clone(),
             kind,
             redirect_uris: vec![client.redirect_uri.clone()],
             inputs,
@@ -358,7 +371,7 @@ impl Life {
         self.world.model().set_secrets(PLAY_CLIENT, vec![OTHER_SECRET.to_owned()]);
         self.let_end(id, &last).await;
         let refused = self.world.broker.token(id, None).await;
-        self.world.model().set_secrets(PLAY_CLIENT, vec![PLAY_SECRET.to_owned()]);
+        self.world.model().set_secrets(PLAY_CLIENT, self.known.clone());
         let by_client = matches!(&refused, Err(Error::Unavailable { code: "client_refused", .. }));
         let next = self.fresh(id).await?;
         let back = self.is_valid(&next) && next.version > last.version;
