@@ -148,6 +148,11 @@ impl Broker {
     /// and `recover` may both bring it.
     async fn is_adopted(&self, adoption: &Adoption, grant: &GrantRow) -> Result<bool, Error> {
         let access = self.vault.fingerprint(adoption.tokens.access_token.expose());
+        if adoption.flow == Flow::ApiKey {
+            // A key that was refused for a while, or replaced, may be the right one again.
+            let lives = grant.state.life == Life::Alive && !grant.facts.rejected;
+            return Ok(lives && grant.facts.access == access);
+        }
         Ok(self.ports.store.has_had(&grant.id, &access).await?)
     }
 

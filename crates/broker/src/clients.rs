@@ -127,6 +127,9 @@ impl Broker {
 
     /// Checks every field; the client's kind.
     fn check_new(&self, new: &NewClient, service: &Service) -> Result<ClientKind, Error> {
+        if !service.registers() {
+            return self.check_unregistered(new, service);
+        }
         let kind = kind_of(new, &service.client_kinds)?;
         let client_id = new.client_id.as_deref().unwrap_or_default();
         check_credential("client-id", client_id)?;
@@ -149,6 +152,12 @@ impl Broker {
                 "leave the secret out, or add it as a confidential client",
             ));
         }
+        self.check_rest(new, service)?;
+        Ok(kind)
+    }
+
+    /// What doesn't depend on who proves himself.
+    fn check_rest(&self, new: &NewClient, service: &Service) -> Result<(), Error> {
         if let Environment::Sandbox { address } = &new.environment
             && !Environment::is_loopback(address)
         {
@@ -165,8 +174,19 @@ impl Broker {
                 refused(name, e.to_string(), hint)
             })?;
         }
-        self.check_inputs(service, &new.inputs)?;
-        Ok(kind)
+        self.check_inputs(service, &new.inputs)
+    }
+
+    /// Where there are API keys alone, no application is registered: a client is a name for them.
+    fn check_unregistered(&self, new: &NewClient, service: &Service) -> Result<ClientKind, Error> {
+        let said = new.client_id.as_ref().is_some_and(|id| !id.is_empty()) || new.secret.is_some();
+        if said {
+            let detail = format!("no application is registered at {}", service.name);
+            let hint = format!("the key goes to `indicia connect {}`, not here", service.id);
+            return Err(refused("client-id", detail, hint));
+        }
+        self.check_rest(new, service)?;
+        Ok(ClientKind::Public)
     }
 
     fn check_inputs(

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::Broker;
+use crate::api_key::KeyStep;
 use crate::call::Bound;
 use crate::commit_code::FlowSecrets;
 use crate::device::DeviceStep;
@@ -57,6 +58,8 @@ pub enum ConnectStep {
     Browser(BrowserStep),
     /// A person has to enter a code, on any device: then [`Broker::finish_device`].
     Device(DeviceStep),
+    /// A person has to hand over a key: then [`Broker::connect_key`].
+    Key(KeyStep),
     /// Connected.
     Done(Box<ConnectionView>),
 }
@@ -129,11 +132,12 @@ impl Broker {
                 let step = self.begin_device(&bound, connection, &asked, &request).await?;
                 Ok(ConnectStep::Device(step))
             }
-            Flow::Import | Flow::ApiKey => Err(Error::Refused {
+            Flow::ApiKey => Ok(ConnectStep::Key(self.key_step(&bound, connection).await?)),
+            Flow::Import => Err(Error::Refused {
                 code: "flow_not_offered",
                 field: "flow".into(),
-                detail: "this flow can't be used with `connect` yet".into(),
-                hint: "choose authorization-code or client-credentials".into(),
+                detail: "a token set that exists isn't asked for".into(),
+                hint: "give it to `indicia import`".into(),
             }),
         }
     }
@@ -340,6 +344,9 @@ impl Asked {
 }
 
 fn asked(bound: &Bound, request: &ConnectRequest, flow: Flow) -> Result<Asked, Error> {
+    if flow == Flow::ApiKey {
+        return no_scopes(bound, request);
+    }
     let rule = &bound.service.scopes;
     let (mut scopes, optional) = bound
         .service
@@ -364,6 +371,22 @@ fn asked(bound: &Bound, request: &ConnectRequest, flow: Flow) -> Result<Asked, E
         }
     }
     Ok(Asked { scopes, optional })
+}
+
+/// What a key may do was said where it was made.
+fn no_scopes(bound: &Bound, request: &ConnectRequest) -> Result<Asked, Error> {
+    if request.scopes.is_empty() && request.capabilities.is_empty() {
+        return Ok(Asked { scopes: Vec::new(), optional: Vec::new() });
+    }
+    Err(Error::Refused {
+        code: "scopes_not_asked",
+        field: "can".into(),
+        detail: format!("what a key of {} may do is said where it is made", bound.service.name),
+        hint: format!(
+            "leave --can and --scope out; make the key there: {}",
+            bound.service.portal_url
+        ),
+    })
 }
 
 fn choose(bound: &Bound) -> Error {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use indicia_catalog::CallRule;
 use indicia_oauth::{Answer, Request, TokenSet};
+use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::Broker;
 use crate::call::Bound;
 use crate::model::Account;
 use crate::ports::Sent;
+use crate::present;
 
 /// Tries of a discovery call right after an exchange.
 const TRIES: u32 = 3;
@@ -72,25 +74,46 @@ impl Broker {
 
     /// A call of the catalogue with the token put in, at the client's environment.
     pub(crate) fn api_request(&self, bound: &Bound, call: &CallRule, token: &str) -> Request {
-        let mut headers: Vec<(String, Zeroizing<String>)> = call
-            .headers
-            .iter()
-            .map(|(name, text)| {
-                (name.to_ascii_lowercase(), Zeroizing::new(text.replace("{token}", token)))
-            })
-            .collect();
-        for (name, value) in [("accept", "application/json"), ("accept-encoding", "identity")] {
+        let ready = present::ready(&bound.service, token, self.ports.clock.now());
+        let carried = call.carries.map(|text| ready.presented.put(text));
+        let lower = |(name, text): (String, _)| (name.to_ascii_lowercase(), text);
+        let mut headers: Vec<_> = carried.headers.into_iter().map(lower).collect();
+        let mut usual = vec![("accept", "application/json"), ("accept-encoding", "identity")];
+        if !carried.body.is_empty() {
+            usual.push(("content-type", "application/x-www-form-urlencoded"));
+        }
+        for (name, value) in usual {
             if !headers.iter().any(|(n, _)| n == name) {
                 headers.push((name.to_owned(), Zeroizing::new(value.to_owned())));
             }
         }
         Request {
             method: call.method,
-            url: Zeroizing::new(bound.client.environment.address_of(&call.url)),
+            url: with_query(&bound.client.environment.address_of(&call.url), &carried.query),
             headers,
-            body: Zeroizing::new(Vec::new()),
+            body: form(&carried.body),
         }
     }
+}
+
+/// The address, with parameters of the query put behind.
+pub(crate) fn with_query(url: &str, query: &[(String, Zeroizing<String>)]) -> Zeroizing<String> {
+    let joint = match (query.is_empty(), url.contains('?')) {
+        (true, _) => "",
+        (false, true) => "&",
+        (false, false) => "?",
+    };
+    Zeroizing::new([url, joint, &form_text(query)].concat())
+}
+
+fn form(members: &[(String, Zeroizing<String>)]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(form_text(members).as_bytes().to_vec())
+}
+
+fn form_text(pairs: &[(String, Zeroizing<String>)]) -> Zeroizing<String> {
+    let mut text = form_urlencoded::Serializer::new(String::new());
+    text.extend_pairs(pairs.iter().map(|(name, value)| (name, value.as_str())));
+    Zeroizing::new(text.finish())
 }
 
 fn learn(bound: &mut Bound, call: &CallRule, answer: &Answer) -> Option<Account> {

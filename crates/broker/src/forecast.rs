@@ -27,6 +27,8 @@ pub enum EndingKind {
     RefreshTokenAge,
     /// A refresh token, unless it is used before.
     RefreshTokenIdle,
+    /// An API key, by the age that its client allows.
+    ApiKey,
     /// A client secret.
     ClientSecret,
     /// An endpoint of a service.
@@ -129,6 +131,10 @@ fn of_grant(connection: &ConnectionRow, grant: &GrantRow, bound: &Bound) -> Vec<
     {
         let detail = "the access token ends, and can't be refreshed";
         all.push(ending(at, EndingKind::AccessToken, detail, reconnect()));
+    }
+    if let Some(age) = rule.max_age.filter(|_| grant.flow == Flow::ApiKey) {
+        let detail = "the API key reaches the age that its client allows";
+        all.push(ending(facts.obtained_at.plus(age), EndingKind::ApiKey, detail, reconnect()));
     }
     if facts.refresh.is_none() || !rule.supported {
         return all;

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::Broker;
 use crate::adopt::{Adoption, other_owner};
+use crate::api_key;
 use crate::call::Bound;
 use crate::decide;
 use crate::error::Error;
@@ -60,6 +61,7 @@ struct Beside {
     labels: BTreeMap<String, String>,
     scopes: Option<IgnoredAny>,
     access_token: Option<IgnoredAny>,
+    api_key: Option<IgnoredAny>,
     refresh_token: Option<IgnoredAny>,
 }
 
@@ -133,7 +135,7 @@ impl Broker {
             asked: tokens.scopes.clone().unwrap_or_default(),
             bound,
             connection,
-            flow: Flow::Import,
+            flow: if beside.api_key.is_some() { Flow::ApiKey } else { Flow::Import },
             consent: None,
             labels: beside.labels,
             // Whose it is can't be compared where nobody asks.
@@ -260,6 +262,9 @@ fn read(
     token_set: &[u8],
     now: Timestamp,
 ) -> Result<TokenSet, Error> {
+    if beside.api_key.is_some() {
+        return read_key(bound, beside, token_set, now);
+    }
     if beside.access_token.is_none() {
         return Err(refused(match beside.refresh_token {
             Some(_) => "it has no access_token; one that has ended will do".to_owned(),
@@ -280,15 +285,40 @@ fn read(
         token_type_optional: true,
         ..Dialect::default()
     };
-    let answer = Answer {
+    match outcome::classify(&as_answer(token_set), &dialect, now, &Spoken::from_texts([])) {
+        Outcome::Granted(tokens) => Ok(*tokens),
+        other => Err(refused(format!("it can't be used ({})", other.name()))),
+    }
+}
+
+/// Reads an API key, which is all that there is of a grant.
+fn read_key(
+    bound: &Bound,
+    beside: &Beside,
+    token_set: &[u8],
+    now: Timestamp,
+) -> Result<TokenSet, Error> {
+    if beside.access_token.is_some() || beside.refresh_token.is_some() {
+        return Err(refused("an API key goes alone, without tokens".to_owned()));
+    }
+    let dialect = Dialect {
+        access_token: "api_key".to_owned(),
+        token_type_optional: true,
+        ..Dialect::default()
+    };
+    match outcome::classify(&as_answer(token_set), &dialect, now, &Spoken::from_texts([])) {
+        Outcome::Granted(read) => api_key::token_set(bound, read.access_token),
+        other => Err(refused(format!("its api_key can't be used ({})", other.name()))),
+    }
+}
+
+/// Bytes that were given, as if a service had answered them.
+fn as_answer(token_set: &[u8]) -> Answer {
+    Answer {
         status: 200,
         headers: vec![("content-type".to_owned(), "application/json".to_owned())],
         body: Zeroizing::new(token_set.to_vec()),
         complete: true,
-    };
-    match outcome::classify(&answer, &dialect, now, &Spoken::from_texts([])) {
-        Outcome::Granted(tokens) => Ok(*tokens),
-        other => Err(refused(format!("it can't be used ({})", other.name()))),
     }
 }
 
@@ -306,7 +336,7 @@ fn refused(detail: String) -> Error {
         field: "token_set".into(),
         detail: format!("the token set is refused: {detail}"),
         hint: "one JSON object with access_token and, as far as they are known, refresh_token, \
-               expires_at or expires_in, scope"
+               expires_at or expires_in, scope; or with api_key"
             .into(),
     }
 }

@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicI64;
 use indicia_catalog::Catalogue;
 
 mod adopt;
+pub mod api_key;
 mod cache;
 mod call;
 mod callback;
@@ -52,6 +53,7 @@ pub mod model;
 pub mod outcome;
 pub mod ports;
 mod prepare;
+mod present;
 pub mod read;
 pub mod recover;
 pub mod refresh;

@@ -15,6 +15,7 @@ use crate::decide::may_come_back;
 use crate::end::Behind;
 use crate::error::Error;
 use crate::model::{ClientRow, ConnectionId, GrantRow, Life, Reason, ReasonCode};
+use crate::present;
 use crate::view::{ConnectionState, ExpiryKind, TokenView, Warning};
 
 /// State of a grant, in the four words of a connection.
@@ -101,10 +102,20 @@ impl Broker {
                 detail: "the store can't be written; this token is kept in the journal".into(),
             });
         }
-        let token = tokens.access_token.expose();
-        let (kind, expires_at) = expiry(row.facts.expiry);
+        let mut facts = row.facts.clone();
+        let now = self.ports.clock.now();
+        let ready = present::ready(&bound.service, tokens.access_token.expose(), now);
+        if let Some((_, end)) = &ready.signed {
+            // What is handed out ends; what signed it doesn't: after that it signs anew.
+            (facts.expiry, facts.obtained_at) = (Expiry::At(*end), now);
+        }
+        let token = match &ready.signed {
+            Some((signed, _)) => signed.as_str(),
+            None => tokens.access_token.expose(),
+        };
+        let (kind, expires_at) = expiry(facts.expiry);
         let base = bound.service.api_base(bound.cx(), &tokens.extra).ok().flatten();
-        let headers = bound.service.api_headers(bound.cx(), token);
+        let carried = bound.service.api_carries(bound.cx(), &ready.presented);
         let view = TokenView {
             connection: connection.to_string(),
             service: bound.service.id.clone(),
@@ -115,7 +126,9 @@ impl Broker {
             expiry: kind,
             expires_at,
             scopes: row.facts.granted.clone().unwrap_or_else(|| row.asked.clone()),
-            headers: headers.into_iter().map(|(n, v)| (n, Zeroizing::new(v))).collect(),
+            headers: carried.headers,
+            query: carried.query,
+            body: carried.body,
             api_base_url: base.map(|url| bound.client.environment.address_of(&url)),
             version: row.version,
             warnings,
@@ -123,7 +136,7 @@ impl Broker {
         Ready {
             view: Arc::new(view),
             grant: row.id.clone(),
-            facts: row.facts.clone(),
+            facts,
             next_at: row.next_at,
             nudged: AtomicBool::new(false),
             read_at: self.cache.now(),

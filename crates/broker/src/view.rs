@@ -91,6 +91,10 @@ pub struct TokenView {
     pub scopes: Vec<String>,
     /// All headers that a call to the API needs, `Authorization` included.
     pub headers: Vec<(String, Zeroizing<String>)>,
+    /// Parameters that the query of a call needs, where the token travels there.
+    pub query: Vec<(String, Zeroizing<String>)>,
+    /// Members that the body of a call needs, form or JSON, where the token travels there.
+    pub body: Vec<(String, Zeroizing<String>)>,
     /// Where API calls go.
     pub api_base_url: Option<String>,
     /// Version of the grant.
@@ -113,6 +117,8 @@ impl TokenView {
             expires_at: self.expires_at,
             scopes: self.scopes.clone(),
             headers: self.headers.clone(),
+            query: self.query.clone(),
+            body: self.body.clone(),
             api_base_url: self.api_base_url.clone(),
             version: self.version,
             warnings: self.warnings.clone(),
@@ -121,8 +127,6 @@ impl TokenView {
 
     /// The token object of the contract, as JSON text in memory that is wiped.
     pub fn to_json(&self) -> Zeroizing<String> {
-        let headers: BTreeMap<&str, &str> =
-            self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let json = TokenJson {
             connection: &self.connection,
             service: &self.service,
@@ -133,7 +137,9 @@ impl TokenView {
             expiry: self.expiry,
             expires_at: self.expires_at,
             scopes: &self.scopes,
-            headers,
+            headers: pairs(&self.headers),
+            query: pairs(&self.query),
+            body: pairs(&self.body),
             api_base_url: self.api_base_url.as_deref(),
             version: self.version,
             warnings: &self.warnings,
@@ -157,9 +163,17 @@ struct TokenJson<'a> {
     expires_at: Option<Timestamp>,
     scopes: &'a [String],
     headers: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    query: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    body: BTreeMap<&'a str, &'a str>,
     api_base_url: Option<&'a str>,
     version: u64,
     warnings: &'a [Warning],
+}
+
+fn pairs(texts: &[(String, Zeroizing<String>)]) -> BTreeMap<&str, &str> {
+    texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect()
 }
 
 /// Where a connection's scopes stand.

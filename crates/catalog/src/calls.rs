@@ -11,6 +11,7 @@ use indicia_oauth::metadata::Metadata;
 use indicia_oauth::{BasicEncoding, BodyCodec, ClientAuth, Method, TokenEndpoint};
 
 use crate::capability::Capability;
+use crate::present::Carried;
 use crate::schema::{CallFile, EndpointFile};
 use crate::service::{
     ApiBase, AuthorizeCall, Bindings, CallRule, ClientKind, Context, Flow, GrantType, Pkce,
@@ -156,16 +157,6 @@ impl Service {
     /// The who-am-I call of OpenID or the vendor, where there is one.
     pub fn userinfo(&self, cx: Context<'_>) -> Result<Option<CallRule>, FillError> {
         self.raw.userinfo.as_ref().map(|call| self.call(call, cx)).transpose()
-    }
-
-    /// Headers that an API call needs, `Authorization` included, with the token filled in. One that
-    /// is made from a missing input is left out.
-    pub fn api_headers(&self, cx: Context<'_>, token: &str) -> Vec<(String, String)> {
-        let header = |(name, text): (&String, &String)| {
-            let filled = self.header(text, token, cx).ok().flatten()?;
-            Some((name.clone(), filled))
-        };
-        self.api_header_texts().iter().filter_map(header).collect()
     }
 
     /// The API's base URL; one from the answer only in its domain, and like its pattern. `kept`:
@@ -375,7 +366,7 @@ impl Service {
         told.into_iter().filter_map(|(name, told)| Some((name.to_owned(), told?))).collect()
     }
 
-    fn values<'a>(&'a self, cx: Context<'a>) -> Values<'a> {
+    pub(crate) fn values<'a>(&'a self, cx: Context<'a>) -> Values<'a> {
         Values { inputs: &self.inputs, given: cx.inputs }
     }
 
@@ -448,44 +439,28 @@ impl Service {
             }
             _ => Template(file.url.clone()),
         };
-        let mut headers = Vec::new();
-        for (name, text) in file.headers.as_ref().unwrap_or(&self.api_header_texts()) {
-            let value = self.header(text, "{token}", cx)?;
-            headers.extend(value.map(|value| (name.clone(), value)));
-        }
+        let api = &self.raw.api;
+        let fill = |texts: &BTreeMap<String, String>| {
+            let mut filled = Vec::new();
+            for (name, text) in texts {
+                let value = self.unpresented(text, cx)?;
+                filled.extend(value.map(|value| (name.clone(), value)));
+            }
+            Ok::<_, FillError>(filled)
+        };
+        let carries = Carried {
+            headers: fill(file.headers.as_ref().unwrap_or(&self.api_header_texts()))?,
+            query: fill(&api.query)?,
+            body: fill(&api.body)?,
+        };
         Ok(CallRule {
             url: url.url(&self.values(cx))?,
             method: method(file.method.unwrap_or(MethodName::Get)),
-            headers,
+            carries,
             account_id: file.account_id.clone(),
             account_name: file.account_name.clone(),
             learns: file.learns.clone(),
         })
-    }
-
-    fn api_header_texts(&self) -> BTreeMap<String, String> {
-        let mut texts = self.raw.api.headers.clone();
-        if !texts.values().any(|text| text.contains("{token}")) {
-            texts.insert("Authorization".into(), "Bearer {token}".into());
-        }
-        texts
-    }
-
-    /// A header's text with the token put in last, so that nothing in a token is taken for a place.
-    fn header(
-        &self,
-        text: &str,
-        token: &str,
-        cx: Context<'_>,
-    ) -> Result<Option<String>, FillError> {
-        let mut parts = Vec::new();
-        for part in text.split("{token}") {
-            match Template(part.to_owned()).text(&self.values(cx))? {
-                Some(part) => parts.push(part),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(parts.join(token)))
     }
 }
 

@@ -107,12 +107,15 @@ const FACTS: [&str; 10] = [
     "redirect",
     "secrets",
 ];
+/// Those of a service with API keys alone.
+const KEY_FACTS: [&str; 4] = ["flows", "expiry", "revocation", "scopes"];
 /// Further facts that a file may speak of.
 const MORE_FACTS: [&str; 4] = ["account", "refresh.reuse_grace", "refresh.kills_access", "ends"];
 
 fn facts(raw: &File, found: &mut Problems) {
-    for fact in FACTS {
-        if !raw.facts.contains_key(fact) {
+    let needed: &[&str] = if keys_only(raw) { &KEY_FACTS } else { &FACTS };
+    for fact in needed {
+        if !raw.facts.contains_key(*fact) {
             let fix = format!("add {fact:?} = \"verified\" or \"unverified\"");
             found.add(at!["facts"], format!("nothing says how sure {fact:?} is"), fix);
         }
@@ -132,6 +135,10 @@ fn facts(raw: &File, found: &mut Problems) {
             found.add(at!["facts", fact], format!("{fact:?} decides nothing"), fix);
         }
     }
+}
+
+fn keys_only(raw: &File) -> bool {
+    raw.flows.iter().all(|flow| matches!(flow, Flow::ApiKey | Flow::Import))
 }
 
 fn scopes(raw: &File, found: &mut Problems) {
@@ -156,7 +163,8 @@ fn scopes(raw: &File, found: &mut Problems) {
             "a token can't be full access and have capabilities",
             "keep one of them",
         ),
-        (false, true) => found.add(
+        // What a key may do is said where it is made.
+        (false, true) if !keys_only(raw) => found.add(
             at!["scopes"],
             "no capability can be asked for",
             "add [scopes.capabilities], or full_access = true",

@@ -10,6 +10,7 @@ pub mod capability;
 pub mod catalogue;
 pub mod check;
 mod places;
+pub mod present;
 pub mod read;
 mod resolve;
 mod rules;
@@ -22,6 +23,7 @@ mod walk;
 
 pub use capability::Capability;
 pub use catalogue::Catalogue;
+pub use present::{Carried, Presented};
 pub use service::{
     ApiBase, Bindings, CallRule, ClientKind, Context, Flow, GrantType, Keeps, RefreshRule,
     RevocationRule, Rotation, Service,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::present::TOKEN_FORMS;
 use crate::rules::{Problems, at};
 use crate::schema::{CallFile, EndpointFile, File, InputFile};
 use crate::spelling::{From, Level};
@@ -20,7 +21,7 @@ enum Kind {
     /// A URL, or what follows the API's base.
     UrlOrPath,
     Text,
-    /// May hold `{token}`.
+    /// May hold the token, in one of its forms.
     Header,
 }
 
@@ -63,6 +64,8 @@ fn texts(raw: &File) -> Vec<Text> {
         (at!["revocation", "params"], raw.revocation.params.as_ref(), Kind::Text),
         (at!["revocation", "headers"], raw.revocation.headers.as_ref(), Kind::Text),
         (at!["api", "headers"], Some(&raw.api.headers), Kind::Header),
+        (at!["api", "query"], Some(&raw.api.query), Kind::Header),
+        (at!["api", "body"], Some(&raw.api.body), Kind::Header),
     ] {
         map(&mut all, &path, texts, kind);
     }
@@ -131,7 +134,8 @@ fn child(path: &Path, key: &str) -> Path {
 /// Each place names a declared input, and a key that each row of its table has.
 fn declared(raw: &File, text: &Text, found: &mut Problems) {
     for place in text.text.places() {
-        if text.kind == Kind::Header && place == (Place { name: "token", key: None }) {
+        let form = |key: &str| TOKEN_FORMS.contains(&key);
+        if text.kind == Kind::Header && place.name == "token" && place.key.is_none_or(form) {
             continue;
         }
         let Some(input) = raw.inputs.iter().find(|input| input.name == place.name) else {

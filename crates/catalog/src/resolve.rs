@@ -12,8 +12,8 @@ use indicia_oauth::{Dialect, ErrorRow};
 pub(crate) use crate::rules::Problem;
 use crate::schema::{AnswerFile, ErrorFile, File, InputFile, SandboxFile, ScopesFile, SecretsFile};
 use crate::service::{
-    Account, ApiBase, ClientKeyRule, ClientKind, Example, Limit, Origin, RedirectRule,
-    SandboxFacts, Scope, ScopeRule, SecretRule, Service, Setting, Source,
+    Account, ApiBase, ApiJwtRule, ApiKeyRule, ClientKeyRule, ClientKind, Example, Limit, Origin,
+    RedirectRule, SandboxFacts, Scope, ScopeRule, SecretRule, Service, Setting, Source,
 };
 use crate::shape::Span;
 use crate::spelling::{Auth, From, Level, Says, Standing};
@@ -67,6 +67,16 @@ pub(crate) fn service(raw: File, origin: Origin) -> Result<Service, Vec<Problem>
         api_base: api_base(&raw),
         limits: limits(&raw),
         secrets: secrets(&raw.secrets),
+        api_key: raw.api_key.as_ref().map(|key| ApiKeyRule {
+            parts: key.parts.clone(),
+            example: key.example.clone(),
+            help: key.help.clone(),
+            whole: template::Whole::new(&key.pattern),
+        }),
+        api_jwt: raw.api.jwt.as_ref().map(|jwt| ApiJwtRule {
+            audience: jwt.audience.clone(),
+            life: jwt.life.map_or(crate::rules::JWT_LIFE_MAX, |Span(life)| life),
+        }),
         client_keys: raw.client_keys.as_ref().map(|keys| ClientKeyRule {
             algorithms: keys.algorithms.clone(),
             only: raw.token.auth == Some(Auth::PrivateKeyJwt),

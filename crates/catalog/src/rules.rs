@@ -4,7 +4,8 @@
 //! Surprise: these are not style. A file that breaks one could send a secret to the wrong host or a
 //! request that no service understands, so it isn't read at all. Style is in [`crate::check`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::schema::{File, InputFile, SCHEMA_VERSION};
 use crate::service::Flow;
@@ -44,6 +45,7 @@ pub(crate) fn problems(raw: &File) -> Problems {
     settings(raw, &mut found);
     endpoints(raw, &mut found);
     refresh(raw, &mut found);
+    api_key(raw, &mut found);
     api(raw, &mut found);
     errors(raw, &mut found);
     crate::places::problems(raw, &mut found);
@@ -186,6 +188,47 @@ fn endpoints(raw: &File, found: &mut Problems) {
     }
     client_keys(raw, found);
 }
+
+/// A key has a form, and a place to go.
+fn api_key(raw: &File, found: &mut Problems) {
+    if raw.flows.contains(&Flow::ApiKey) != raw.api_key.is_some() {
+        let fix = "write both the flow \"api-key\" and [api_key]";
+        found.add(at!["flows"], "an API key needs its flow and its form", fix);
+    }
+    if let Some(key) = &raw.api_key {
+        if let Err(error) = whole(&key.pattern) {
+            let problem = format!("pattern {:?} is not a regular expression", key.pattern);
+            found.add(at!["api_key", "pattern"], problem, error.to_string());
+        } else if whole(&key.pattern).is_ok_and(|pattern| !pattern.is_match(&key.example)) {
+            let problem = format!("example {:?} is refused by its own rule", key.example);
+            found.add(at!["api_key", "example"], problem, "correct the example, or the pattern");
+        }
+        if key.parts.is_empty() {
+            let fix = "name what its owner is asked for, such as [\"API key\"]";
+            found.add(at!["api_key", "parts"], "nothing is asked for", fix);
+        }
+        if raw.revocation.by_hand.is_none() {
+            let fix = "say in `by_hand` what its owner does, and keep other flows in another file";
+            found.add(at!["revocation"], "an API key isn't taken back by such a call", fix);
+        }
+    }
+    let texts = |texts: &BTreeMap<String, String>| texts.values().cloned().collect::<Vec<_>>();
+    let api = &raw.api;
+    let signs = [&api.headers, &api.query, &api.body].into_iter().flat_map(texts);
+    let signs = signs.into_iter().any(|text| text.contains("{token.jwt}"));
+    if signs != api.jwt.is_some() {
+        let fix = "write both {token.jwt} where it goes and [api.jwt]";
+        found.add(at!["api"], "a JWT needs its place and its claims", fix);
+    }
+    let life = api.jwt.as_ref().and_then(|jwt| jwt.life);
+    if life.is_some_and(|life| !(JWT_LIFE_MIN..=JWT_LIFE_MAX).contains(&life.0)) {
+        found.add(at!["api", "jwt", "life"], "it is signed anew each time", "write 1m to 5m");
+    }
+}
+
+const JWT_LIFE_MIN: Duration = Duration::from_secs(60);
+/// Longest life of a JWT in an API call.
+pub(crate) const JWT_LIFE_MAX: Duration = Duration::from_secs(300);
 
 /// RFC 7523 §3: what a signature can't be made without.
 fn client_keys(raw: &File, found: &mut Problems) {

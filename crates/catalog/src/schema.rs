@@ -120,6 +120,8 @@ section! {
         req api: ApiFile,
         /// How client secrets are changed.
         opt secrets: SecretsFile,
+        /// API keys, for the flow `api-key`.
+        opt api_key: Option<ApiKeyFile>,
         /// A client may have a private key in place of a secret (RFC 7523); `auth` says how one
         /// with a secret authenticates, or `private-key-jwt` where there are none.
         opt client_keys: Option<ClientKeysFile>,
@@ -472,9 +474,16 @@ section! {
         opt base_domain: Option<String>,
         /// …and the pattern that the whole of it must match besides.
         opt base_pattern: Option<String>,
-        /// Headers of each call, `{token}` being the access token.
-        /// Default: `Authorization: Bearer {token}`.
+        /// Headers of each call, `{token}` being the access token or API key; `{token.basic}` is it
+        /// as Basic credentials, `{token.jwt}` a JWT that it signs. Where it stands nowhere:
+        /// `Authorization: Bearer {token}`.
         opt headers: BTreeMap<String, String>,
+        /// Query parameters of each call; `{token}` may stand here.
+        opt query: BTreeMap<String, String>,
+        /// Members that the body of each call needs; `{token}` may stand here.
+        opt body: BTreeMap<String, String>,
+        /// What `{token.jwt}` is made of.
+        opt jwt: Option<JwtFile>,
         /// A call that proves a token, and tells the account where nothing else does.
         opt probe: Option<CallFile>,
         /// How the API refuses. First match wins.
@@ -511,6 +520,31 @@ section! {
         opt per_input: Option<String>,
         /// What is known, in words.
         opt note: String,
+    }
+}
+
+section! {
+    /// Keys that an account's owner makes, in place of a grant.
+    pub(crate) ApiKeyFile {
+        /// What it is called there. More than one: each is asked for, and they are joined by `:`.
+        req parts: Vec<String>,
+        /// Regular expression that the whole must match.
+        req pattern: String,
+        /// An example; the simulated service takes it.
+        req example: String,
+        /// Where to find or make it.
+        req help: String,
+    }
+}
+
+section! {
+    /// A short-lived JWT in each call (HS256): the token is `ID:SECRET`, the secret in hex, the id
+    /// goes into `kid`.
+    pub(crate) JwtFile {
+        /// Its `aud`.
+        req audience: String,
+        /// How long one is good for, `1m` to `5m`. Default: `5m`.
+        opt life: Option<Span>,
     }
 }
 

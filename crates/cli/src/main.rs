@@ -124,7 +124,8 @@ pub(crate) fn command() -> clap::Command {
 /// What `connect` runs this program with, before an address.
 pub(crate) const BROWSE: &str = "browse";
 /// Fields of a refusal that nobody typed.
-const BROUGHT: &[&str] = &["state", "callback", "code", "device_code", "user_code", "service"];
+const BROUGHT: &[&str] =
+    &["state", "callback", "code", "device_code", "user_code", "key", "service"];
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;

@@ -1,25 +1,29 @@
 //! A connection's token on a request of the caller's own, made by whatever HTTP client he likes.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use http::{HeaderName, HeaderValue, Request, Uri};
 use indicia_broker::view::TokenView;
 use indicia_broker::{Broker, Error};
+use zeroize::Zeroizing;
 
 /// With what a request was authorized, for the case that the API refuses it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Authorized {
     connection: String,
     sha256_hex: String,
     /// Version of the grant that the token is of.
     pub version: u64,
+    token: Arc<TokenView>,
 }
 
 /// Puts on a request everything that an API call of this connection needs: the token, in the way in
 /// which the service wants it, and headers that it insists on. A URI without a host is taken as a
-/// path below the API's base. Headers of these names that are there already are replaced.
+/// path below the API's base. Headers and parameters of these names that are there already are
+/// replaced. A body isn't read: where the service wants something in it, that is in
+/// [`Authorized::body`], for the caller to add.
 ///
 /// # Errors
 /// As [`Broker::token`]. [`Error::Refused`] with code `other_host` when the request goes elsewhere
@@ -39,7 +43,7 @@ pub async fn authorize<B>(
         value.set_sensitive(true);
         headers.push((name, value));
     }
-    *request.uri_mut() = uri;
+    *request.uri_mut() = with_query(uri, &token.query)?;
     for (name, value) in headers {
         request.headers_mut().insert(name, value);
     }
@@ -49,10 +53,24 @@ pub async fn authorize<B>(
         let _ = write!(sha256_hex, "{byte:02x}");
     }
     let connection = connection.to_owned();
-    Ok(Authorized { connection, sha256_hex, version: token.version })
+    Ok(Authorized { connection, sha256_hex, version: token.version, token })
+}
+
+impl fmt::Debug for Authorized {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Authorized");
+        shown.field("connection", &self.connection).field("version", &self.version);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Authorized {
+    /// Members that the body of the call needs, form or JSON; as a rule, none.
+    pub fn body(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.token.body.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Tells that the API refused the token (401): it is replaced, if nobody did so already. After
     /// that the request may be authorized anew and sent once more.
     ///
@@ -79,6 +97,23 @@ fn target(token: &TokenView, asked: &Uri) -> Result<Uri, Error> {
         && base.scheme() == asked.scheme()
         && base.port_u16() == asked.port_u16();
     if same { Ok(asked.clone()) } else { Err(other_host(asked, base.host())) }
+}
+
+/// The address with the parameters of the query that a call needs.
+fn with_query(uri: Uri, query: &[(String, Zeroizing<String>)]) -> Result<Uri, Error> {
+    if query.is_empty() {
+        return Ok(uri);
+    }
+    let unfit = || unfit("a parameter of the query");
+    let mut url: url::Url = uri.to_string().parse().map_err(|_| unfit())?;
+    let names: Vec<&str> = query.iter().map(|(name, _)| name.as_str()).collect();
+    let kept: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    let kept = kept.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    let own = query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let all = kept.map(|(name, value)| (name.as_str(), value.as_str())).chain(own);
+    let all: Vec<(&str, &str)> = all.collect();
+    url.query_pairs_mut().clear().extend_pairs(all);
+    url.as_str().parse().map_err(|_| unfit())
 }
 
 fn below(path: &str) -> &str {

@@ -6,11 +6,10 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::jwt;
 use crate::secret::ClientAssertion;
 use crate::time::Timestamp;
 
@@ -72,8 +71,7 @@ impl Unsigned {
             "iat": now,
             "exp": now.saturating_add(life),
         });
-        let encoded = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
-        Self(encoded.join("."))
+        Self(jwt::unsigned(&header, &claims))
     }
 
     /// What is to be signed.
@@ -83,6 +81,6 @@ impl Unsigned {
 
     /// The whole, in its compact form (RFC 7515 §7.1).
     pub fn signed(self, signature: &[u8]) -> ClientAssertion {
-        ClientAssertion::new([&self.0, ".", &URL_SAFE_NO_PAD.encode(signature)].concat())
+        ClientAssertion::new(jwt::signed(&self.0, signature).as_str())
     }
 }

@@ -23,6 +23,7 @@ mod form;
 pub mod grant;
 pub mod introspection;
 mod json;
+pub mod jwt;
 pub mod metadata;
 pub mod pkce;
 pub mod request;

@@ -39,6 +39,7 @@ pub(crate) fn answer(shared: &Shared, request: &Incoming, own_host: OwnHost) -> 
         ("POST", "/_sandbox/faults") => body(request).and_then(|add| add_faults(shared, &add)),
         ("DELETE", "/_sandbox/faults") => Ok(clear_faults(shared)),
         ("POST", "/_sandbox/register") => body(request).and_then(|client| register(shared, client)),
+        ("POST", "/_sandbox/keys") => body(request).and_then(|key| add_key(shared, &key)),
         ("POST", "/_sandbox/approve") => body(request).and_then(|click| approve(shared, &click)),
         ("POST", "/_sandbox/owner-revokes") => {
             body(request).and_then(|owner| owner_revokes(shared, &owner))
@@ -59,7 +60,7 @@ pub(crate) fn answer(shared: &Shared, request: &Incoming, own_host: OwnHost) -> 
 }
 
 /// The control calls.
-const CALLS: [&str; 11] = [
+const CALLS: [&str; 12] = [
     "GET /",
     "GET /_sandbox/record?service=ID",
     "GET /_sandbox/clock",
@@ -68,6 +69,7 @@ const CALLS: [&str; 11] = [
     "POST /_sandbox/faults",
     "DELETE /_sandbox/faults",
     "POST /_sandbox/register",
+    "POST /_sandbox/keys",
     "POST /_sandbox/approve",
     "POST /_sandbox/owner-revokes",
     "POST /_sandbox/secrets",
@@ -202,6 +204,31 @@ fn register(shared: &Shared, client: Register) -> Result<Value, Answer> {
     };
     with_model(shared, &service, |model| model.register(registration))?;
     Ok(told)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    service: String,
+    key: String,
+    #[serde(default)]
+    account: String,
+}
+
+/// Plays an account's owner who makes an API key.
+fn add_key(shared: &Shared, new: &NewKey) -> Result<Value, Answer> {
+    let now = shared.now();
+    let checked = with_model(shared, &new.service, |model| {
+        let checked = model.service().check_api_key(&new.key);
+        if checked.is_ok() {
+            model.add_key(&new.key, &new.account, now);
+        }
+        checked
+    })?;
+    match checked {
+        Ok(()) => Ok(json!({ "service": new.service, "account": new.account })),
+        Err(error) => Err(problem(400, "bad_key", &error.to_string())),
+    }
 }
 
 #[derive(Deserialize)]

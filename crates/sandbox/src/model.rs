@@ -86,6 +86,8 @@ pub struct Model {
     pub(crate) devices: BTreeMap<String, DeviceAsk>,
     /// Ids of assertions that were used, until their end in seconds since 1970.
     pub(crate) assertions_seen: BTreeMap<String, i64>,
+    /// Keys that sign, by their ids.
+    pub(crate) signing_keys: BTreeMap<String, String>,
     /// Of both kinds.
     pub(crate) codes_issued: u64,
     pub(crate) record: Record,
@@ -97,7 +99,8 @@ impl Model {
         let chance = Chance::new(options.seed, &service.id);
         let settings = route::pins(&service);
         let routes = Routes::of(&service, &settings);
-        Self {
+        let example = service.api_key.as_ref().map(|rule| rule.example.clone());
+        let mut model = Self {
             service,
             options,
             chance,
@@ -108,9 +111,15 @@ impl Model {
             codes: BTreeMap::new(),
             devices: BTreeMap::new(),
             assertions_seen: BTreeMap::new(),
+            signing_keys: BTreeMap::new(),
             codes_issued: 0,
             record: Record::default(),
+        };
+        if let Some(key) = example {
+            // It was made before anybody looked.
+            model.add_key(&key, "", Timestamp::from_millis(0));
         }
+        model
     }
 
     /// The service that is played.

@@ -63,6 +63,8 @@ pub enum OwnerName {
 /// Flows that this command line can go through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FlowName {
+    /// A key that the account's owner made: asked for, or read from standard input
+    ApiKey,
     /// A person logs in at the service and allows it
     AuthorizationCode,
     /// The application's own account

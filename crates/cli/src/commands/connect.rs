@@ -4,6 +4,7 @@
 //! take it; what a person reads, the address included, goes to standard error.
 
 mod device;
+mod key;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use indicia_broker::list::ConnectionQuery;
 use indicia_broker::view::{ConnectionState, ConnectionView};
 use indicia_broker::{Broker, Error};
 use indicia_catalog::{Capability, Flow, Service};
+use indicia_oauth::AccessToken;
 
 use crate::args::{Connect, FlowName};
 use crate::commands::connections::Access;
@@ -28,7 +30,9 @@ use crate::words::{shown, spoken};
 
 /// Connects.
 pub fn run(cx: &Cx, args: Connect) -> Result<(), Failure> {
-    cx.must_be_there("client", &args.client)?;
+    if cx.catalogue()?.service(&args.client).is_none_or(|service| service.registers()) {
+        cx.must_be_there("client", &args.client)?;
+    }
     let view = cx.block_on(async {
         let view = connect(cx, args).await.map_err(nothing_at_hand)?;
         tell_of(cx, &view).await?;
@@ -89,8 +93,9 @@ fn nothing_at_hand(failure: Failure) -> Failure {
 async fn connect(cx: &Cx, args: Connect) -> Result<ConnectionView, Failure> {
     let broker = cx.broker().await?;
     let paste = args.no_browser || !cx.options.browser;
+    key::client_of_its_own(&broker, &args.client).await?;
     let request = request(&broker, args).await?;
-    let started = broker.connect(request);
+    let started = broker.connect(request.clone());
     match cx.out.wait("asking the service", started).await? {
         ConnectStep::Done(view) => Ok(*view),
         ConnectStep::Device(step) => {
@@ -98,6 +103,12 @@ async fn connect(cx: &Cx, args: Connect) -> Result<ConnectionView, Failure> {
             device::show(cx, &step);
             let finish = broker.finish_device(&step.flow);
             Ok(cx.out.wait("waiting until the code is entered", finish).await?)
+        }
+        ConnectStep::Key(step) => {
+            tell_asks(cx, &[], step.full_access);
+            let key = AccessToken::new(key::read(cx, &step).await?.as_str());
+            let connected = broker.connect_key(request, key);
+            Ok(cx.out.wait("asking the service", connected).await?)
         }
         ConnectStep::Browser(step) => {
             tell(cx, &step);
@@ -116,6 +127,7 @@ async fn request(broker: &Broker, args: Connect) -> Result<ConnectRequest, Failu
     let service = service.ok_or_else(|| Error::no_service(broker.catalogue(), &client.service))?;
     let capabilities = capabilities(&service, &args.can)?;
     let flow = args.flow.map(|flow| match flow {
+        FlowName::ApiKey => Flow::ApiKey,
         FlowName::AuthorizationCode => Flow::AuthorizationCode,
         FlowName::ClientCredentials => Flow::ClientCredentials,
         FlowName::Device => Flow::Device,

@@ -219,7 +219,7 @@ impl Driver {
     }
 
     pub fn call(&mut self, call: &CallRule, access_token: &str) -> Answer {
-        let headers = call.headers.iter();
+        let headers = call.carries.headers.iter();
         let filled = headers.map(|(name, value)| {
             let value = Zeroizing::new(value.replace("{token}", access_token));
             (name.to_ascii_lowercase(), value)

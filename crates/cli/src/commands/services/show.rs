@@ -54,6 +54,7 @@ pub fn run(cx: &Cx, name: &str) -> Result<(), Failure> {
         ("refresh", refresh(&service)),
         ("revocation", revocation(&service)),
         ("API calls to", api_base(&service)),
+        ("API keys", api_keys(&service)),
         ("client keys", keys(&service)),
         ("client secrets", secrets(&service)),
         ("grant", grant(&service).to_owned()),
@@ -213,6 +214,11 @@ fn api_base(service: &Service) -> String {
     }
 }
 
+fn api_keys(service: &Service) -> String {
+    let Some(rule) = &service.api_key else { return String::new() };
+    format!("{}, like {}: {}", rule.parts.join(":"), rule.example, rule.help)
+}
+
 /// Keys before secrets, where there is a choice (RFC 9700 §2.5).
 fn keys(service: &Service) -> String {
     let Some(rule) = &service.client_keys else { return String::new() };
@@ -222,7 +228,7 @@ fn keys(service: &Service) -> String {
 }
 
 fn secrets(service: &Service) -> String {
-    if service.client_keys.as_ref().is_some_and(|rule| rule.only) {
+    if !service.registers() || service.client_keys.as_ref().is_some_and(|rule| rule.only) {
         return String::new();
     }
     let rule = &service.secrets;
@@ -316,6 +322,9 @@ fn document(cx: &Cx, service: &Service) -> Value {
         },
         "revocation": revocation(service),
         "api_base_url": api_base(service),
+        "api_key": service.api_key.as_ref().map(|rule| {
+            json!({ "parts": rule.parts, "example": rule.example, "help": rule.help })
+        }),
         "client_keys": service.client_keys.as_ref().map(|rule| {
             json!({ "algorithms": rule.algorithms, "only": rule.only })
         }),

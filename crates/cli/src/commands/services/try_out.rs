@@ -16,11 +16,13 @@ use indicia_broker::revoke::{Selector, Shared};
 use indicia_broker::view::{ConnectionState, ConnectionView, ExpiryKind, SecretView, TokenView};
 use indicia_broker::{Error, Force};
 use indicia_catalog::template::{InputFrom, Level};
-use indicia_catalog::{Catalogue, ClientKind, Flow, Service};
-use indicia_oauth::ClientSecret;
+use indicia_catalog::{Catalogue, ClientKind, Context, Flow, Service};
+use indicia_oauth::{AccessToken, ClientSecret};
 use indicia_sandbox::{Incoming, Registration};
 use serde::Serialize;
 use serde_json::json;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use crate::commands::word;
 use crate::failure::Failure;
@@ -110,7 +112,13 @@ async fn play(
     service: Arc<Service>,
     seed: u64,
 ) -> Result<Vec<Step>, Failure> {
-    let known = [Flow::AuthorizationCode, Flow::ClientCredentials, Flow::Implicit, Flow::Device];
+    let known = [
+        Flow::AuthorizationCode,
+        Flow::ClientCredentials,
+        Flow::Implicit,
+        Flow::Device,
+        Flow::ApiKey,
+    ];
     let flows: Vec<Flow> = service.flows.iter().copied().filter(|f| known.contains(f)).collect();
     let Some(first) = flows.first().copied() else {
         return Ok(vec![Step {
@@ -143,6 +151,9 @@ async fn play(
 
 impl Life {
     async fn through(&mut self) -> Result<(), Failure> {
+        if self.flow == Flow::ApiKey {
+            self.wrong_key().await?;
+        }
         let view = self.connect().await?;
         let id = view.id.clone();
         let token = self.token(&id).await?;
@@ -176,10 +187,10 @@ impl Life {
         let new = NewClient {
             service: service.id.clone(),
             id: None,
-            client_id: Some(PLAY_CLIENT.to_owned()),
-            secret,
+            client_id: service.registers().then(|| PLAY_CLIENT.to_owned()),
+            secret: secret.filter(|_| service.registers()),
             secret_expires_at: None,
-            kind: Some(kind),
+            kind: service.registers().then_some(kind),
             redirect_uri: None,
             inputs: inputs.clone(),
             settings: BTreeMap::new(),
@@ -223,8 +234,9 @@ impl Life {
     }
 
     async fn obtain(&self, id: Option<String>) -> Result<ConnectionView, Failure> {
-        match self.world.broker.connect(self.request(id)).await? {
+        match self.world.broker.connect(self.request(id.clone())).await? {
             ConnectStep::Done(view) => Ok(*view),
+            ConnectStep::Key(_) => Ok(self.hand_over(id, self.example_key()).await?),
             ConnectStep::Browser(step) => {
                 let callback = self.approve(&step.authorize_url)?;
                 Ok(self.world.broker.finish(&callback).await?)
@@ -234,6 +246,40 @@ impl Life {
                 Ok(self.world.broker.finish_device(&step.flow).await?)
             }
         }
+    }
+
+    fn example_key(&self) -> String {
+        self.service.api_key.as_ref().map(|rule| rule.example.clone()).unwrap_or_default()
+    }
+
+    async fn hand_over(&self, id: Option<String>, key: String) -> Result<ConnectionView, Error> {
+        self.world.broker.connect_key(self.request(id), AccessToken::new(key)).await
+    }
+
+    fn has_probe(&self) -> bool {
+        let mut inputs = examples(&self.service, Level::Client);
+        inputs.extend(examples(&self.service, Level::Connection));
+        let settings = BTreeMap::new();
+        let cx = Context { kind: ClientKind::Public, inputs: &inputs, settings: &settings };
+        matches!(self.service.probe(cx), Ok(Some(_)))
+    }
+
+    /// A key that the service doesn't know: one of its letters is another.
+    async fn wrong_key(&mut self) -> Result<(), Failure> {
+        let right = self.example_key();
+        let mut all_but_last = right.chars();
+        let last = all_but_last.next_back();
+        let digits = ['0', '1', 'a', 'b'].into_iter().filter(|digit| Some(*digit) != last);
+        let mut others = digits.map(|digit| format!("{}{digit}", all_but_last.as_str()));
+        let wrong = others.find(|key| self.service.check_api_key(key).is_ok());
+        let Some(wrong) = wrong.filter(|_| self.has_probe()) else { return Ok(()) };
+        let (how, ok) = match self.hand_over(None, wrong).await {
+            Err(error @ Error::Refused { code: "key_refused", .. }) => (error.to_string(), true),
+            Err(error) => (error.to_string(), false),
+            Ok(_) => ("it was taken".to_owned(), false),
+        };
+        self.step("refuse", "notices a wrong key", how, ok);
+        Ok(())
     }
 
     /// The account's owner agrees.
@@ -270,30 +316,41 @@ impl Life {
         Ok(token)
     }
 
-    /// By the service's own record.
+    /// By the service's own record; a key by a call, since what it signed isn't on record.
     fn is_valid(&self, token: &TokenView) -> bool {
+        if self.flow == Flow::ApiKey {
+            return self.call_api(token).is_none_or(|(status, _)| status == 200);
+        }
         let now = self.world.now();
         self.world.model().record().is_access_token_valid(&token.access_token, now)
     }
 
     /// Calls the API's base with the headers that the token view gives.
     fn api(&mut self, token: &TokenView) {
-        let Some(incoming) = token.api_base_url.as_deref().and_then(Incoming::get) else {
+        let Some((status, taken)) = self.call_api(token) else {
             self.step("api", "calls the API", "no base URL is known: not tried", true);
             return;
         };
-        let headers = token.headers.iter();
-        let headers = headers.map(|(n, v)| (n.to_ascii_lowercase(), v.to_string())).collect();
-        let incoming = Incoming { headers, ..incoming };
-        let now = self.world.now();
-        let (status, taken) = {
-            let mut model = self.world.model();
-            let before = model.record().count("api_call");
-            let answer = model.handle(&incoming, now);
-            (answer.status, model.record().count("api_call") > before)
-        };
         let url = token.api_base_url.clone().unwrap_or_default();
         self.step("api", "calls the API", format!("{url} answers {status}"), taken);
+    }
+
+    /// Status, and whether the API knew the token.
+    fn call_api(&self, token: &TokenView) -> Option<(u16, bool)> {
+        let incoming = token.api_base_url.as_deref().and_then(Incoming::get)?;
+        let headers = token.headers.iter();
+        let headers = headers.map(|(n, v)| (n.to_ascii_lowercase(), v.to_string())).collect();
+        let pairs = |texts: &[(String, Zeroizing<String>)]| {
+            let mut text = form_urlencoded::Serializer::new(String::new());
+            text.extend_pairs(texts.iter().map(|(name, value)| (name, value.as_str()))).finish()
+        };
+        let (query, body) = (pairs(&token.query), pairs(&token.body).into_bytes());
+        let incoming = Incoming { headers, query, body, ..incoming };
+        let now = self.world.now();
+        let mut model = self.world.model();
+        let before = model.record().count("api_call");
+        let answer = model.handle(&incoming, now);
+        Some((answer.status, model.record().count("api_call") > before))
     }
 
     /// The service is down while the token is good: reads go on.
@@ -305,7 +362,12 @@ impl Life {
         self.world.set_down(IsDown::Yes);
         let read = self.world.broker.token(id, Some(A_YEAR)).await;
         self.world.set_down(IsDown::No);
-        let same = matches!(&read, Ok(read) if read.access_token == token.access_token);
+        let same = match &read {
+            // What signs its calls signs anew, and asks nobody for it.
+            Ok(read) if self.flow == Flow::ApiKey => self.is_valid(read),
+            Ok(read) => read.access_token == token.access_token,
+            Err(_) => false,
+        };
         let how = match &read {
             Ok(read) if read.warnings.is_empty() => "there was nothing to ask it for".to_owned(),
             Ok(read) => {
@@ -328,7 +390,8 @@ impl Life {
         self.step("end", "the token ends at the service", "by its own clock", dead);
         match self.fresh(id).await {
             Ok(next) => {
-                let good = self.is_valid(&next) && next.version > token.version;
+                let is_new = next.version > token.version || self.flow == Flow::ApiKey;
+                let good = self.is_valid(&next) && is_new;
                 self.step("refresh", "gets a new one", format!("version {}", next.version), good);
             }
             Err(Error::Reauthorization { reason, .. }) => {
@@ -384,8 +447,11 @@ impl Life {
     /// Lets a token end; one that has no end is told to have been refused by the API.
     async fn let_end(&self, id: &str, token: &TokenView) {
         match token.expires_at {
-            Some(end) => self.world.pass(end.since(self.world.now()) + A_MOMENT),
-            None => {
+            // A key doesn't end by itself, whatever it signs.
+            Some(end) if self.flow != Flow::ApiKey => {
+                self.world.pass(end.since(self.world.now()) + A_MOMENT);
+            }
+            _ => {
                 // Only the API's refusal shows it; the caller tells us. A token that has only just
                 // come would be replaced a little later.
                 self.world.pass(A_WHILE);
@@ -402,7 +468,9 @@ impl Life {
             let account = model.record().grants().last().map(|grant| grant.account.clone());
             let account = account.unwrap_or_default();
             let now = self.world.now();
-            model.owner_revokes(&account, PLAY_CLIENT, now);
+            // A key is no client's.
+            let client = if self.flow == Flow::ApiKey { "" } else { PLAY_CLIENT };
+            model.owner_revokes(&account, client, now);
             account
         };
         let last = self.world.broker.token(&view.id, None).await?;
@@ -416,6 +484,10 @@ impl Life {
     }
 
     async fn reconnect(&mut self, before: &ConnectionView) -> Result<(), Failure> {
+        if self.flow == Flow::ApiKey {
+            let (key, now) = (self.example_key(), self.world.now());
+            self.world.model().add_key(&key, "", now);
+        }
         let view = self.obtain(Some(before.id.clone())).await?;
         let token = self.world.broker.token(&view.id, None).await?;
         let same = view.id == before.id && view.version > before.version && self.is_valid(&token);
