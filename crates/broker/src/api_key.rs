@@ -1,5 +1,5 @@
-//! The flow `api-key`: no OAuth. The account's owner makes a key at the service and hands it over; it
-//! is held like an access token that never ends and can't be refreshed.
+//! The flow `api-key`: no OAuth. The account's owner makes a key at the service and hands it over;
+//! it is held like an access token that never ends and can't be refreshed.
 
 use std::sync::Arc;
 
@@ -109,7 +109,7 @@ pub(crate) fn token_set(bound: &Bound, key: AccessToken) -> Result<TokenSet, Err
     }
     bound.service.check_api_key(key.expose()).map_err(|error| Error::Refused {
         code: "key_malformed",
-        field: "key".into(),
+        field: "api-key".into(),
         detail: error.to_string(),
         hint: format!("`indicia services show {}` says where it stands", bound.service.id),
     })?;

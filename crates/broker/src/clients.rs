@@ -21,6 +21,7 @@ use crate::view::{ClientView, SecretView};
 const CREDENTIAL_BYTES_MAX: usize = 4096;
 
 /// A client to add.
+#[derive(Default)]
 pub struct NewClient {
     /// Catalogue id.
     pub service: String,
@@ -186,7 +187,7 @@ impl Broker {
             return Err(refused("client-id", detail, hint));
         }
         self.check_rest(new, service)?;
-        Ok(ClientKind::Public)
+        kind_of(new, &service.client_kinds)
     }
 
     fn check_inputs(

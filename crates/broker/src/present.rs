@@ -1,7 +1,7 @@
 //! A token in the forms in which the service's API takes it, a JWT that it signs among them.
 
 use aws_lc_rs::hmac;
-use indicia_catalog::service::signing_key;
+use indicia_catalog::api_key::signing_key;
 use indicia_catalog::{Presented, Service};
 use indicia_oauth::{Timestamp, jwt};
 use serde_json::json;

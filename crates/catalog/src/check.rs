@@ -137,7 +137,8 @@ fn facts(raw: &File, found: &mut Problems) {
     }
 }
 
-fn keys_only(raw: &File) -> bool {
+/// Whether nothing is registered there.
+pub(crate) fn keys_only(raw: &File) -> bool {
     raw.flows.iter().all(|flow| matches!(flow, Flow::ApiKey | Flow::Import))
 }
 

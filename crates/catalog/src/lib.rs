@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod api_key;
 mod calls;
 pub mod capability;
 pub mod catalogue;

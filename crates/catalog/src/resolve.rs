@@ -9,11 +9,12 @@ use std::time::Duration;
 use indicia_oauth::dialect::{FieldMatch, Matches, NoExpiry};
 use indicia_oauth::{Dialect, ErrorRow};
 
+use crate::api_key::{ApiJwtRule, ApiKeyRule};
 pub(crate) use crate::rules::Problem;
 use crate::schema::{AnswerFile, ErrorFile, File, InputFile, SandboxFile, ScopesFile, SecretsFile};
 use crate::service::{
-    Account, ApiBase, ApiJwtRule, ApiKeyRule, ClientKeyRule, ClientKind, Example, Limit, Origin,
-    RedirectRule, SandboxFacts, Scope, ScopeRule, SecretRule, Service, Setting, Source,
+    Account, ApiBase, ClientKeyRule, ClientKind, Example, Limit, Origin, RedirectRule,
+    SandboxFacts, Scope, ScopeRule, SecretRule, Service, Setting, Source,
 };
 use crate::shape::Span;
 use crate::spelling::{Auth, From, Level, Says, Standing};
@@ -25,7 +26,10 @@ pub(crate) fn service(raw: File, origin: Origin) -> Result<Service, Vec<Problem>
     if !problems.is_empty() {
         return Err(problems);
     }
+    let keys_only = crate::check::keys_only(&raw);
     let kinds = match raw.client_kinds.is_empty() {
+        // Nothing proves who a client is where none is registered.
+        true if keys_only => vec![ClientKind::Public],
         true => vec![ClientKind::Confidential],
         false => raw.client_kinds.clone(),
     };

@@ -6,12 +6,15 @@
 use std::collections::BTreeMap;
 
 use indicia_oauth::Verdict;
-use indicia_oauth::client_assertion::Algorithm;
 use indicia_oauth::expiry::ExpiryKind;
 
 use crate::service::{ClientKind, Flow, Kills, LimitPer, Omitted, Pkce, Rotation, TokenKind};
 use crate::shape::{Section, Shape, Shaped, Span, section};
-use crate::spelling::{Audience, Auth, Codec, From, Level, MethodName, Says, Standing};
+use crate::spelling::{Auth, Codec, From, Level, MethodName, Says, Standing};
+
+mod keys;
+
+pub(crate) use keys::{ApiKeyFile, ClientKeysFile, JwtFile};
 
 /// The one version of the schema that there is.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
@@ -520,42 +523,6 @@ section! {
         opt per_input: Option<String>,
         /// What is known, in words.
         opt note: String,
-    }
-}
-
-section! {
-    /// Keys that an account's owner makes, in place of a grant.
-    pub(crate) ApiKeyFile {
-        /// What it is called there. More than one: each is asked for, and they are joined by `:`.
-        req parts: Vec<String>,
-        /// Regular expression that the whole must match.
-        req pattern: String,
-        /// An example; the simulated service takes it.
-        req example: String,
-        /// Where to find or make it.
-        req help: String,
-    }
-}
-
-section! {
-    /// A short-lived JWT in each call (HS256): the token is `ID:SECRET`, the secret in hex, the id
-    /// goes into `kid`.
-    pub(crate) JwtFile {
-        /// Its `aud`.
-        req audience: String,
-        /// How long one is good for, `1m` to `5m`. Default: `5m`.
-        opt life: Option<Span>,
-    }
-}
-
-section! {
-    /// Keys that clients sign with.
-    pub(crate) ClientKeysFile {
-        /// How they may sign; keys of ours are made for the first.
-        req algorithms: Vec<Algorithm>,
-        /// Whom an assertion is for. Default: `issuer`, which there must be then;
-        /// `token-endpoint` only where the server wants it so.
-        opt audience: Audience,
     }
 }
 

@@ -38,8 +38,8 @@ impl App {
             return match self.broker.connect(request).await? {
                 ConnectStep::Browser(step) => Ok((303, step.authorize_url)),
                 ConnectStep::Done(view) => Ok((200, format!("connected as {}\n", view.id))),
-                ConnectStep::Device(_) => {
-                    Ok((500, "this application never asks for the device flow\n".to_owned()))
+                ConnectStep::Device(_) | ConnectStep::Key(_) => {
+                    Ok((500, "this application connects in the browser alone\n".to_owned()))
                 }
             };
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use indicia_catalog::service::signing_key;
+use indicia_catalog::api_key::signing_key;
 use indicia_catalog::{Carried, Presented};
 use indicia_oauth::{Answer, Timestamp};
 use serde_json::{Value, json};

@@ -12,10 +12,11 @@ use super::id::{ClientId, GrantId};
 use crate::vault::Sealed;
 
 /// Where a client's requests go. Fixed when it is added, shown everywhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Environment {
     /// The real service.
+    #[default]
     Live,
     /// A simulated service at `address` (`127.0.0.1:PORT`): `https://HOST/PATH` is rewritten to
     /// `http://ADDRESS/HOST/PATH`, after the host patterns were checked.

@@ -13,7 +13,7 @@ use futures_util::future::{Either, select};
 use indicia_broker::clients::NewClient;
 use indicia_broker::connect::{BrowserStep, ConnectRequest, ConnectStep};
 use indicia_broker::device::DeviceStep;
-use indicia_broker::model::{Environment, HolderId, JournalId};
+use indicia_broker::model::{HolderId, JournalId};
 use indicia_broker::ports::{
     Clock, Journal, JournalEntry, JournalError, Random, RootKey, RootKeyError, Sent, SlotNo, Spawn,
     Task, Transport,
@@ -373,22 +373,19 @@ impl Rig {
         let map = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
             all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
         };
-        let kind = self.catalogue.service(service).unwrap().client_kinds[0];
-        let secret = (kind == ClientKind::Confidential).then(|| ClientSecret::new(SECRET));
+        let of = self.catalogue.service(service).unwrap();
+        let (kind, registers) = (of.client_kinds[0], of.registers());
+        let keeps_one = registers && kind == ClientKind::Confidential;
+        let secret = keeps_one.then(|| ClientSecret::new(SECRET));
         let client_id = format!("client-{id}");
         let view = self
             .broker
             .add_client(NewClient {
-                service: service.into(),
-                id: Some(id.into()),
-                client_id: Some(client_id.clone()),
+                client_id: registers.then(|| client_id.clone()),
                 secret,
-                secret_expires_at: None,
-                kind: None,
-                redirect_uri: None,
                 inputs: map(inputs),
                 settings: map(settings),
-                environment: Environment::Live,
+                ..self.new_client(service, id)
             })
             .await?;
         let mut models = self.network.models.lock().unwrap();
@@ -406,6 +403,11 @@ impl Rig {
             settings: map(settings),
         });
         Ok(())
+    }
+
+    /// A client with nothing but its names.
+    pub fn new_client(&self, service: &str, id: &str) -> NewClient {
+        NewClient { service: service.into(), id: Some(id.into()), ..NewClient::default() }
     }
 
     /// Begins a connection in the browser, by another broker on the same store.

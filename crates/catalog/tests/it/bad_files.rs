@@ -559,3 +559,30 @@ proptest! {
         let _ = check("v.toml", &bitten);
     }
 }
+
+#[test]
+fn a_key_has_its_form_and_a_place_to_go() {
+    let keyed =
+        "[api_key]\nparts = []\npattern = '[0-9'\nexample = \"7\"\nhelp = \"h\"\n\n[token]\n";
+    check_line(
+        "[token]\n",
+        keyed,
+        &[
+            "v.toml:5: an API key needs its flow and its form; write both the flow \"api-key\" and \
+             [api_key]",
+            "v.toml:43: nothing is asked for; name what its owner is asked for, such as [\"API key\"]",
+            "v.toml:44: pattern \"[0-9\" is not a regular expression; found unclosed \
+             character class",
+        ],
+    );
+    check_line(
+        "[api]\n",
+        "[api.jwt]\naudience = \"a\"\nlife = \"1h\"\n\n[api.headers]\nX = \"{token.other}\"\n\n[api]\n",
+        &[
+            "v.toml:64: it is signed anew each time; write 1m to 5m",
+            "v.toml:67: there is no input \"token\"; declare it under [[inputs]]",
+            "v.toml:69: a JWT needs its place and its claims; write both {token.jwt} where it goes \
+             and [api.jwt]",
+        ],
+    );
+}

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use indicia_catalog::service::Omitted;
 use indicia_catalog::{
-    Capability, ClientKind, Context, Flow, GrantType, RevocationRule, Rotation, Service,
+    Capability, ClientKind, Context, Flow, GrantType, Presented, RevocationRule, Rotation, Service,
 };
 use indicia_oauth::dialect::NoExpiry;
-use indicia_oauth::{BasicEncoding, BodyCodec, ClientAuth, Method, TokenEndpoint};
+use indicia_oauth::token_answer::{self, Reading};
+use indicia_oauth::{
+    Answer, BasicEncoding, BodyCodec, ClientAuth, Method, Timestamp, TokenEndpoint, Verdict,
+};
+use zeroize::Zeroizing;
 
 use crate::shipped::service;
 
@@ -81,7 +85,7 @@ fn getresponse_max_has_hosts_and_a_header_of_its_own() {
         }
         let base = service.api_base(asked.cx(), &BTreeMap::new()).unwrap();
         assert_eq!(base, Some(format!("https://{host}/v3")));
-        let headers = service.api_headers(asked.cx(), "t");
+        let headers = headers(&service, asked.cx());
         assert_eq!(headers.iter().find(|(name, _)| name == "X-Domain"), header.as_ref());
     }
     assert!(service.check_input("edition", "max-de").is_err());
@@ -106,7 +110,7 @@ fn intercom_has_regions_and_a_version_header() {
         assert_eq!(token, format!("https://api{part}.intercom.io/auth/eagle/token"));
         let base = service.api_base(asked.cx(), &BTreeMap::new()).unwrap();
         assert_eq!(base, Some(format!("https://api{part}.intercom.io")));
-        let headers = service.api_headers(asked.cx(), "t");
+        let headers = headers(&service, asked.cx());
         let sent = headers.iter().find(|(name, _)| name == "Intercom-Version");
         assert_eq!(sent.map(|(_, value)| value.as_str()), version);
     }
@@ -159,7 +163,7 @@ fn account_engagement_has_its_own_api_and_a_business_unit() {
     let service = service("salesforce-account-engagement");
     let unit = ("business_unit", "0Uv5g0000008Q1aCAE");
     let kept = [("instance_url".to_owned(), "https://acme.my.salesforce.com".to_owned())].into();
-    let headers = service.api_headers(Asked::with([unit]).cx(), "t");
+    let headers = headers(&service, Asked::with([unit]).cx());
     assert!(headers.contains(&("Pardot-Business-Unit-Id".to_owned(), unit.1.to_owned())));
     assert!(service.check_input(unit.0, "0Uv5g0000008Q1a").is_err(), "15 characters");
     assert_eq!(service.dialect.no_expiry, NoExpiry::Unknown);
@@ -234,3 +238,84 @@ impl Asked {
 const GRANTS: [GrantType; 3] =
     [GrantType::AuthorizationCode, GrantType::ClientCredentials, GrantType::RefreshToken];
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// A key without credits is answered with the same status as a dead one: it must not be given up.
+#[test]
+fn sendgrid_tells_an_empty_account_from_a_dead_key() {
+    let service = service("sendgrid");
+    let verdict = |body: &str| api_verdict(&service, 401, "application/json", body);
+    let spent = r#"{"errors":[{"message":"Maximum credits exceeded","field":null,"help":null}]}"#;
+    assert_eq!(verdict(spent), Verdict::Throttled);
+    let dead = r#"{"errors":[{"message":"The provided authorization grant is invalid, expired, or revoked"}]}"#;
+    assert_eq!(verdict(dead), Verdict::GrantRefused);
+    for wrong in ["", "SG.", "SG.a", "sg.a.b", "SG.a.b c", "Bearer SG.a.b"] {
+        assert!(service.check_api_key(wrong).is_err(), "{wrong}");
+    }
+    let asked = Asked { inputs: one("region", "eu"), ..Asked::default() };
+    let base = service.api_base(asked.cx(), &BTreeMap::new()).unwrap();
+    assert_eq!(base.as_deref(), Some("https://api.eu.sendgrid.com"));
+}
+
+/// Its host is the account's own, in two domains; a wrong key is 403; public lists have OAuth
+/// addresses that were invented.
+#[test]
+fn activecampaign_has_a_host_of_its_own_and_answers_403() {
+    let service = service("activecampaign");
+    assert_eq!(service.flows, [Flow::ApiKey]);
+    for (domain, host) in [("", "blue.api-us1.com"), ("activehosted.com", "blue.activehosted.com")]
+    {
+        let mut inputs = one("account", "blue");
+        if !domain.is_empty() {
+            inputs.extend(one("domain", domain));
+        }
+        let asked = Asked { inputs, ..Asked::default() };
+        let base = service.api_base(asked.cx(), &BTreeMap::new()).unwrap();
+        assert_eq!(base, Some(format!("https://{host}/api/3")));
+        assert_eq!(headers(&service, asked.cx()), [("Api-Token".to_owned(), "t".to_owned())]);
+    }
+    for (name, value) in [("account", "blue.evil"), ("domain", "evil.example")] {
+        assert!(service.check_input(name, value).is_err(), "{value}");
+    }
+    let verdict = api_verdict(&service, 403, "application/json", r#"{"message":"Forbidden"}"#);
+    assert_eq!(verdict, Verdict::GrantRefused);
+}
+
+/// Its call about keys answers with secret keys: it is asked for nothing but the profile. A refusal
+/// may be a page.
+#[test]
+fn mailjet_is_asked_for_the_profile_and_refuses_with_a_page() {
+    let (service, asked) = (service("mailjet"), Asked::default());
+    let probe = service.probe(asked.cx()).unwrap().unwrap();
+    assert_eq!(probe.url, "https://api.mailjet.com/v3/REST/myprofile");
+    let pair = format!("{}:{}", "1".repeat(32), "a".repeat(32));
+    service.check_api_key(&pair).unwrap();
+    for wrong in [&pair[..32], &pair.replace(':', ""), &pair.to_uppercase()] {
+        assert!(service.check_api_key(wrong).is_err(), "{wrong}");
+    }
+    let verdict = api_verdict(&service, 401, "text/html", "<html>Unauthorized</html>");
+    assert_eq!(verdict, Verdict::GrantRefused);
+}
+
+/// The API's headers for a token.
+fn headers(service: &Service, cx: Context<'_>) -> Vec<(String, String)> {
+    let carried = service.api_carries(cx, &Presented::new("t", None));
+    carried.map(|text| text.to_string()).headers
+}
+
+fn one(name: &str, value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(name.to_owned(), value.to_owned())])
+}
+
+/// What an answer of the API means.
+fn api_verdict(service: &Service, status: u16, content_type: &str, body: &str) -> Verdict {
+    let answer = Answer {
+        status,
+        headers: vec![("content-type".into(), content_type.into())],
+        body: Zeroizing::new(body.as_bytes().to_vec()),
+        complete: true,
+    };
+    match token_answer::read(&answer, &service.api_dialect, Timestamp::from_millis(0)) {
+        Reading::Refused(refusal) => refusal.verdict,
+        Reading::Granted(_) => panic!("a refusal is granted"),
+    }
+}

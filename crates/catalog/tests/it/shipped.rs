@@ -114,10 +114,31 @@ const ROWS: &[Row] = &[
     ),
 ];
 
+/// Services with API keys alone.
+const KEYED: &[&str] = &["activecampaign", "mailjet", "sendgrid"];
+
+#[test]
+fn a_service_with_keys_alone_has_nothing_of_oauth() {
+    for id in KEYED {
+        let service = service(id);
+        let (inputs, settings) = (examples(&service), BTreeMap::new());
+        let cx = Context { kind: ClientKind::Public, inputs: &inputs, settings: &settings };
+        assert!(!service.registers(), "{id}");
+        assert!(service.authorize(cx).is_err(), "{id}");
+        for grant in [GrantType::AuthorizationCode, GrantType::ClientCredentials] {
+            assert!(service.token_endpoint(grant, cx).unwrap().is_none(), "{id}");
+        }
+        assert!(matches!(service.revocation(cx), Ok(RevocationRule::Cannot { .. })), "{id}");
+        assert!(service.probe(cx).unwrap().is_some(), "{id}: a key is tried before it is kept");
+    }
+}
+
 #[test]
 fn each_service_has_its_row() {
     let ids: Vec<&str> = ROWS.iter().map(|row| row.0).collect();
-    assert_eq!(Catalogue::shipped().ids(), ids, "a service was added without its row");
+    let mut all = [&ids[..], KEYED].concat();
+    all.sort_unstable();
+    assert_eq!(Catalogue::shipped().ids(), all, "a service was added without its row");
     for &Row(id, pkce, code, refresh, rotation, kills, address) in ROWS {
         let service = service(id);
         let (inputs, settings) = (examples(&service), BTreeMap::new());

@@ -15,7 +15,8 @@ use std::path::PathBuf;
 
 use indicia_catalog::service::TokenKind;
 use indicia_catalog::{
-    Bindings, CallRule, Catalogue, ClientKind, Context, Flow, GrantType, RevocationRule, Service,
+    Bindings, CallRule, Catalogue, ClientKind, Context, Flow, GrantType, Presented, RevocationRule,
+    Service,
 };
 use indicia_oauth::answer::Answer;
 use indicia_oauth::authorization::{self, AuthorizationRequest, ResponseType};
@@ -71,6 +72,13 @@ impl<'a> Case<'a> {
             self.authorize();
             self.callback();
             self.exchange();
+        }
+        if !self.said["api_key"].is_null() {
+            self.service.check_api_key(text_of(&self.said["api_key"])).unwrap();
+            self.calls();
+            self.api();
+            self.refusals();
+            return self.revoke();
         }
         self.client_credentials("client_credentials");
         self.client_credentials("client_credentials_plain");
@@ -209,6 +217,13 @@ impl<'a> Case<'a> {
         if self.said["refresh"].is_null() { self.first() } else { "refresh" }
     }
 
+    /// The token in use: the key, or what a step gave.
+    fn token(&self, from: &str) -> Presented {
+        let key = self.said["api_key"].as_str();
+        let token = key.unwrap_or_else(|| text_of(&self.said[from]["means"]["access_token"]));
+        Presented::new(token, None)
+    }
+
     fn call(&self, step: &str, rule: Option<CallRule>, token_from: &str) {
         let said = &self.said[step];
         let Some(rule) = rule else {
@@ -221,9 +236,13 @@ impl<'a> Case<'a> {
         assert_eq!(bare, said["request"]["url"].as_str(), "{}: {step}", self.service.id);
         assert_eq!(rule.method.as_str(), text_of(&said["request"]["method"]));
         self.same(step, query, texts(&said["request"]["query"]), &Value::Null);
-        let token = text_of(&self.said[token_from]["means"]["access_token"]);
-        let headers = rule.headers.iter().map(|(n, v)| (n.clone(), v.replace("{token}", token)));
-        self.same(step, headers.collect(), texts(&said["request"]["headers"]), &Value::Null);
+        let carried = rule.carries.map(|text| self.token(token_from).put(text).to_string());
+        self.same(
+            step,
+            carried.headers.into_iter().collect(),
+            texts(&said["request"]["headers"]),
+            &Value::Null,
+        );
         let body = &said["answer"]["body"];
         let id = rule.account_id.as_ref().map(|path| scalar(member(body, path)));
         let name = rule.account_name.as_ref().map(|path| scalar(member(body, path)));
@@ -247,8 +266,8 @@ impl<'a> Case<'a> {
         inputs.extend(texts(&said["inputs"]));
         let base = self.service.api_base(self.cx(&inputs), &texts(&said["kept"])).unwrap();
         assert_eq!(base.as_deref(), said["base"].as_str(), "{}", self.service.id);
-        let token = text_of(&self.said[self.last()]["means"]["access_token"]);
-        let headers = self.service.api_headers(self.cx(&inputs), token).into_iter().collect();
+        let carried = self.service.api_carries(self.cx(&inputs), &self.token(self.last()));
+        let headers = carried.map(|text| text.to_string()).headers.into_iter().collect();
         self.same("api", headers, texts(&said["headers"]), &Value::Null);
     }
 

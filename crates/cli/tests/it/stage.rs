@@ -141,7 +141,12 @@ pub fn end(child: Child) -> Ran {
 
 /// Runs a command on a terminal of its own; types `typed` once it has shown `asked`. Gives all that
 /// the terminal showed.
-pub fn on_terminal(mut command: Command, asked: &str, typed: &str) -> String {
+pub fn on_terminal(command: Command, asked: &str, typed: &str) -> String {
+    on_terminal_in_turn(command, &[(asked, typed)])
+}
+
+/// The same with several questions, each answered for as long as it is the last on the screen.
+pub fn on_terminal_in_turn(mut command: Command, answers: &[(&str, &str)]) -> String {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -171,10 +176,13 @@ pub fn on_terminal(mut command: Command, asked: &str, typed: &str) -> String {
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             // It waits. A prompt throws away what was typed before it was ready: so type until it
             // goes on.
-            Err(_) if !asked.is_empty() && shown.contains(asked) => {
-                keyboard.write_all(typed.as_bytes()).unwrap();
+            Err(_) => {
+                let asked = answers.iter().filter(|(asked, _)| !asked.is_empty());
+                let last = asked.filter_map(|(asked, typed)| Some((shown.rfind(asked)?, typed)));
+                if let Some((_, typed)) = last.max() {
+                    keyboard.write_all(typed.as_bytes()).unwrap();
+                }
             }
-            Err(_) => {}
         }
         if Instant::now() > late {
             child.kill().unwrap();

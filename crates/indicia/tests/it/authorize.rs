@@ -1,9 +1,12 @@
 //! A token on a request of the caller's own: where it goes, and what comes with it.
 
+use indicia::clients::NewClient;
 use indicia::http::Request;
+use indicia::import::ImportRequest;
+use indicia::model::RotationOwner;
 use indicia::{Error, authorize};
 
-use crate::open::connected;
+use crate::open::{connected, open, own_file};
 
 async fn refused(uri: &str) -> Error {
     let (broker, _folder, _server) = connected().await;
@@ -46,4 +49,32 @@ async fn a_connection_that_is_not_there_is_told() {
     let mut request = Request::get("/").body(()).unwrap();
     let error = authorize(&broker, "nobody", &mut request).await.err().unwrap();
     assert_eq!(error.code(), "not_found");
+}
+
+#[tokio::test]
+async fn what_goes_into_the_query_is_put_there_and_what_goes_into_the_body_is_told() {
+    let (home, key) = (tempfile::tempdir().unwrap(), "SG.canary.key");
+    let text = indicia_catalog::Catalogue::shipped_text("sendgrid").unwrap();
+    let places =
+        "[api.query]\napikey = \"{token}\"\n\n[api.body]\nkey = \"{token}\"\n\n[api.probe]";
+    let text = text.replace("id = \"sendgrid\"", "id = \"keyed\"");
+    own_file(home.path(), "keyed.toml", &text.replace("[api.probe]", places));
+    let broker = open(home.path()).await.unwrap();
+    let new = NewClient { service: "keyed".into(), ..NewClient::default() };
+    broker.add_client(new).await.unwrap();
+    let import = ImportRequest {
+        client: "keyed".into(),
+        id: None,
+        owner: RotationOwner::Indicia,
+        one_of_many: true,
+    };
+    let line = format!(r#"{{"id":"k","api_key":"{key}"}}"#);
+    broker.import(&import, line.as_bytes()).await.unwrap();
+    let mut request = Request::get("/v3/lists?a=1&apikey=mine&b=%2F").body(()).unwrap();
+    let authorized = authorize(&broker, "k", &mut request).await.unwrap();
+    let uri = request.uri().to_string();
+    assert_eq!(uri, format!("https://api.sendgrid.com/v3/lists?a=1&b=%2F&apikey={key}"));
+    assert!(request.headers().is_empty());
+    assert_eq!(authorized.body().collect::<Vec<_>>(), [("key", key)]);
+    assert!(!format!("{authorized:?}").contains("canary"), "it doesn't print");
 }

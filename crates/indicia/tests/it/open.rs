@@ -18,7 +18,7 @@ use crate::support::begins;
 const OWN: &str = include_str!("../../../../docs/examples/own-server.toml");
 
 /// Puts a service file into a home.
-fn own_file(home: &Path, name: &str, text: &str) -> std::path::PathBuf {
+pub fn own_file(home: &Path, name: &str, text: &str) -> std::path::PathBuf {
     let folder = home.join("services");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -27,7 +27,7 @@ fn own_file(home: &Path, name: &str, text: &str) -> std::path::PathBuf {
     path
 }
 
-async fn open(home: &Path) -> Result<Arc<Broker>, Error> {
+pub async fn open(home: &Path) -> Result<Arc<Broker>, Error> {
     Indicia::open(Options::new(home.to_owned())).await
 }
 

@@ -10,6 +10,7 @@ mod doors;
 mod driver;
 mod faults;
 mod http;
+mod keys;
 mod lifecycle;
 mod pages;
 mod places;

@@ -17,6 +17,9 @@ const SEEDS: u64 = 6;
 #[test]
 fn each_service_answers_as_its_transcript_does() {
     for id in Catalogue::shipped().ids() {
+        if !service(&id).registers() {
+            continue;
+        }
         for seed in 0..SEEDS {
             Case::load(&id, seed).play();
         }

@@ -362,7 +362,9 @@ impl World {
                 let callback = clicked.expect("the request is good");
                 broker.finish(&callback).await
             }
-            ConnectStep::Device(_) => panic!("no service of the simulation prefers codes"),
+            ConnectStep::Device(_) | ConnectStep::Key(_) => {
+                panic!("no service of the simulation prefers those")
+            }
         }
     }
 }

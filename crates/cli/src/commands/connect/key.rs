@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use indicia_broker::api_key::KeyStep;
 use indicia_broker::clients::NewClient;
-use indicia_broker::model::Environment;
 use indicia_broker::{Broker, Error};
 use zeroize::Zeroizing;
 
@@ -49,14 +48,7 @@ pub(super) async fn client_of_its_own(broker: &Arc<Broker>, name: &str) -> Resul
     let new = NewClient {
         service: service.id.clone(),
         id: Some(service.id.clone()),
-        client_id: None,
-        secret: None,
-        secret_expires_at: None,
-        kind: None,
-        redirect_uri: None,
-        inputs: std::collections::BTreeMap::new(),
-        settings: std::collections::BTreeMap::new(),
-        environment: Environment::Live,
+        ..NewClient::default()
     };
     broker.add_client(new).await?;
     Ok(())
