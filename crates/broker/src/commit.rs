@@ -253,6 +253,7 @@ impl Spend {
             secret_n,
             endpoint: endpoint.to_owned(),
             fingerprint: self.claim.grant.facts.refresh.filter(|_| self.spends),
+            doubtful: false,
         }
     }
 

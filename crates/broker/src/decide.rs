@@ -65,6 +65,8 @@ pub struct Attempt {
     pub endpoint: String,
     /// What was spent; `None` where nothing is (client credentials).
     pub fingerprint: Option<Fingerprint>,
+    /// It comes from before this store was taken over as a copy.
+    pub doubtful: bool,
 }
 
 /// What to do now.
@@ -375,6 +377,8 @@ impl Case<'_> {
             Cause::Aged
         } else if aged(Some(facts.obtained_at), self.rule.idle) {
             Cause::Idle
+        } else if self.attempt.doubtful && self.rotation != Rotation::Keeps {
+            Cause::Replaced
         } else if self.grant.state.secret_n.is_some_and(|n| n != self.attempt.secret_n) {
             Cause::SecretChanged
         } else {
@@ -451,6 +455,10 @@ pub const fn cause_words(cause: Cause) -> &'static str {
         }
         Cause::Aged => "the refresh token reached the age that the service allows",
         Cause::Idle => "the refresh token was unused for longer than the service allows",
+        Cause::Replaced => {
+            "the service refused the grant: this store was taken over as a copy, and the original \
+             had replaced the refresh token since"
+        }
         Cause::SecretChanged => "the service refused the grant after the client's secret changed",
         Cause::EndedOutside => "the account's owner or the service ended the grant",
     }

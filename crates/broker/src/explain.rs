@@ -132,6 +132,16 @@ impl Broker {
     }
 
     async fn spend_evidence(&self, grant: &GrantRow, lines: &mut Vec<String>) {
+        if let Some(at) = self
+            .taken_over_at()
+            .filter(|_| grant.facts.refresh.is_some() && self.is_doubtful(grant))
+        {
+            lines.push(format!(
+                "it comes from a copy of the store that was taken over {}: the original may have \
+                 replaced its refresh token since",
+                rfc3339(at)
+            ));
+        }
         if let Some(intent) = &grant.intent {
             lines.push(format!(
                 "a refresh from version {} was sent {} time(s), first at {}, and no answer is stored",

@@ -5,22 +5,31 @@
 //! uses them is told why; what forgets to ask sends nothing all the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use indicia_oauth::Request;
+use indicia_oauth::{Request, Timestamp};
 
 use crate::Broker;
 use crate::error::Error;
-use crate::model::{Event, EventKind};
+use crate::model::{Event, EventKind, GrantRow};
 use crate::ports::{Sent, Store, Transport};
 
 /// Whether the store is held; shared with [`HeldTransport`].
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Held {
     held: Arc<AtomicBool>,
     /// It was seen where it belongs: no need to look again.
     seen: Arc<AtomicBool>,
+    /// When it was taken over as a copy, in Unix milliseconds; `i64::MIN`: never.
+    taken_over: Arc<AtomicI64>,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        let taken_over = Arc::new(AtomicI64::new(i64::MIN));
+        Self { held: Arc::default(), seen: Arc::default(), taken_over }
+    }
 }
 
 impl Held {
@@ -37,6 +46,8 @@ impl Held {
             let held = identity.place_then != identity.place_now;
             self.held.store(held, Ordering::SeqCst);
             self.seen.store(!held, Ordering::SeqCst);
+            let taken_over = identity.taken_over_at.map_or(i64::MIN, Timestamp::as_millis);
+            self.taken_over.store(taken_over, Ordering::SeqCst);
         }
     }
 
@@ -66,6 +77,23 @@ impl Transport for HeldTransport {
 }
 
 impl Broker {
+    /// The store was exchanged under this process: looks again where it lies.
+    pub(crate) async fn look_where_it_lies(&self) {
+        self.held.look(self.ports.store.as_ref()).await;
+    }
+
+    /// When this store was taken over as a copy; what was obtained before may have been replaced at
+    /// the original since.
+    pub(crate) fn taken_over_at(&self) -> Option<Timestamp> {
+        let millis = self.held.taken_over.load(Ordering::SeqCst);
+        (millis != i64::MIN).then(|| Timestamp::from_millis(millis))
+    }
+
+    /// Whether a grant's token set comes from before this store was taken over as a copy.
+    pub(crate) fn is_doubtful(&self, grant: &GrantRow) -> bool {
+        self.taken_over_at().is_some_and(|at| grant.facts.obtained_at < at)
+    }
+
     /// Whether this store was copied, restored or moved since it was made or taken over. Looks
     /// again until it is seen in its place: another process may make it or take it over.
     pub async fn is_held(&self) -> bool {

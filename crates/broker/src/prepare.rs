@@ -339,6 +339,7 @@ async fn recover_or(
             secret_n: kept.grant().state.secret_n.unwrap_or(fuel.secret.n),
             endpoint: fuel.endpoint.url.clone(),
             fingerprint: Some(entry.fingerprint),
+            doubtful: false,
         };
         fuel.secret.secret = None;
         return Ok(match conclude(broker, kept, *fuel, attempt, outcome).await? {
@@ -383,6 +384,7 @@ async fn lost(broker: &Arc<Broker>, claim: Box<Claim>, fuel: Fuel) -> Result<Ste
         secret_n: fuel.secret.n,
         endpoint: fuel.endpoint.url.clone(),
         fingerprint: intent.map(|i| i.fingerprint),
+        doubtful: false,
     };
     let why = "whoever sent it ended before its answer was kept";
     match judge(broker, claim, fuel, attempt, Outcome::lost(why)).await? {

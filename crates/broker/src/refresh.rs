@@ -110,11 +110,12 @@ async fn spend(broker: &Arc<Broker>, mut claim: Box<Claim>, mut fuel: Fuel) -> R
                 return Err(error);
             }
         };
-        let attempt = aged(broker, spend.attempt(&fuel.endpoint.url, fuel.secret.n), began);
+        let attempt =
+            aged(broker, spend.attempt(&fuel.endpoint.url, fuel.secret.n), (&grant, began));
         let flow = fuel.bound.client.id.clone();
         let not_after = forgiven_until(broker, &attempt, &grant, &fuel.rule);
         let flown = spend.send(broker, not_after, |token| build(broker, &fuel, token)).await;
-        let attempt = aged(broker, attempt, began);
+        let attempt = aged(broker, attempt, (&grant, began));
         let concluded = match flown {
             Flown::Kept(kept) => {
                 let outcome = kept.outcome(&fuel.bound.service.dialect);
@@ -144,12 +145,13 @@ async fn spend(broker: &Arc<Broker>, mut claim: Box<Claim>, mut fuel: Fuel) -> R
 
 /// As it is now. A wall clock that was put back meanwhile must not make a send look younger than it
 /// is.
-fn aged(broker: &Broker, attempt: Attempt, began_boot_ms: u64) -> Attempt {
+fn aged(broker: &Broker, attempt: Attempt, (grant, began_boot_ms): (&GrantRow, u64)) -> Attempt {
+    let doubtful = broker.is_doubtful(grant);
     let clock = &broker.ports.clock;
     let boot_ms = clock.boot_millis();
     let ran = Duration::from_millis(boot_ms.saturating_sub(began_boot_ms));
     let first_sent_at = attempt.first_sent_at.min(clock.now().minus(ran));
-    Attempt { first_sent_at, boot_ms, ..attempt }
+    Attempt { first_sent_at, boot_ms, doubtful, ..attempt }
 }
 
 /// While the access token is good, a second send is right only as long as the service forgives it:

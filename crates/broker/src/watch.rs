@@ -31,14 +31,22 @@ impl Broker {
         let seen = *self.watch.0.lock().unwrap_or_else(PoisonError::into_inner);
         let event = match seen {
             Some(seen) if seen.change == change => return Ok(()),
-            Some(seen) => self.evict_since(seen.event).await?,
-            None => {
-                self.cache.clear();
-                store.last_event().await?
+            Some(seen) if store.last_event().await? >= seen.event => {
+                self.evict_since(seen.event).await?
             }
+            // With fewer events than were seen it is an older copy.
+            Some(_) | None => self.begin_anew().await?,
         };
         *self.watch.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { change, event });
         Ok(())
+    }
+
+    /// What is known of the store may be of another.
+    async fn begin_anew(&self) -> Result<u64, Error> {
+        self.cache.clear();
+        self.look_where_it_lies().await;
+        self.look_for_keys().await;
+        Ok(self.ports.store.last_event().await?)
     }
 
     /// A root key that was changed under this process gives it no new data key: what else changed
@@ -58,6 +66,9 @@ impl Broker {
         }
         for row in &events {
             let event = &row.event;
+            if event.kind == EventKind::Restored {
+                return self.begin_anew().await;
+            }
             if event.kind == EventKind::DataKeyAdded {
                 self.look_for_keys().await;
             }

@@ -3,6 +3,7 @@
 //! Help, man page and completions all come from here. Surprise: the examples in the help texts are
 //! not here, since they name services, which are data: [`crate::examples`] adds them.
 
+mod backup;
 mod clients;
 mod connect;
 mod keys;
@@ -14,6 +15,7 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::words;
 
+pub use backup::{Backup, PassphraseSource, Restore};
 pub use clients::{Clients, ClientsAdd, ClientsCommand, Kind, SecretSource, SecretsCommand};
 pub use connect::{Connect, FlowName, Import, OwnerName};
 pub use keys::{RootKey, RootKeyDo, Rotate, RotateRootKey, RotateTokens, RotateWhat};
@@ -130,6 +132,17 @@ pub enum Command {
     /// Such a home serves valid tokens and sends nothing until then: two homes that refresh the
     /// same grants end them. See that the original isn't used any more.
     Takeover,
+    /// Makes a backup of the home, without the root key
+    ///
+    /// Encrypted to a passphrase, in the format of age. Everything goes on meanwhile. Who restores
+    /// it needs the root key too: `indicia root-key export` prints it, to be kept elsewhere.
+    Backup(Backup),
+    /// Puts a backup back
+    ///
+    /// The root key must be in its place. Afterwards the home serves valid tokens and sends nothing
+    /// until `indicia takeover`. What was refreshed since the backup is repaired from the journal, as
+    /// far as it has it; the rest is tried, and explained where the service refuses it.
+    Restore(Restore),
     /// Runs the simulated services, with switchable faults
     Sandbox(Sandbox),
     /// Looks for what is wrong, or will be, and says what to do

@@ -4,6 +4,7 @@
 //! later moment could hold a token.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod args;
 mod commands;
 mod examples;

@@ -44,6 +44,13 @@ pub async fn broker(
     }
 }
 
+/// Opens a store that lies in another folder than the home, with the home's root key.
+pub async fn broker_elsewhere(options: &Options, folder: &Path) -> Result<Arc<Broker>, Failure> {
+    let elsewhere = library_options(options, Settings::default())?;
+    let elsewhere = indicia::Options { home: folder.to_owned(), ..elsewhere };
+    Ok(Indicia::open(elsewhere).await?)
+}
+
 /// A change of the root key may have ended between the store and the file.
 fn cut_off(options: &Options, error: Error) -> Failure {
     let RootKeySource::File(path) = &options.root_key else { return error.into() };

@@ -2,6 +2,7 @@
 //! Never by argument, which everybody on the machine can read.
 
 use std::io::{IsTerminal as _, Read};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -20,14 +21,19 @@ pub fn secret(what: &str, source: &SecretSource) -> Result<Option<Zeroizing<Stri
         return from_stdin(what).map(Some);
     }
     if let Some(path) = &source.secret_file {
-        let file = std::fs::File::open(path).map_err(|error| Failure::file(path, &error))?;
-        return read(what, file).map(Some);
+        return from_file(what, path).map(Some);
     }
     if !somebody_is_there() {
         return Ok(None);
     }
     let typed = dialoguer::Password::new().with_prompt(what).interact().map_err(no_answer)?;
     checked(what, Zeroizing::new(typed)).map(Some)
+}
+
+/// A secret from a file, less one trailing newline.
+pub fn from_file(what: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let file = std::fs::File::open(path).map_err(|error| Failure::file(path, &error))?;
+    read(what, file)
 }
 
 /// A secret from standard input, less one trailing newline.

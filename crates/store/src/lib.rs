@@ -11,7 +11,7 @@ mod memory;
 mod sqlite;
 
 pub use memory::{CommitRecord, Memory};
-pub use sqlite::{Options, Sqlite};
+pub use sqlite::{Options, Sqlite, backup};
 
 /// Of so many versions of a grant, at least, the tokens are found by their fingerprints; what is in
 /// use is always found.

@@ -50,6 +50,8 @@ pub enum EventKind {
     RootKeyChanged,
     /// A copied or restored store became the one that refreshes.
     TakenOver,
+    /// A backup was put in the place of what was there.
+    Restored,
 }
 
 /// An event to append. Never holds a secret.

@@ -116,6 +116,8 @@ pub enum Cause {
     Aged,
     /// It was unused for longer than the service allows.
     Idle,
+    /// It comes from a copy of the store, and was replaced at the original since.
+    Replaced,
     /// The client's secret changed since the last success.
     SecretChanged,
     /// The account's owner or the service ended it.

@@ -182,6 +182,8 @@ pub struct StoreIdentity {
     pub place_then: String,
     /// What it looks like now.
     pub place_now: String,
+    /// When it was last taken over as a copy ([`Store::take_over`]).
+    pub taken_over_at: Option<Timestamp>,
 }
 
 /// Where rows are kept, and who arbitrates. Sees [`Sealed`] bytes only.

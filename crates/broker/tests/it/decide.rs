@@ -126,6 +126,7 @@ fn case(state: &str) -> (GrantRow, Attempt) {
         secret_n: 1,
         endpoint: ENDPOINT.to_owned(),
         fingerprint: Some(REFRESH),
+        doubtful: false,
     };
     if state.contains("send open") {
         attempt.first_sent_at = NOW.minus(Duration::from_secs(600));

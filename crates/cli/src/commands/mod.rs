@@ -1,5 +1,6 @@
 //! The subcommands, one file each, of the same name.
 
+mod backup;
 mod clients;
 mod completions;
 mod connect;
@@ -14,6 +15,7 @@ mod import;
 mod man;
 mod recover;
 mod refresh;
+mod restore;
 mod revoke;
 mod root_key;
 pub mod rotate;
@@ -45,6 +47,8 @@ pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
         Command::Forecast(args) => forecast::run(cx, &args),
         Command::Rotate(args) => rotate::run(cx, args),
         Command::RootKey(args) => root_key::run(cx, args),
+        Command::Backup(args) => backup::run(cx, &args),
+        Command::Restore(args) => restore::run(cx, &args),
         Command::Takeover => takeover::run(cx),
         Command::Sandbox(args) => sandbox::run(cx, args),
         Command::Doctor => doctor::run(cx),

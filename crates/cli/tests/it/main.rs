@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod api_key;
+mod backup;
 mod bad_input;
 mod browser;
 mod canary;

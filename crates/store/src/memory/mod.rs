@@ -88,11 +88,16 @@ impl Store for Handle {
 
     async fn identity(&self) -> Result<StoreIdentity, StoreError> {
         let here = || "memory".to_owned();
-        Ok(StoreIdentity { id: here(), place_then: here(), place_now: here() })
+        let taken_over_at = self.with(|state| state.taken_over_at);
+        Ok(StoreIdentity { id: here(), place_then: here(), place_now: here(), taken_over_at })
     }
 
     async fn take_over(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        self.with(|state| state.changed(events))
+        let now = self.memory.clock.now();
+        self.with(|state| {
+            state.taken_over_at = Some(now);
+            state.changed(events)
+        })
     }
 
     async fn change_number(&self) -> Result<u64, StoreError> {

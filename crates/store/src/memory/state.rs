@@ -36,6 +36,7 @@ pub struct CommitRecord {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) change_number: u64,
+    pub(super) taken_over_at: Option<Timestamp>,
     pub(super) clients: BTreeMap<ClientId, ClientRow>,
     pub(super) flows: BTreeMap<String, FlowRow>,
     pub(super) grants: BTreeMap<GrantId, Held>,

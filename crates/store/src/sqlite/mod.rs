@@ -7,6 +7,7 @@
 //! What would surprise: a home that isn't there reads as empty, and only who asks for it
 //! ([`Options::create`]) makes it; until then writes are refused.
 
+pub mod backup;
 mod checkpoint;
 mod clients;
 mod connection;

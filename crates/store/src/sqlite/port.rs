@@ -31,18 +31,21 @@ impl Store for Sqlite {
 
     async fn identity(&self) -> Result<StoreIdentity, StoreError> {
         let found = self.read(|conn| {
-            let query = "SELECT id, place FROM store";
-            let (id, place_then) =
-                conn.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(Some(StoreIdentity { id, place_then, place_now: home::place(&self.db)? }))
+            let query = "SELECT id, place, taken_over_at FROM store";
+            let (id, place_then, taken_over): (_, _, Option<i64>) =
+                conn.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let taken_over_at = taken_over.map(Timestamp::from_millis);
+            let place_now = home::place(&self.db)?;
+            Ok(Some(StoreIdentity { id, place_then, place_now, taken_over_at }))
         })?;
         found.ok_or_else(|| missing(&self.db))
     }
 
     async fn take_over(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        let db = self.db.clone();
+        let (db, now) = (self.db.clone(), self.clock.now().as_millis());
         self.write(move |conn| {
-            conn.execute("UPDATE store SET place = ?", [home::place(&db)?])?;
+            let update = "UPDATE store SET place = ?, taken_over_at = ?";
+            conn.execute(update, rusqlite::params![home::place(&db)?, now])?;
             events::append(conn, &events)
         })
         .await

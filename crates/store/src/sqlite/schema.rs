@@ -20,7 +20,8 @@ use super::holder::nonce;
 use super::home::{cannot, place};
 
 /// In order; one that was shipped is never changed.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_first.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_copies.sql")];
 
 /// Makes the store `db` in `home`, unless somebody was faster.
 pub(super) fn create(home: &Path, db: &Path, now: Timestamp) -> Result<(), Failure> {

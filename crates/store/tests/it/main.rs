@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests: a panic is the finding")]
 
+mod backup;
 mod conforms;
 mod home;
 mod model;
