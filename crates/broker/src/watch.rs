@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::Broker;
 use crate::error::Error;
-use crate::model::EventKind;
+use crate::model::{EventKind, EventRow};
 
 /// Events read in one look; with more news than that, everything is looked up anew.
 const EVENTS_MAX: usize = 1_000;
@@ -13,10 +13,18 @@ const EVENTS_MAX: usize = 1_000;
 #[derive(Default)]
 pub(crate) struct Watch(Mutex<Option<Seen>>);
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Seen {
     change: u64,
-    event: u64,
+    last: Last,
+}
+
+/// The last event that was looked at. Another one of its number: the store is another, such as one
+/// that was restored.
+#[derive(Clone, PartialEq, Eq)]
+struct Last {
+    seq: u64,
+    hash: String,
 }
 
 impl Broker {
@@ -28,25 +36,24 @@ impl Broker {
     pub async fn notice_changes(&self) -> Result<(), Error> {
         let store = &self.ports.store;
         let change = store.change_number().await?;
-        let seen = *self.watch.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = match seen {
+        let seen = self.watch.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = match seen {
             Some(seen) if seen.change == change => return Ok(()),
-            Some(seen) if store.last_event().await? >= seen.event => {
-                self.evict_since(seen.event).await?
-            }
-            // With fewer events than were seen it is an older copy.
-            Some(_) | None => self.begin_anew().await?,
+            Some(seen) => self.evict_since(&seen.last).await?,
+            None => self.begin_anew().await?,
         };
-        *self.watch.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { change, event });
+        *self.watch.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { change, last });
         Ok(())
     }
 
     /// What is known of the store may be of another.
-    async fn begin_anew(&self) -> Result<u64, Error> {
+    async fn begin_anew(&self) -> Result<Last, Error> {
         self.cache.clear();
         self.look_where_it_lies().await;
         self.look_for_keys().await;
-        Ok(self.ports.store.last_event().await?)
+        let seq = self.ports.store.last_event().await?;
+        let last = self.ports.store.events(seq.saturating_sub(1), 1).await?.pop();
+        Ok(last.map_or_else(|| Last { seq, hash: String::new() }, Last::of))
     }
 
     /// A root key that was changed under this process gives it no new data key: what else changed
@@ -57,18 +64,18 @@ impl Broker {
         }
     }
 
-    async fn evict_since(&self, after: u64) -> Result<u64, Error> {
-        let events = self.ports.store.events(after, EVENTS_MAX).await?;
-        if events.len() == EVENTS_MAX {
-            self.cache.clear();
-            self.look_for_keys().await;
-            return Ok(self.ports.store.last_event().await?);
+    async fn evict_since(&self, seen: &Last) -> Result<Last, Error> {
+        let mut events = self.ports.store.events(seen.seq.saturating_sub(1), EVENTS_MAX).await?;
+        let is_the_same = match events.first() {
+            Some(first) if seen.seq > 0 => first.hash == seen.hash && first.seq == seen.seq,
+            _ => seen.seq == 0,
+        };
+        if events.len() == EVENTS_MAX || !is_the_same {
+            return self.begin_anew().await;
         }
+        events.retain(|row| row.seq > seen.seq);
         for row in &events {
             let event = &row.event;
-            if event.kind == EventKind::Restored {
-                return self.begin_anew().await;
-            }
             if event.kind == EventKind::DataKeyAdded {
                 self.look_for_keys().await;
             }
@@ -89,6 +96,12 @@ impl Broker {
                 self.cache.clear();
             }
         }
-        Ok(events.last().map_or(after, |row| row.seq))
+        Ok(events.pop().map_or_else(|| seen.clone(), Last::of))
+    }
+}
+
+impl Last {
+    fn of(row: EventRow) -> Self {
+        Self { seq: row.seq, hash: row.hash }
     }
 }

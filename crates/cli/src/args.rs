@@ -140,8 +140,8 @@ pub enum Command {
     /// Puts a backup back
     ///
     /// The root key must be in its place. Afterwards the home serves valid tokens and sends nothing
-    /// until `indicia takeover`. What was refreshed since the backup is repaired from the journal, as
-    /// far as it has it; the rest is tried, and explained where the service refuses it.
+    /// until `indicia takeover`. What was refreshed since the backup is repaired from the journal,
+    /// as far as it has it; the rest is tried, and explained where the service refuses it.
     Restore(Restore),
     /// Runs the simulated services, with switchable faults
     Sandbox(Sandbox),

@@ -161,3 +161,27 @@ async fn a_consent_is_exchanged_on_a_bad_day() {
     assert_eq!(view.version, 2);
     assert!(rig.broker.token("k0", None).await.is_ok());
 }
+
+#[tokio::test]
+async fn what_a_copy_has_of_old_is_each_believed_and_says_so() {
+    let count = 2 * MANY;
+    let rig = ended(count).await;
+    rig.store().take_over(vec![]).await.unwrap();
+    let broker = rig.reopen(indicia_catalog::Catalogue::shipped()).await;
+    for name in names(count - 1) {
+        rig.fate(refused());
+        assert_eq!(code(broker.token(&name, None).await), "reauthorization_required", "{name}");
+        let told = broker.explain(&name).await.unwrap();
+        assert!(told.summary.contains("the original had replaced the refresh token"), "{told:?}");
+    }
+    // What is taken is no longer in doubt: a later refusal is the service's own.
+    let last = format!("k{}", count - 1);
+    assert_eq!(broker.token(&last, None).await.unwrap().version, 2);
+    let told = broker.explain(&last).await.unwrap();
+    assert!(told.evidence.iter().all(|line| !line.contains("copy of the store")), "{told:?}");
+    rig.advance(2 * DAY);
+    rig.fate(refused());
+    broker.token(&last, None).await.err().unwrap();
+    let told = broker.explain(&last).await.unwrap();
+    assert!(!told.summary.contains("the original"), "{told:?}");
+}

@@ -11,6 +11,7 @@ mod journal_keeps;
 mod journal_many;
 mod journal_support;
 mod open;
+mod restored;
 mod root_key;
 mod service_files;
 mod support;
