@@ -8,12 +8,11 @@ use indicia_oauth::{AccessToken, Expiry, Timestamp, TokenSet};
 
 use crate::Broker;
 use crate::adopt::Adoption;
-use crate::call::{Bound, refuses_token};
+use crate::call::Bound;
 use crate::connect::ConnectRequest;
 use crate::error::Error;
 use crate::model::{ConnectionId, RotationOwner};
-use crate::ports::Sent;
-use crate::spoken::Spoken;
+use crate::probe::Probed;
 use crate::view::ConnectionView;
 
 /// What a person is asked for.
@@ -69,30 +68,22 @@ impl Broker {
 
     /// Asks the API, by its harmless call.
     async fn must_be_taken(&self, bound: &Bound, tokens: &TokenSet) -> Result<(), Error> {
-        let probe = bound.service.probe(bound.cx()).map_err(|e| bound.filled(e))?;
-        let Some(probe) = probe else { return Ok(()) };
-        let request = self.api_request(bound, &probe, tokens.access_token.expose());
-        let spoken = Spoken::of(&request);
         let name = &bound.service.name;
-        let unavailable = |why: &str| Error::Unavailable {
-            code: "service_unavailable",
-            detail: format!("{name} can't be asked whether it takes this key: {why}"),
-            retry_after: None,
-            hint: "try again; nothing was stored".into(),
-        };
-        match self.ports.transport.send(request, &|| true).await {
-            Sent::Answer(answer) if answer.is_success() => Ok(()),
+        match self.probe_with(bound, tokens.access_token.expose()).await {
+            Probed::Taken | Probed::NoCall => Ok(()),
             // mark: refused-key-stores-nothing
-            Sent::Answer(answer) if refuses_token(&bound.service, &spoken.hidden(&answer)) => {
-                Err(Error::Refused {
-                    code: "key_refused",
-                    field: "key".into(),
-                    detail: format!("{name} refuses this key (status {})", answer.status),
-                    hint: "copy it anew, and check that it is of this account and may read".into(),
-                })
-            }
-            Sent::Answer(answer) => Err(unavailable(&format!("status {}", answer.status))),
-            Sent::NotSent(why) | Sent::MaybeSent(why) => Err(unavailable(&why)),
+            Probed::Refused(status) => Err(Error::Refused {
+                code: "key_refused",
+                field: "key".into(),
+                detail: format!("{name} refuses this key (status {status})"),
+                hint: "copy it anew, and check that it is of this account and may read".into(),
+            }),
+            Probed::Unknown(why) => Err(Error::Unavailable {
+                code: "service_unavailable",
+                detail: format!("{name} can't be asked whether it takes this key: {why}"),
+                retry_after: None,
+                hint: "try again; nothing was stored".into(),
+            }),
         }
     }
 }

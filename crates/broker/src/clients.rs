@@ -321,6 +321,39 @@ impl Broker {
         }
     }
 
+    /// Changes settings of a client; an empty value goes back to what the service has by default.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: a setting that the service doesn't know, or a value that it can't have.
+    pub async fn set_client(
+        &self,
+        id: &str,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<ClientView, Error> {
+        loop {
+            let mut row = self.client_named(id).await?;
+            let service = self.service(&row.service)?;
+            for (name, value) in settings {
+                // A pinned endpoint is nobody's to take away.
+                if value.is_empty() && !name.contains('.') {
+                    row.settings.remove(name);
+                    continue;
+                }
+                service.check_setting(name, value).map_err(|e| {
+                    let hint = format!("`indicia services show {}` lists its settings", service.id);
+                    refused(name, e.to_string(), hint)
+                })?;
+                row.settings.insert(name.clone(), value.clone());
+            }
+            row.revision += 1;
+            let event = client_event(&row, EventKind::ClientChanged, self.ports.clock.now());
+            if self.ports.store.update_client(row.clone(), vec![event]).await? {
+                self.cache.client_changed();
+                return Ok(self.client_view(&row));
+            }
+        }
+    }
+
     /// Removes a client that no connection uses.
     ///
     /// # Errors

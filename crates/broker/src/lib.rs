@@ -54,6 +54,7 @@ pub mod outcome;
 pub mod ports;
 mod prepare;
 mod present;
+pub mod probe;
 pub mod read;
 pub mod recover;
 pub mod refresh;

@@ -8,7 +8,7 @@ use indicia_catalog::{Flow, GrantType, RefreshRule};
 use indicia_oauth::{Expiry, Timestamp, TokenEndpoint};
 
 use crate::Broker;
-use crate::call::{Bound, refuses_token};
+use crate::call::Bound;
 use crate::client_gate::{ChosenSecret, Gate, next_secret};
 use crate::commit::{self, Claim, Taken};
 use crate::committed::open_tokens;
@@ -24,7 +24,8 @@ use crate::model::{
     RotationOwner, grant_event,
 };
 use crate::outcome::Outcome;
-use crate::ports::{JournalEntry, JournalError, Sent, Settlement};
+use crate::ports::{JournalEntry, JournalError, Settlement};
+use crate::probe::Probed;
 use crate::refresh::free;
 use crate::schedule;
 
@@ -403,16 +404,17 @@ async fn no_way(broker: &Arc<Broker>, claim: Box<Claim>) -> Result<Step, Error> 
     let grant = claim.grant().clone();
     let ended = matches!(grant.facts.expiry, Expiry::At(end) if end <= now);
     // mark: probed-before-given-up
-    let probed = if ended { Probed::Refused } else { probe(broker, &grant).await };
+    let probed = if ended { Probed::NoCall } else { probe(broker, &grant).await };
     let (state, events, clear_rejected, next_at) = match probed {
         Probed::Taken => (grant.state.clone(), Vec::new(), true, grant.next_at),
-        Probed::Unknown => {
+        Probed::Unknown(_) => {
             let failures = grant.state.failures.saturating_add(1);
             let at = now.plus(schedule::back_off(failures, None, grant.id.as_str()));
             let state = GrantState { failures, retry_at: Some(at), ..grant.state.clone() };
             (state, Vec::new(), false, Some(at))
         }
-        Probed::Refused => {
+        // Without a call that could tell, what its caller said of it is believed.
+        Probed::Refused(_) | Probed::NoCall => {
             let event = grant_event(&grant, EventKind::GrantDied, now);
             (no_refresh_token(&grant, now), vec![event], false, None)
         }
@@ -435,23 +437,17 @@ fn no_refresh_token(grant: &GrantRow, now: Timestamp) -> GrantState {
     GrantState { life: Life::Dead, reason: Some(reason), ..grant.state.clone() }
 }
 
-/// What the service's probe says of an access token.
-enum Probed {
-    Taken,
-    Refused,
-    Unknown,
-}
-
+/// Asks the API.
 async fn probe(broker: &Broker, grant: &GrantRow) -> Probed {
-    let Ok(client) = broker.client_row(&grant.client).await else { return Probed::Unknown };
-    let Ok(bound) = broker.bind(client, &grant.inputs) else { return Probed::Unknown };
-    let Ok(Some(call)) = bound.service.probe(bound.cx()) else { return Probed::Refused };
-    let Ok(tokens) = open_tokens(&broker.vault, grant) else { return Probed::Unknown };
-    let request = broker.api_request(&bound, &call, tokens.access_token.expose());
-    match broker.ports.transport.send(request, &|| true).await {
-        Sent::Answer(answer) if answer.is_success() => Probed::Taken,
-        Sent::Answer(answer) if refuses_token(&bound.service, &answer) => Probed::Refused,
-        Sent::Answer(_) | Sent::NotSent(_) | Sent::MaybeSent(_) => Probed::Unknown,
+    let unknown = |error: Error| Probed::Unknown(error.to_string());
+    let bound = match broker.client_row(&grant.client).await {
+        Ok(client) => broker.bind(client, &grant.inputs),
+        Err(error) => return unknown(error),
+    };
+    match (bound, open_tokens(&broker.vault, grant)) {
+        (Ok(bound), Ok(tokens)) => broker.probe_with(&bound, tokens.access_token.expose()).await,
+        (Err(error), _) => unknown(error),
+        (_, Err(error)) => unknown(error.into()),
     }
 }
 

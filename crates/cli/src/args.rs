@@ -7,6 +7,7 @@ mod backup;
 mod clients;
 mod connect;
 mod keys;
+mod setup;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use backup::{Backup, PassphraseSource, Restore};
 pub use clients::{Clients, ClientsAdd, ClientsCommand, Kind, SecretSource, SecretsCommand};
 pub use connect::{Connect, FlowName, Import, OwnerName};
 pub use keys::{RootKey, RootKeyDo, Rotate, RotateRootKey, RotateTokens, RotateWhat};
+pub use setup::Setup;
 
 /// Gets OAuth 2.0 access tokens from email marketing services and keeps them valid
 ///
@@ -69,6 +71,11 @@ pub enum Command {
     /// A service is an email marketing service in the catalogue. A service file of your own goes
     /// into the folder `services` in the home.
     Services(Services),
+    /// Goes with you from nothing to the first token of a service
+    ///
+    /// Says what to click in the service's developer portal, asks for what is needed, connects, and
+    /// ends with the line for your script. It can be left at any question and run again.
+    Setup(Setup),
     /// Adds, lists, shows and removes clients and their secrets
     ///
     /// A client is your application as registered in the service's developer portal.

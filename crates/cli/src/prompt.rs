@@ -1,7 +1,7 @@
 //! Secrets and answers from people: by prompt without echo, from standard input, or from a file.
 //! Never by argument, which everybody on the machine can read.
 
-use std::io::{IsTerminal as _, Read};
+use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -63,6 +63,21 @@ pub fn line(question: &str) -> Result<Zeroizing<String>, Failure> {
             "paste the address that the browser ended on",
         )),
     }
+}
+
+/// A line that somebody types, who has been seen; `usual`: when nothing is typed.
+pub fn line_or(question: &str, usual: Option<String>) -> Result<Zeroizing<String>, Failure> {
+    let mut input = dialoguer::Input::<String>::new().with_prompt(question);
+    if let Some(usual) = usual {
+        input = input.default(usual);
+    }
+    let typed = input.interact_text().map_err(no_answer)?;
+    Ok(Zeroizing::new(typed.trim().to_owned()))
+}
+
+/// Says why an answer isn't taken, before it is asked for again.
+pub fn not_taken(why: &str) -> Result<(), Failure> {
+    Ok(writeln!(std::io::stderr(), "  {why}")?)
 }
 
 /// A question that is answered with yes or no; only when [`somebody_is_there`].

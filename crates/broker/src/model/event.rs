@@ -18,6 +18,8 @@ pub enum EventKind {
     ClientRemoved,
     /// A secret was added, promoted, or found to work.
     ClientSecretChanged,
+    /// A client's settings changed.
+    ClientChanged,
     /// A service refused a client.
     ClientRefused,
     /// A service takes a client again.

@@ -25,6 +25,17 @@ pub enum ClientsCommand {
         /// Which client
         id: String,
     },
+    /// Changes a client's settings
+    ///
+    /// Those of its service, and scopes, token_max_age and secret_max_age; an empty value goes back
+    /// to the default.
+    Set {
+        /// Which client
+        id: String,
+        /// Settings
+        #[arg(required = true, value_name = "K=V", value_parser = words::pair)]
+        settings: Vec<(String, String)>,
+    },
     /// Removes a client that has no connections
     Remove {
         /// Which client

@@ -30,6 +30,14 @@ pub fn run(cx: &Cx, args: Clients) -> Result<(), Failure> {
             })?;
             show(cx, &view)
         }
+        Some(ClientsCommand::Set { id, settings }) => {
+            let settings = once("setting", settings)?;
+            let view = cx.block_on(async {
+                cx.must_be_there("client", &id)?;
+                Ok(cx.broker().await?.set_client(&id, &settings).await?)
+            })?;
+            show(cx, &view)
+        }
         Some(ClientsCommand::Remove { id }) => {
             cx.block_on(async {
                 cx.must_be_there("client", &id)?;
@@ -152,14 +160,14 @@ fn new_secret(
 }
 
 /// A key's public part, for the portal: the JWK in one line, and the same as PEM.
-fn tell_key(cx: &Cx, secret: Option<&SecretView>) {
+pub(super) fn tell_key(cx: &Cx, secret: Option<&SecretView>) {
     if let Some(key) = secret.and_then(|secret| secret.key.as_ref()) {
         cx.out.note(&format!("public key to enter in the portal, as JWK: {}", key.jwk));
         cx.out.note(&format!("or as PEM:\n{}", key.pem.trim_end()));
     }
 }
 
-fn environment(sandbox: Option<&str>) -> Result<Environment, Failure> {
+pub(super) fn environment(sandbox: Option<&str>) -> Result<Environment, Failure> {
     let Some(typed) = sandbox else {
         return Ok(Environment::Live);
     };

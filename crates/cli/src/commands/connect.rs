@@ -90,7 +90,7 @@ fn nothing_at_hand(failure: Failure) -> Failure {
     }
 }
 
-async fn connect(cx: &Cx, args: Connect) -> Result<ConnectionView, Failure> {
+pub(super) async fn connect(cx: &Cx, args: Connect) -> Result<ConnectionView, Failure> {
     let broker = cx.broker().await?;
     let paste = args.no_browser || !cx.options.browser;
     key::client_of_its_own(&broker, &args.client).await?;

@@ -21,6 +21,7 @@ mod root_key;
 pub mod rotate;
 mod sandbox;
 mod services;
+mod setup;
 mod takeover;
 mod token;
 
@@ -33,6 +34,7 @@ pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(cx, args),
         Command::Services(args) => services::run(cx, args),
+        Command::Setup(args) => setup::run(cx, &args),
         Command::Clients(args) => clients::run(cx, args),
         Command::Connect(args) => connect::run(cx, args),
         Command::Import(args) => import::run(cx, args),

@@ -29,6 +29,7 @@ mod processes;
 mod rotate;
 mod secrecy;
 mod services_try;
+mod setup;
 mod stage;
 mod terminal;
 mod told;

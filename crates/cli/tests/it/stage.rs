@@ -146,7 +146,19 @@ pub fn on_terminal(command: Command, asked: &str, typed: &str) -> String {
 }
 
 /// The same with several questions, each answered for as long as it is the last on the screen.
-pub fn on_terminal_in_turn(mut command: Command, answers: &[(&str, &str)]) -> String {
+pub fn on_terminal_in_turn(command: Command, answers: &[(&str, &str)]) -> String {
+    on_terminal_by(command, |shown| {
+        let asked = answers.iter().filter(|(asked, _)| !asked.is_empty());
+        let last = asked.filter_map(|(asked, typed)| Some((shown.rfind(asked)?, typed)));
+        last.max().map(|(_, typed)| (*typed).to_owned())
+    })
+}
+
+/// The same with whatever is typed for what was shown.
+pub fn on_terminal_by(
+    mut command: Command,
+    mut typed: impl FnMut(&str) -> Option<String>,
+) -> String {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -177,9 +189,7 @@ pub fn on_terminal_in_turn(mut command: Command, answers: &[(&str, &str)]) -> St
             // It waits. A prompt throws away what was typed before it was ready: so type until it
             // goes on.
             Err(_) => {
-                let asked = answers.iter().filter(|(asked, _)| !asked.is_empty());
-                let last = asked.filter_map(|(asked, typed)| Some((shown.rfind(asked)?, typed)));
-                if let Some((_, typed)) = last.max() {
+                if let Some(typed) = typed(&shown) {
                     keyboard.write_all(typed.as_bytes()).unwrap();
                 }
             }
