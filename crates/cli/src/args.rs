@@ -153,7 +153,10 @@ pub enum Command {
     /// Runs the simulated services, with switchable faults
     Sandbox(Sandbox),
     /// Looks for what is wrong, or will be, and says what to do
-    Doctor,
+    ///
+    /// Also whether the services of your clients can be reached: it connects to them, and sends
+    /// nothing.
+    Doctor(Doctor),
     /// Prints a completion script for a shell
     Completions(Completions),
     /// Prints the manual page, of a command if one is named
@@ -201,6 +204,14 @@ pub enum ServicesCommand {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+}
+
+/// `doctor`.
+#[derive(Debug, ClapArgs)]
+pub struct Doctor {
+    /// Leaves out whether services can be reached
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `forecast`.

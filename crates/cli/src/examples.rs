@@ -139,6 +139,10 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["root-key", "export"], &["indicia root-key export > /media/key/root.key"]),
     (&["root-key", "check"], &["indicia root-key check --root-key file:/media/key/root.key"]),
     (&["takeover"], &["indicia takeover"]),
+    (&["setup"], &["indicia setup {browser}"]),
+    (&["clients", "set"], &["indicia clients set {browser} token_max_age=30d secret_max_age=90d"]),
+    (&["backup"], &["indicia backup /media/disk/indicia.backup --passphrase-file phrase.txt"]),
+    (&["restore"], &["indicia restore /media/disk/indicia.backup"]),
     (
         &["sandbox"],
         &[

@@ -20,9 +20,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hyper::body::Incoming;
 use indicia_broker::ports::{Sent, Transport};
-use indicia_oauth::{Answer, Request};
+use indicia_oauth::{Answer, Method, Request};
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
 
 use connect::Connector;
 use link::Link;
@@ -93,6 +94,21 @@ impl HttpsTransport {
             tls_max: limits.tls,
         };
         Self { connector, pool: Pool::default(), limits }
+    }
+
+    /// Connects to the host of an address, TLS and all, and sends it nothing.
+    ///
+    /// # Errors
+    /// Why it can't be reached, in words.
+    pub async fn reach(&self, url: &str) -> Result<(), String> {
+        let request = Request {
+            method: Method::Get,
+            url: Zeroizing::new(url.to_owned()),
+            headers: Vec::new(),
+            body: Zeroizing::default(),
+        };
+        let end = Instant::now() + self.limits.total;
+        self.connector.connect(&Target::of(&request)?, end).await.map(drop)
     }
 
     async fn send_to(

@@ -1,6 +1,8 @@
 //! `indicia doctor`: what is wrong, or will be, and what to do. Looks, and changes nothing; a home
 //! that isn't there yet isn't made.
 
+mod reach;
+
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use indicia_oauth::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::args::Doctor;
 use crate::failure::Failure;
 use crate::home::Cx;
 use crate::output::{Grade, day, now, when};
@@ -43,14 +46,14 @@ impl Finding {
 }
 
 /// Looks.
-pub fn run(cx: &Cx) -> Result<(), Failure> {
+pub fn run(cx: &Cx, args: &Doctor) -> Result<(), Failure> {
     let mut findings = vec![clock(), core_dumps()];
     findings.extend(services(cx));
     if cx.home_is_there() {
         findings.push(home(cx));
         findings.push(root_key(cx));
         findings.push(journal(cx));
-        findings.extend(cx.block_on(store(cx))?);
+        findings.extend(cx.block_on(store(cx, args.offline))?);
     } else {
         let detail = format!("{} is not there yet; the first client makes it", path(cx));
         findings.push(Finding::ok("home", detail));
@@ -235,7 +238,7 @@ fn has_store(cx: &Cx) -> bool {
 }
 
 /// Opens the store, and looks at what is in it.
-async fn store(cx: &Cx) -> Result<Vec<Finding>, Failure> {
+async fn store(cx: &Cx, offline: bool) -> Result<Vec<Finding>, Failure> {
     if !has_store(cx) {
         return Ok(vec![Finding::ok("store", "nothing is stored yet")]);
     }
@@ -262,6 +265,10 @@ async fn store(cx: &Cx) -> Result<Vec<Finding>, Failure> {
         let client = ending.client.unwrap_or_default();
         let detail = format!("{client}: {} {}", ending.detail, when(ending.at, now()));
         findings.extend(by_date("client secret", ending.at, detail, &step));
+    }
+    if !offline {
+        let tried = reach::services(&broker, &clients);
+        findings.extend(cx.out.wait("connecting to services", tried).await);
     }
     findings.push(connections(&broker).await?);
     findings.push(revocations(&broker).await?);

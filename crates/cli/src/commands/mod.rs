@@ -53,7 +53,7 @@ pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
         Command::Restore(args) => restore::run(cx, &args),
         Command::Takeover => takeover::run(cx),
         Command::Sandbox(args) => sandbox::run(cx, args),
-        Command::Doctor => doctor::run(cx),
+        Command::Doctor(args) => doctor::run(cx, &args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),
     }

@@ -160,3 +160,27 @@ fn what_will_end_is_told_as_text_as_json_and_as_a_calendar() {
     );
     home.run(&["forecast", "--ical", "--json"]).fails(2, "cannot be used with");
 }
+
+#[test]
+fn doctor_says_which_services_can_be_reached_and_sends_them_nothing() {
+    let (home, sandbox) = (Home::new(), Sandbox::start(&[]));
+    home.add_client(&sandbox, "keap", &[]);
+    home.add_client(&sandbox, "hubspot", &[]);
+    let before = sandbox.record("keap");
+    let reach = |args: &[&str]| -> Vec<(String, String)> {
+        let told = home.run(args).ok().json();
+        let checks = told["checks"].as_array().unwrap().clone();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let reach = checks.iter().filter(|check| check["check"] == "reach");
+        reach.map(|check| (text(&check["state"]), text(&check["detail"]))).collect()
+    };
+    let told = reach(&["doctor", "--json"]);
+    assert_eq!(told, [("ok".to_owned(), "1 host(s) of services answer".to_owned())]);
+    assert_eq!(sandbox.record("keap"), before);
+    assert_eq!(reach(&["doctor", "--offline", "--json"]), []);
+    drop(sandbox);
+    let told = reach(&["doctor", "--json"]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].0, "warn");
+    assert!(told[0].1.contains("hubspot, keap: can't connect"), "{told:?}");
+}
