@@ -11,7 +11,7 @@ use std::process::Command;
 #[derive(clap::Args)]
 pub struct Args {
     /// How often a process is killed while it refreshes
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 500)]
     kills: u32,
     /// What decides the moments of the kills
     #[arg(long, default_value_t = 1)]

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a command line tells what it does")]
 
 mod bench;
+mod book;
 mod campaign;
 mod counted;
 mod mutants;
@@ -37,9 +38,11 @@ enum Command {
     Tidy,
     /// Write docs/standards.md, or check that it is fresh and its rows are tested
     Standards(standards::Args),
+    /// Build docs/ as a book, into .cache/book
+    Book,
     /// Run the simulation with many seeds, or tell the story of one
     Simulate(simulate::Args),
-    /// Run what is too slow for the gate: 200 kills, 10,000 seeds
+    /// Run what is too slow for the gate: 500 kills, 10,000 seeds
     Campaign(campaign::Args),
     /// Take out each guard in turn and see that the simulation fails
     Mutants(mutants::Args),
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&repo, &args),
         Command::Tidy => tidy::run(&repo),
         Command::Standards(args) => standards::run(&repo, &args),
+        Command::Book => book::build(&repo),
         Command::Simulate(args) => simulate::run(&repo, &args),
         Command::Campaign(args) => campaign::run(&repo, &args),
         Command::Mutants(args) => mutants::run(&repo, &args),

@@ -6,6 +6,7 @@
 mod api_key;
 mod backup;
 mod bad_input;
+mod book;
 mod browser;
 mod canary;
 mod canary_wire;
@@ -26,6 +27,7 @@ mod peers_lost;
 mod peers_oidc;
 mod peers_proxy;
 mod processes;
+mod reference;
 mod rotate;
 mod secrecy;
 mod services_try;
