@@ -69,6 +69,8 @@ impl Broker {
     /// Asks the API, by its harmless call.
     async fn must_be_taken(&self, bound: &Bound, tokens: &TokenSet) -> Result<(), Error> {
         let name = &bound.service.name;
+        // What its address lacks is for who typed it.
+        bound.service.probe(bound.cx()).map_err(|e| bound.filled(e))?;
         match self.probe_with(bound, tokens.access_token.expose()).await {
             Probed::Taken | Probed::NoCall => Ok(()),
             // mark: refused-key-stores-nothing

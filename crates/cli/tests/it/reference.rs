@@ -101,6 +101,36 @@ fn table(out: &mut String, title: &str, head: [&str; 2], rows: Vec<[String; 2]>)
     }
 }
 
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+fn registration(out: &mut String, said: &Value) {
+    let register = &said["register"];
+    write!(out, "\n## Register\n\nAt <{}>:\n\n", text(&register["url"])).unwrap();
+    for (n, step) in list(&register["steps"]).iter().enumerate() {
+        writeln!(out, "{}. {}", n + 1, text(step)).unwrap();
+    }
+    if said["api_key"].is_null() {
+        write!(out, "\nRedirect URI: `{}`.", text(&register["redirect_uri"])).unwrap();
+    }
+    writeln!(
+        out,
+        " {}\n\n`indicia setup {}` goes through it with you.",
+        text(&register["note"]),
+        text(&said["id"])
+    )
+    .unwrap();
+}
+
+fn sources(out: &mut String, said: &Value) {
+    out.push_str("\n## Sources\n\n");
+    for source in list(&said["sources"]) {
+        let (title, url) = (text(&source["title"]), text(&source["url"]));
+        writeln!(out, "- [{title}]({url}), read {}", text(&source["read"])).unwrap();
+    }
+}
+
 fn service_page(said: &Value) -> String {
     let mut out = format!("# {}\n\n{}.\n", text(&said["name"]), text(&said["surface"]));
     let refresh = &said["refresh"];
@@ -114,7 +144,6 @@ fn service_page(said: &Value) -> String {
             _ => "the refresh token may change".to_owned(),
         },
     };
-    let list = |value: &Value| -> Vec<Value> { value.as_array().cloned().unwrap_or_default() };
     let ends = said["ends"].as_object().into_iter().flatten();
     let ends: Vec<String> = ends.map(|(url, day)| format!("{url}: {}", text(day))).collect();
     let scopes = match said["full_access"] == true {
@@ -144,21 +173,7 @@ fn service_page(said: &Value) -> String {
             ("not verified", text(&said["unverified"])),
         ],
     );
-    let register = &said["register"];
-    write!(out, "\n## Register\n\nAt <{}>:\n\n", text(&register["url"])).unwrap();
-    for (n, step) in list(&register["steps"]).iter().enumerate() {
-        writeln!(out, "{}. {}", n + 1, text(step)).unwrap();
-    }
-    if keys.is_null() {
-        write!(out, "\nRedirect URI: `{}`.", text(&register["redirect_uri"])).unwrap();
-    }
-    writeln!(
-        out,
-        " {}\n\n`indicia setup {}` goes through it with you.",
-        text(&register["note"]),
-        text(&said["id"])
-    )
-    .unwrap();
+    registration(&mut out, said);
     let named = |value: &Value, name: &str, more: &str| -> Vec<[String; 2]> {
         list(value).iter().map(|row| [text(&row[name]), text(&row[more])]).collect()
     };
@@ -178,11 +193,7 @@ fn service_page(said: &Value) -> String {
     let can = said["capabilities"].as_object().into_iter().flatten();
     let can = can.map(|(name, scopes)| [name.clone(), text(scopes)]).collect();
     table(&mut out, "Least scopes", ["`--can`", "asks for"], can);
-    out.push_str("\n## Sources\n\n");
-    for source in list(&said["sources"]) {
-        let (title, url) = (text(&source["title"]), text(&source["url"]));
-        writeln!(out, "- [{title}]({url}), read {}", text(&source["read"])).unwrap();
-    }
+    sources(&mut out, said);
     out
 }
 
