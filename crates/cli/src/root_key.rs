@@ -28,6 +28,9 @@ pub enum RootKeySource {
     Descriptor(u32),
     /// Printed by a command, run by `sh`.
     Command(String),
+    /// In the desktop's keyring, in hex.
+    #[cfg(feature = "keyring")]
+    Keyring,
 }
 
 impl RootKeySource {
@@ -41,9 +44,12 @@ impl RootKeySource {
                 Err(_) => Err("fd: needs the number of a file descriptor, such as fd:3".into()),
             },
             Some(("command", line)) if !line.is_empty() => Ok(Self::Command(line.to_owned())),
+            #[cfg(feature = "keyring")]
+            None if value == "keyring" => Ok(Self::Keyring),
+            #[cfg(not(feature = "keyring"))]
             None if value == "keyring" => {
-                Err("keyring is not there in this version; use file:PATH, env:NAME, fd:N or \
-                 command:CMD"
+                Err("keyring is not there in this version: build it with `--features keyring`, or \
+                 use file:PATH, env:NAME, fd:N or command:CMD"
                     .into())
             }
             _ => Err(
@@ -61,6 +67,8 @@ impl RootKeySource {
             Self::Variable(name) => format!("env:{name}"),
             Self::Descriptor(number) => format!("fd:{number}"),
             Self::Command(line) => format!("command:{line}"),
+            #[cfg(feature = "keyring")]
+            Self::Keyring => "keyring".to_owned(),
         }
     }
 
@@ -93,6 +101,8 @@ impl RootKeySource {
                 (read(file.map_err(|error| unread(self, &error))?), "the file descriptor")
             }
             Self::Command(line) => (Ok(from_command(line)?), "the output of the command"),
+            #[cfg(feature = "keyring")]
+            Self::Keyring => (Ok(from_keyring()?), "the keyring"),
         };
         let given = given.map_err(|error| unread(self, &error))?;
         let key = BytesRootKey::parse(&given, &format!("{name} ({})", self.spelt()));
@@ -116,6 +126,19 @@ fn from_variable(name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
             format!("set {name}, or give another source with --root-key"),
         )),
     }
+}
+
+/// The secret of service `indicia`, user `root-key`.
+#[cfg(feature = "keyring")]
+fn from_keyring() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let entry = keyring::v1::Entry::new("indicia", "root-key");
+    let found = entry.and_then(|entry| entry.get_secret());
+    found.map(Zeroizing::new).map_err(|error| {
+        let detail = format!("the keyring gives no root key: {error}");
+        let hint = "put one there: `indicia root-key generate | secret-tool store --label=Indicia \
+                    service indicia username root-key`";
+        Failure::home("root_key_unavailable", detail, hint)
+    })
 }
 
 /// What a command prints, within [`COMMAND_MAX`].
