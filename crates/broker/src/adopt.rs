@@ -203,7 +203,10 @@ impl Broker {
         account: Option<Account>,
         error: Error,
     ) -> Error {
+        // A key was made by its owner: it is as it was, and nothing of it is kept here.
+        // mark: foreign-key-not-queued
         if error.code() == "other_account"
+            && adoption.flow != Flow::ApiKey
             && let Err(error) = self.queue(adoption, account).await
         {
             tracing::warn!(%error, "an unwanted grant could not be queued for revocation");

@@ -56,6 +56,8 @@ impl Broker {
         bound: &Bound,
         connection: ConnectionId,
     ) -> Result<KeyStep, Error> {
+        // Before anybody is asked for a key.
+        bound.service.probe(bound.cx()).map_err(|e| bound.filled(e))?;
         let rule = bound.service.api_key.as_ref();
         let rule = rule.ok_or_else(|| Error::Internal("a flow without its key".into()))?;
         Ok(KeyStep {

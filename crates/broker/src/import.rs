@@ -265,6 +265,10 @@ fn read(
     if beside.api_key.is_some() {
         return read_key(bound, beside, token_set, now);
     }
+    if !bound.service.registers() && bound.service.api_key.is_some() {
+        let name = &bound.service.name;
+        return Err(refused(format!("{name} gives no tokens: it has keys, so api_key is needed")));
+    }
     if beside.access_token.is_none() {
         return Err(refused(match beside.refresh_token {
             Some(_) => "it has no access_token; one that has ended will do".to_owned(),

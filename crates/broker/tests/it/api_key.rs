@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use indicia_broker::connect::{ConnectRequest, ConnectStep};
 use indicia_broker::forecast::EndingKind;
 use indicia_broker::import::ImportRequest;
-use indicia_broker::model::{RevocationItemState, RotationOwner};
+use indicia_broker::model::{EventKind, RevocationItemState, RotationOwner};
 use indicia_broker::revoke::{Selector, Shared};
 use indicia_broker::view::{ConnectionState, ConnectionView, ExpiryKind, TokenView};
 use indicia_broker::{Error, Force};
@@ -227,4 +227,48 @@ async fn nothing_is_registered_where_there_are_keys_alone() {
     let keap = ConnectRequest { client: "k".into(), ..request() };
     let refused = rig.broker.connect_key(keap, AccessToken::new(KEY)).await;
     assert_eq!(code(refused), "flow_not_offered");
+}
+
+// proves: foreign-key-not-queued
+#[tokio::test]
+async fn another_accounts_key_is_left_as_it_is() {
+    let pair = |letter: &str| format!("{}:{}", letter.repeat(32), letter.repeat(32));
+    let rig = rig_of(Catalogue::shipped(), "mailjet", &pair("a"), &[]).await;
+    rig.model("mailjet", |model, now| model.add_key(&pair("b"), "somebody", now));
+    hand_over(&rig, &pair("a")).await.unwrap();
+    let refused = hand_over(&rig, &pair("b")).await;
+    assert_eq!(code(refused), "other_account");
+    assert_eq!(*rig.broker.token("sg", None).await.unwrap().access_token, pair("a"));
+    let events = rig.store().events(0, 1_000).await.unwrap();
+    let revoked = events.iter().filter(|row| row.event.kind == EventKind::Revoked);
+    assert_eq!(revoked.count(), 0, "it isn't ours to take back, and not kept");
+    // Who means it says so.
+    let moves = ConnectRequest { other_account: true, ..request() };
+    let view = rig.broker.connect_key(moves, AccessToken::new(pair("b"))).await.unwrap();
+    assert_eq!(view.id, "sg");
+    assert_eq!(*rig.broker.token("sg", None).await.unwrap().access_token, pair("b"));
+}
+
+#[tokio::test]
+async fn a_service_with_keys_alone_gives_no_tokens() {
+    let rig = rig().await;
+    let import = ImportRequest {
+        client: "sg".into(),
+        id: Some("a".into()),
+        owner: RotationOwner::Indicia,
+        one_of_many: false,
+    };
+    let set = format!(r#"{{"access_token":"{KEY}"}}"#);
+    assert_eq!(
+        code(rig.broker.import(&import, set.as_bytes()).await.map(drop)),
+        "token_set_refused"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_input_is_told_before_a_key_is_asked_for() {
+    let key = "0".repeat(72);
+    let rig = rig_of(Catalogue::shipped(), "activecampaign", &key, &[]).await;
+    assert_eq!(code(rig.broker.connect(request()).await.map(drop)), "input_refused");
+    assert_eq!(code(hand_over(&rig, &key).await), "input_refused");
 }
