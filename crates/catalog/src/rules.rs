@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::present::holds_token;
 use crate::schema::{File, InputFile, SCHEMA_VERSION};
 use crate::service::Flow;
 use crate::spelling::{Audience, Auth, From, Level, Present, Says};
@@ -215,7 +216,14 @@ fn api_key(raw: &File, found: &mut Problems) {
     let texts = |texts: &BTreeMap<String, String>| texts.values().cloned().collect::<Vec<_>>();
     let api = &raw.api;
     let signs = [&api.headers, &api.query, &api.body].into_iter().flat_map(texts);
-    let signs = signs.into_iter().any(|text| text.contains("{token.jwt}"));
+    let signs: Vec<String> = signs.into_iter().filter(|text| holds_token(text)).collect();
+    let bare = signs.iter().any(|text| text.contains("{token}") || text.contains("{token.basic}"));
+    let signs = signs.iter().any(|text| text.contains("{token.jwt}"));
+    // mark: signing-key-stays
+    if signs && bare {
+        let fix = "keep {token.jwt}, and take the other out";
+        found.add(at!["api"], "a key that signs would travel itself, too", fix);
+    }
     if signs != api.jwt.is_some() {
         let fix = "write both {token.jwt} where it goes and [api.jwt]";
         found.add(at!["api"], "a JWT needs its place and its claims", fix);

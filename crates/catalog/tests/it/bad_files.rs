@@ -586,3 +586,15 @@ fn a_key_has_its_form_and_a_place_to_go() {
         ],
     );
 }
+
+// proves: signing-key-stays
+#[test]
+fn a_key_that_signs_travels_in_no_other_form() {
+    for bare in ["{token}", "Basic {token.basic}"] {
+        let headers = format!("headers = {{ X = \"{bare}\", Y = \"{{token.jwt}}\" }}");
+        let text = format!("[api]\njwt = {{ audience = \"a\" }}\n{headers}\n");
+        let told = check("v.toml", &GOOD.replacen("[api]\n", &text, 1));
+        let told = told.iter().map(ToString::to_string).collect::<String>();
+        assert!(told.contains("would travel itself, too"), "{bare}: {told}");
+    }
+}
