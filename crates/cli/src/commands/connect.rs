@@ -4,7 +4,7 @@
 //! take it; what a person reads, the address included, goes to standard error.
 
 mod device;
-mod key;
+pub(super) mod key;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -92,9 +92,21 @@ fn nothing_at_hand(failure: Failure) -> Failure {
 
 pub(super) async fn connect(cx: &Cx, args: Connect) -> Result<ConnectionView, Failure> {
     let broker = cx.broker().await?;
+    let made = key::client_of_its_own(&broker, &args.client).await?;
+    let connected = by_its_flow(cx, &broker, args).await;
+    if connected.is_err() {
+        made.undo(&broker).await;
+    }
+    connected
+}
+
+async fn by_its_flow(
+    cx: &Cx,
+    broker: &Arc<Broker>,
+    args: Connect,
+) -> Result<ConnectionView, Failure> {
     let paste = args.no_browser || !cx.options.browser;
-    key::client_of_its_own(&broker, &args.client).await?;
-    let request = request(&broker, args).await?;
+    let request = request(broker, args).await?;
     let started = broker.connect(request.clone());
     match cx.out.wait("asking the service", started).await? {
         ConnectStep::Done(view) => Ok(*view),
@@ -114,8 +126,8 @@ pub(super) async fn connect(cx: &Cx, args: Connect) -> Result<ConnectionView, Fa
             tell(cx, &step);
             let listener = if paste { None } else { listener(cx, &step) };
             match listener {
-                Some(listener) => caught(cx, &broker, &step, listener).await,
-                None => pasted(cx, &broker, &step).await,
+                Some(listener) => caught(cx, broker, &step, listener).await,
+                None => pasted(cx, broker, &step).await,
             }
         }
     }

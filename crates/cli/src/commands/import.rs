@@ -15,6 +15,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::args::{Import, OwnerName};
+use crate::commands::connect::key::client_of_its_own;
 use crate::failure::Failure;
 use crate::home::Cx;
 
@@ -29,7 +30,10 @@ const TOLD_MAX: usize = 20;
 
 /// Takes over what comes on standard input.
 pub fn run(cx: &Cx, args: Import) -> Result<(), Failure> {
-    cx.must_be_there("client", &args.client)?;
+    // Of a service that has keys alone the client is made along.
+    if cx.catalogue()?.service(&args.client).is_none_or(|service| service.registers()) {
+        cx.must_be_there("client", &args.client)?;
+    }
     let request = ImportRequest {
         client: args.client,
         id: args.id,
@@ -51,8 +55,13 @@ fn one(cx: &Cx, request: &ImportRequest) -> Result<(), Failure> {
     std::io::stdin().lock().take(IMPORT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     let imported = cx.block_on(async {
         let broker = cx.broker().await?;
+        let made = client_of_its_own(&broker, &request.client).await?;
         let doing = broker.import(request, &bytes);
-        Ok(cx.out.wait("asking whose account it is", doing).await?)
+        let done = cx.out.wait("asking whose account it is", doing).await;
+        if done.is_err() {
+            made.undo(&broker).await;
+        }
+        Ok(done?)
     })?;
     let Imported { connection, changed } = imported;
     if cx.out.json {
@@ -84,6 +93,7 @@ struct Refusal {
 fn many(cx: &Cx, request: &ImportRequest) -> Result<(), Failure> {
     let report = cx.block_on(async {
         let broker = cx.broker().await?;
+        let made = client_of_its_own(&broker, &request.client).await?;
         let counter = cx.out.counter("imported");
         let mut report = Report::default();
         let mut on_the_way = FuturesUnordered::new();
@@ -104,6 +114,9 @@ fn many(cx: &Cx, request: &ImportRequest) -> Result<(), Failure> {
         }
         while let Some(done) = on_the_way.next().await {
             note(&mut report, done)?;
+        }
+        if report.imported + report.unchanged == 0 {
+            made.undo(&broker).await;
         }
         Ok(report)
     })?;

@@ -2,6 +2,7 @@
 
 use indicia_broker::duty::DutyReport;
 use indicia_broker::{Error, Force};
+use indicia_catalog::Flow;
 
 use crate::args::Refresh;
 use crate::commands::connections;
@@ -46,6 +47,9 @@ fn one(cx: &Cx, id: &str, force: bool) -> Result<(), Failure> {
             retry_after: None,
             hint: format!("`indicia explain {id}` tells more"),
         }));
+    }
+    if after.flow == Flow::ApiKey && token.warnings.is_empty() {
+        cx.out.remark("there is nothing to refresh: a key stays until it is replaced");
     }
     for warning in &token.warnings {
         cx.out.warning(&warning.detail);

@@ -25,7 +25,8 @@ fn a_key_comes_by_standard_input_and_goes_where_a_token_goes() {
     assert_eq!(told["expiry"], "never");
     let listed = home.run(&["connections"]).ok();
     assert!(!listed.stdout.contains(KEY), "{listed:?}");
-    home.run(&["refresh", "sendgrid"]);
+    let refreshed = home.run(&["refresh", "sendgrid"]).ok();
+    assert!(refreshed.stderr.contains("nothing to refresh"), "{refreshed:?}");
     home.run(&["doctor"]).ok();
 
     // Its owner deletes it there: the API says so, and a new one takes its place.
@@ -83,4 +84,36 @@ fn bad_input_is_told_and_leaves_nothing() {
     let line = json!({ "id": "two", "api_key": key, "inputs": { "account": "blue-door" } });
     home.run_with(&["import", "activecampaign", "--jsonl"], &format!("{line}\n")).ok();
     assert_eq!(home.run(&["token", "two"]).ok().line(), key);
+}
+
+#[test]
+fn a_refused_key_leaves_no_client_either() {
+    let home = Home::new();
+    let none = |home: &Home| {
+        assert_eq!(home.run(&["clients", "--json"]).ok().json()["clients"], json!([]));
+    };
+    home.run_with(&["connect", "sendgrid"], "short").fails(2, "key");
+    none(&home);
+    home.run_with(&["import", "sendgrid", "--id", "a"], r#"{"api_key":"short"}"#).fails(2, "key");
+    none(&home);
+    home.run_with(&["import", "sendgrid", "--jsonl"], "{\"id\":\"a\",\"api_key\":\"short\"}\n")
+        .fails(1, "refused");
+    none(&home);
+    // Nobody is asked of one that comes with others, so none is needed that answers.
+    let line = json!({ "id": "a", "api_key": KEY }).to_string() + "\n";
+    home.run_with(&["import", "sendgrid", "--jsonl"], &line).ok();
+    assert_eq!(home.run(&["token", "a"]).ok().line(), KEY);
+    home.run_with(&["import", "keap"], "{}").fails(3, "there is no client");
+}
+
+#[test]
+fn a_pair_comes_on_one_line_or_on_two() {
+    let (home, sandbox) = (Home::new(), Sandbox::start(&[]));
+    add(&home, &sandbox, "mailjet");
+    for (id, between) in [("one", ":"), ("two", "\n"), ("three", "\r\n")] {
+        let text = PAIR.join(between) + "\n";
+        home.run_with(&["connect", "mailjet", "--id", id, "--flow", "api-key"], &text).ok();
+        assert_eq!(home.run(&["token", id]).ok().line(), PAIR.join(":"));
+    }
+    home.run_with(&["connect", "mailjet"], &PAIR[0].repeat(2)).fails(2, "key");
 }

@@ -22,24 +22,51 @@ pub(super) async fn read(cx: &Cx, step: &KeyStep) -> Result<Zeroizing<String>, F
 
 fn asked(parts: &[String]) -> Result<Zeroizing<String>, Failure> {
     if !prompt::somebody_is_there() {
-        return prompt::from_stdin(&parts.join(":"));
+        let given = prompt::from_stdin(&parts.join(":"))?;
+        // On a line each, as they are copied.
+        return Ok(match parts {
+            [_, ..] if parts.len() > 1 && given.lines().count() == parts.len() => {
+                joined(given.lines())
+            }
+            _ => given,
+        });
     }
-    let mut key = Zeroizing::new(String::new());
+    let typed = parts.iter().map(|part| prompt::from_stdin(part)).collect::<Result<Vec<_>, _>>()?;
+    Ok(joined(typed.iter().map(|part| part.as_str())))
+}
+
+fn joined<'t>(parts: impl Iterator<Item = &'t str>) -> Zeroizing<String> {
+    let mut key = Zeroizing::new(String::with_capacity(KEY_BYTES_USUAL));
     for part in parts {
-        let typed = prompt::from_stdin(part)?;
         if !key.is_empty() {
             key.push(':');
         }
-        key.push_str(typed.trim());
+        key.push_str(part.trim());
     }
-    Ok(key)
+    key
+}
+
+/// Room taken at once, so that a usual key isn't copied while it is put together.
+const KEY_BYTES_USUAL: usize = 4096;
+
+/// A client that was made along with the connection.
+pub struct MadeAlong(Option<String>);
+
+impl MadeAlong {
+    /// Nothing came of it: it goes again.
+    pub async fn undo(self, broker: &Arc<Broker>) {
+        let Some(id) = self.0 else { return };
+        if let Err(error) = broker.remove_client(&id).await {
+            tracing::warn!(%error, "a client that was made along could not be removed");
+        }
+    }
 }
 
 /// Where there are API keys alone, nothing is registered: the client of the service's name is made
 /// when it is first connected.
-pub(super) async fn client_of_its_own(broker: &Arc<Broker>, name: &str) -> Result<(), Failure> {
+pub async fn client_of_its_own(broker: &Arc<Broker>, name: &str) -> Result<MadeAlong, Failure> {
     let missing = match broker.client(name).await {
-        Ok(_) => return Ok(()),
+        Ok(_) => return Ok(MadeAlong(None)),
         Err(error @ Error::NotFound { .. }) => error,
         Err(error) => return Err(error.into()),
     };
@@ -50,6 +77,5 @@ pub(super) async fn client_of_its_own(broker: &Arc<Broker>, name: &str) -> Resul
         id: Some(service.id.clone()),
         ..NewClient::default()
     };
-    broker.add_client(new).await?;
-    Ok(())
+    Ok(MadeAlong(Some(broker.add_client(new).await?.id)))
 }
