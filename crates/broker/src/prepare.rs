@@ -62,6 +62,14 @@ pub(crate) async fn prepare(
             }
             other => Ok(other),
         },
+        Ok(Look::Doubtful(fuel)) => match recover_or(broker, claim, fuel, MustRead::No).await? {
+            Prepared::Ready(claim, _) => {
+                let end = schedule::served_until(&claim.grant().facts);
+                let row = due_at(broker, claim, end).await;
+                Ok(Prepared::Stored(Step::End(End::Row(Arc::new(row)))))
+            }
+            other => Ok(other),
+        },
         Ok(Look::Lost(fuel)) => match recover_or(broker, claim, fuel, MustRead::Yes).await? {
             Prepared::Ready(claim, fuel) => lost(broker, claim, *fuel).await.map(Prepared::Stored),
             other => Ok(other),
@@ -84,13 +92,18 @@ pub(crate) async fn prepare(
 
 /// Nothing will change by itself: it isn't due until something else moves it.
 async fn not_due(broker: &Broker, claim: Box<Claim>) -> GrantRow {
-    if claim.grant().next_at.is_none() {
+    due_at(broker, claim, None).await
+}
+
+/// Nothing will change by itself before that.
+async fn due_at(broker: &Broker, claim: Box<Claim>, next_at: Option<Timestamp>) -> GrantRow {
+    if claim.grant().next_at == next_at {
         return claim.release(broker).await;
     }
-    let row = GrantRow { next_at: None, ..claim.grant().clone() };
+    let row = GrantRow { next_at, ..claim.grant().clone() };
     let change = Settlement {
         state: row.state.clone(),
-        next_at: None,
+        next_at,
         clear_intent: false,
         clear_rejected: false,
     };
@@ -158,6 +171,9 @@ enum Look {
     Kept(Box<Fuel>),
     /// May not be sent again at all, but a kept answer may be waiting.
     Refused(Box<Fuel>),
+    /// The original of this store may have spent it: as ambiguous as a lost answer, so nothing is
+    /// sent while the token is good, but a kept answer may be waiting.
+    Doubtful(Box<Fuel>),
     /// A spend is open whose answer nobody waits for any more: as ambiguous as a lost answer.
     Lost(Box<Fuel>),
     /// Nothing can be sent, and the token ends soon.
@@ -203,6 +219,14 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
         let noted = noted(grant) || !open_spend(grant);
         let fuel = Box::new(Fuel { bound, rule, endpoint, secret, asked });
         return Ok(if noted { Look::Kept(fuel) } else { Look::Lost(fuel) });
+    }
+    // mark: a-copy-spends-nothing-early
+    if broker.is_doubtful(grant) && !open_spend(grant) && free(grant, &rule).is_none() {
+        let need = schedule::effective_min_valid(&grant.facts, None);
+        if schedule::good_for(&grant.facts, need, now) {
+            let (secret, asked) = (ChosenSecret::unopened(0), Vec::new());
+            return Ok(Look::Doubtful(Box::new(Fuel { bound, rule, endpoint, secret, asked })));
+        }
     }
     let asked = grant.asked.clone();
     // Before the gate: who won't send anything must not take the canary's place.

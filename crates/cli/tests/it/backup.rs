@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::stage::{Home, Ran, Sandbox};
+use crate::stage::{Home, Ran, Sandbox, wait_for_the_end};
 
 const PASSPHRASE: &str = "correct horse";
 
@@ -19,7 +19,11 @@ struct Stage {
 impl Stage {
     /// A connection whose refresh token is another after each refresh.
     fn new() -> Self {
-        let (home, sandbox) = (Home::new(), Sandbox::start(&[]));
+        Self::with(&[])
+    }
+
+    fn with(options: &[&str]) -> Self {
+        let (home, sandbox) = (Home::new(), Sandbox::start(options));
         home.add_client(&sandbox, "keap", &[]);
         home.connect(&sandbox, &["keap", "--scope", "full"]);
         Self { home, sandbox, folder: tempfile::tempdir().unwrap() }
@@ -81,14 +85,14 @@ fn a_backup_holds_all_but_the_root_key_and_comes_back_held() {
     home.run(&["refresh", "keap"]).fails(5, "sends nothing");
     assert_eq!(stage.refreshes(), Value::Null, "{}", stage.refreshes());
     home.run(&["takeover"]).ok();
-    home.run(&["refresh", "keap"]).ok();
+    home.run(&["token", "keap"]).ok();
     let left: Vec<_> = fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".copy")), "{left:?}");
 }
 
 #[test]
 fn what_was_replaced_since_is_repaired_from_the_journal() {
-    let stage = Stage::new();
+    let stage = Stage::with(&["--life", "10s"]);
     stage.backup(&[]).ok();
     for _ in 0..2 {
         stage.home.run(&["refresh", "keap"]).ok();
@@ -99,13 +103,15 @@ fn what_was_replaced_since_is_repaired_from_the_journal() {
     stage.home.run(&["recover"]).ok();
     let shown = stage.home.run(&["connections", "show", "keap", "--json"]).ok().json();
     assert_eq!(shown["version"], 3, "the journal knew better");
+    wait_for_the_end(&shown);
     let refreshed = stage.home.run(&["refresh", "keap", "--json"]).ok().json();
     assert_eq!(refreshed["version"], 4);
 }
 
+// proves: a-copy-spends-nothing-early
 #[test]
-fn what_was_replaced_since_and_is_in_no_journal_is_tried_and_explained() {
-    let stage = Stage::new();
+fn what_was_replaced_since_and_is_in_no_journal_is_tried_at_its_end_and_explained() {
+    let stage = Stage::with(&["--life", "30s"]);
     stage.backup(&[]).ok();
     stage.home.run(&["refresh", "keap"]).ok();
     let home = another(&stage);
@@ -113,7 +119,14 @@ fn what_was_replaced_since_and_is_in_no_journal_is_tried_and_explained() {
     home.run(&["takeover"]).ok();
     let told = home.run(&["explain", "keap"]).ok();
     assert!(told.stdout.contains("comes from a copy of the store"), "{told:?}");
+    let record = stage.sandbox.record("keap");
     home.run(&["refresh", "keap", "--force"]);
+    home.run(&["refresh", "--due"]);
+    home.run(&["token", "keap", "--min-valid", "0s"]).ok();
+    assert_eq!(stage.sandbox.record("keap"), record, "nothing is sent while the token is good");
+    let shown = home.run(&["connections", "show", "keap", "--json"]).ok().json();
+    wait_for_the_end(&shown);
+    home.run(&["token", "keap"]).fails(4, "connected again");
     let told = home.run(&["explain", "keap"]).ok();
     assert!(told.stdout.contains("the original had replaced the refresh token"), "{told:?}");
     assert!(told.stdout.contains("indicia connect keap"), "{told:?}");
@@ -165,3 +178,43 @@ fn service_files_come_along_and_replace_none() {
     assert!(told.stderr.contains("differs from the one in the backup"), "{told:?}");
     assert!(fs::read_to_string(&path).unwrap().contains("Mine"));
 }
+
+#[test]
+fn a_restore_that_is_killed_leaves_the_old_store_or_the_new_one() {
+    let stage = Stage::new();
+    stage.backup(&[]).ok();
+    stage.home.add_client(&stage.sandbox, "klaviyo", &[]);
+    stage.home.connect(&stage.sandbox, &["klaviyo", "--can", "contacts.read"]);
+    let both = stage.folder.path().join("both");
+    let args = ["backup", both.to_str().unwrap(), "--passphrase-stdin"];
+    stage.home.run_with(&args, PASSPHRASE).ok();
+    let words = stage.folder.path().join("words");
+    fs::write(&words, PASSPHRASE).unwrap();
+    let ids = || {
+        let listed = stage.home.run(&["connections", "--json"]).ok().json();
+        let all = listed["connections"].as_array().unwrap();
+        all.iter().map(|c| c["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // How long a whole one takes here, so that kills fall all over it.
+    let began = std::time::Instant::now();
+    restore(&stage.home, &both, PASSPHRASE, &["--force"]).ok();
+    let whole = began.elapsed();
+    let mut news = 0;
+    for n in 0..KILLS {
+        let before = ids();
+        let file = if before.len() == 2 { stage.file() } else { both.clone() };
+        let args = ["restore", file.to_str().unwrap(), "--force", "--passphrase-file"];
+        let args = [&args[..], &[words.to_str().unwrap()]].concat();
+        let mut child = stage.home.command(&args).spawn().unwrap();
+        std::thread::sleep(whole * (n + 1) / (KILLS - 2));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let after = ids();
+        assert!(after == ["keap"] || after == ["keap", "klaviyo"], "{after:?}");
+        news += usize::from(after != before);
+        stage.home.run(&["token", "keap"]).ok();
+    }
+    println!("of {KILLS} killed restores {news} were done");
+}
+
+const KILLS: u32 = 16;
