@@ -31,6 +31,7 @@ mod processes;
 mod reference;
 mod reference_json;
 mod rotate;
+mod rotate_secrets;
 mod secrecy;
 mod services_try;
 mod setup;
