@@ -76,7 +76,8 @@ pub(super) fn by_rules(answer: &Answer, body: &Body, flaw: Flaw, sent_at: Timest
         row: None,
         retry_after: answer.retry_after(Some(sent_at)),
         location_host: location.and_then(address::host).map(|host| text::clean(&host)),
-        evidence,
+        // A long media type before a long text is more than either may be.
+        evidence: evidence.chars().take(text::SHOWN_CHARS_MAX).collect(),
     }
 }
 
