@@ -2,6 +2,7 @@
 //! length: more kills of a refreshing process, more random cases, more seeds of the simulation.
 
 use crate::counted;
+use crate::fuzz;
 use crate::repo::Repo;
 use crate::simulate::simulation;
 use crate::step::step;
@@ -22,6 +23,9 @@ pub struct Args {
     /// How many seeds the simulation runs, from 0
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
+    /// How many seconds each fuzz target runs; 0 leaves them out
+    #[arg(long, default_value_t = 20)]
+    fuzz_seconds: u32,
 }
 
 pub fn run(repo: &Repo, args: &Args) -> Result<()> {
@@ -48,5 +52,9 @@ pub fn run(repo: &Repo, args: &Args) -> Result<()> {
     step(&format!("simulating {} seeds", args.seeds), || {
         let seeds = args.seeds.to_string();
         counted::run(simulation(repo, "sim::many_seeds").env("INDICIA_SIM_SEEDS", seeds))
-    })
+    })?;
+    match args.fuzz_seconds {
+        0 => Ok(()),
+        seconds => fuzz::run(repo, &fuzz::Args { target: None, seconds }),
+    }
 }

@@ -9,6 +9,7 @@ mod bench;
 mod book;
 mod campaign;
 mod counted;
+mod fuzz;
 mod mutants;
 mod needs;
 mod repo;
@@ -44,6 +45,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Run what is too slow for the gate: 500 kills, 10,000 seeds
     Campaign(campaign::Args),
+    /// Give every parser of outside bytes what nobody thought of
+    Fuzz(fuzz::Args),
     /// Take out each guard in turn and see that the simulation fails
     Mutants(mutants::Args),
     /// Measure, beside what the machine can do
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Book => book::build(&repo),
         Command::Simulate(args) => simulate::run(&repo, &args),
         Command::Campaign(args) => campaign::run(&repo, &args),
+        Command::Fuzz(args) => fuzz::run(&repo, &args),
         Command::Mutants(args) => mutants::run(&repo, &args),
         Command::Bench(args) => bench::run(&repo, &args),
     });

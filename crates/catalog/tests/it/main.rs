@@ -4,6 +4,7 @@
 
 mod bad_files;
 mod example;
+mod fuzz_corpus;
 mod hosts;
 mod quirks;
 mod reference;

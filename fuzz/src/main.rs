@@ -1,0 +1,22 @@
+//! The fuzzer's door. One program for all targets, so that one build serves them: which one runs
+//! is told by `INDICIA_FUZZ_TARGET`. `cargo xtask fuzz` builds and starts it.
+#![no_main]
+
+mod targets;
+
+use std::sync::OnceLock;
+
+static TARGET: OnceLock<targets::Run> = OnceLock::new();
+
+/// The target that was asked for; a name that there isn't stops at once.
+fn target() -> targets::Run {
+    let wanted = std::env::var("INDICIA_FUZZ_TARGET").unwrap_or_default();
+    match targets::TARGETS.iter().find(|(name, _)| *name == wanted) {
+        Some((_, run)) => *run,
+        None => panic!("INDICIA_FUZZ_TARGET names no target: {wanted:?}"),
+    }
+}
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    TARGET.get_or_init(target)(data);
+});
