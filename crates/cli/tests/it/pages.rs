@@ -1,13 +1,13 @@
 //! README and the pages of the book, as a reader has them: what their fenced blocks (indented ones
-//! are not looked at) say is typed word for word into a shell, in the page's order, in a home of the
-//! page's own, and what a block shows is compared.
+//! are not looked at) say is typed word for word into a shell, in the page's order, in a home of
+//! the page's own, and what a block shows is compared.
 //!
 //! The services are played by a sandbox. So that not one letter of a page differs for that, the
 //! shell finds an `indicia`, a `curl` and a browser that lead there: see [`Stage`]. A page speaks
 //! of ports 8917 and 8918; the shell has free ones in their place, so that pages run side by side.
 //!
-//! In the pages, unseen by readers: `<!-- test: skip, WHY -->` directly before a block, and
-//! `<!-- test: before` … `-->` with commands that bring about what the page takes for given.
+//! In the pages, unseen by readers: `<!-- test: skip, WHY -->` directly before a block, and `<!--
+//! test: before` … `-->` with commands that bring about what the page takes for given.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
