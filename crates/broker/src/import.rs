@@ -68,11 +68,46 @@ struct Beside {
 /// What the imports of this process have to know of each other, and of what was there before them.
 #[derive(Default)]
 pub(crate) struct Imports {
-    /// Whose each refresh token was first.
-    first: Mutex<BTreeMap<Fingerprint, ConnectionId>>,
+    /// Refresh tokens that are on their way into the store, and whose each was first.
+    under_way: Mutex<BTreeMap<Fingerprint, (ConnectionId, usize)>>,
     /// Tokens that were replaced, and when that was looked up, in milliseconds of
     /// [`crate::ports::Clock::boot_millis`].
     replaced: tokio::sync::Mutex<Option<(u64, Replaced)>>,
+}
+
+/// A refresh token that is on its way into the store.
+struct Reserved<'a> {
+    imports: &'a Imports,
+    fingerprint: Fingerprint,
+}
+
+impl Imports {
+    /// For this connection, unless it is another's; then whose.
+    fn reserve(
+        &self,
+        fingerprint: Fingerprint,
+        connection: &ConnectionId,
+    ) -> Result<Reserved<'_>, ConnectionId> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, times) = under_way.entry(fingerprint).or_insert((connection.clone(), 0));
+        if first != connection {
+            return Err(first.clone());
+        }
+        *times += 1;
+        Ok(Reserved { imports: self, fingerprint })
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.imports.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, times)) = under_way.get_mut(&self.fingerprint) {
+            *times -= 1;
+            if *times == 0 {
+                under_way.remove(&self.fingerprint);
+            }
+        }
+    }
 }
 
 type Replaced = Arc<BTreeSet<[u8; REPLACED_BYTES]>>;
@@ -114,7 +149,7 @@ impl Broker {
             return Ok(Imported { connection: known, changed: false });
         }
         let connection = self.connection_id(&bound, wish).await?;
-        self.reserve(&connection, &tokens)?;
+        let _reserved = self.reserve(&bound, &connection, &tokens).await?;
         if let Some((_, grant)) = self.ports.store.connection(&connection).await?
             && grant.state.life == Life::Alive
         {
@@ -197,17 +232,33 @@ impl Broker {
         Ok(None)
     }
 
-    /// A refresh token is one connection's in this run: those that come at once don't see each
-    /// other in the store yet.
-    fn reserve(&self, connection: &ConnectionId, tokens: &TokenSet) -> Result<(), Error> {
-        let Some(refresh) = &tokens.refresh_token else { return Ok(()) };
+    /// A refresh token is one connection's: two that come at once don't see each other in the store
+    /// yet, and what is there is found by its index. Only those under way are kept in memory.
+    async fn reserve(
+        &self,
+        bound: &Bound,
+        connection: &ConnectionId,
+        tokens: &TokenSet,
+    ) -> Result<Option<Reserved<'_>>, Error> {
+        let Some(refresh) = &tokens.refresh_token else { return Ok(None) };
         let fingerprint = self.vault.fingerprint(refresh.expose());
-        let mut imports = self.imports.first.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = imports.entry(fingerprint).or_insert_with(|| connection.clone());
-        match first == connection {
-            true => Ok(()),
-            false => Err(token_set_known(first)),
+        // mark: one-refresh-token-one-connection
+        let reserved = self
+            .imports
+            .reserve(fingerprint, connection)
+            .map_err(|first| token_set_known(&first))?;
+        let store = &self.ports.store;
+        let there = store.grant_of_refresh_token(&bound.client.id, &fingerprint).await?;
+        if let Some(grant) = there {
+            let filter = ConnectionFilter { grant: Some(grant.id), ..Default::default() };
+            let rows = self.all_connections(&filter).await?;
+            if let Some((first, _)) = rows.first()
+                && !rows.iter().any(|(row, _)| row.id == *connection)
+            {
+                return Err(token_set_known(&first.id));
+            }
         }
+        Ok(Some(reserved))
     }
 
     /// The connection that has these tokens already. Under another id they would be two grants that
@@ -342,5 +393,29 @@ fn refused(detail: String) -> Error {
         hint: "one JSON object with access_token and, as far as they are known, refresh_token, \
                expires_at or expires_in, scope; or with api_key"
             .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // proves: one-refresh-token-one-connection
+    #[test]
+    fn what_is_under_way_is_one_connections_and_forgotten_after_it() {
+        let imports = Imports::default();
+        let token = Fingerprint::from_bytes([7; 32]);
+        let id = |text: &str| ConnectionId::new(text).unwrap();
+        let (first, again) = (imports.reserve(token, &id("a")), imports.reserve(token, &id("a")));
+        assert_eq!(imports.reserve(token, &id("b")).err(), Some(id("a")));
+        drop(first);
+        assert_eq!(
+            imports.reserve(token, &id("b")).err(),
+            Some(id("a")),
+            "one is still on its way"
+        );
+        drop(again);
+        assert!(imports.under_way.lock().unwrap().is_empty(), "nothing is kept of what is done");
+        assert!(imports.reserve(token, &id("b")).is_ok());
     }
 }
