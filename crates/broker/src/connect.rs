@@ -21,6 +21,7 @@ use crate::commit_code::FlowSecrets;
 use crate::device::DeviceStep;
 use crate::error::Error;
 use crate::model::{ClientRow, ConnectionId, FlowRow};
+use crate::scopes::{AskedScope, asks};
 use crate::vault::Field;
 use crate::view::ConnectionView;
 
@@ -73,8 +74,8 @@ pub struct BrowserStep {
     pub authorize_url: String,
     /// Where the answer will arrive.
     pub redirect_uri: String,
-    /// What is asked for: scope, meaning.
-    pub asks: Vec<(String, String)>,
+    /// What is asked for.
+    pub asks: Vec<AskedScope>,
     /// There are no scopes: the token has full access to the account.
     pub full_access: bool,
     /// The answer is the token itself, in the address's fragment: no server sees it, a page has to
@@ -207,7 +208,7 @@ impl Broker {
             connection: row.connection.to_string(),
             authorize_url: url,
             redirect_uri: row.redirect_uri.clone(),
-            asks: meanings(bound, &asked.all()),
+            asks: asks(bound, &asked.all(), &request.capabilities),
             full_access: bound.service.scopes.full_access,
             implicit,
             expires_at: row.expires_at,
@@ -351,12 +352,7 @@ fn asked(bound: &Bound, request: &ConnectRequest, flow: Flow) -> Result<Asked, E
     let (mut scopes, optional) = bound
         .service
         .scopes_for_flow(flow, &request.capabilities)
-        .map_err(|detail| Error::Refused {
-            code: "capability_unknown",
-            field: "can".into(),
-            detail,
-            hint: format!("`indicia services show {}` lists them", bound.service.id),
-        })?;
+        .map_err(|detail| capability_unknown(&bound.service.id, detail))?;
     let mut wished = request.scopes.clone();
     if wished.is_empty() && request.capabilities.is_empty() {
         let saved = bound.client.settings.get(SCOPES_SETTING).cloned().unwrap_or_default();
@@ -371,6 +367,16 @@ fn asked(bound: &Bound, request: &ConnectRequest, flow: Flow) -> Result<Asked, E
         }
     }
     Ok(Asked { scopes, optional })
+}
+
+/// The service has no scopes for a capability.
+pub(crate) fn capability_unknown(service: &str, detail: String) -> Error {
+    Error::Refused {
+        code: "capability_unknown",
+        field: "can".into(),
+        detail,
+        hint: format!("`indicia services show {service}` lists them"),
+    }
 }
 
 /// What a key may do was said where it was made.
@@ -402,14 +408,6 @@ fn choose(bound: &Bound) -> Error {
             bound.service.id
         ),
     }
-}
-
-pub(crate) fn meanings(bound: &Bound, scopes: &[String]) -> Vec<(String, String)> {
-    let meaning = |scope: &String| {
-        let known = bound.service.scopes.known.iter().find(|k| k.name == *scope);
-        (scope.clone(), known.map(|k| k.meaning.clone()).unwrap_or_default())
-    };
-    scopes.iter().map(meaning).collect()
 }
 
 /// SHA-256 in hex: what a state is known by in the store.

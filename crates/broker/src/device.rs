@@ -18,11 +18,12 @@ use crate::call::Bound;
 use crate::callback::client_refused;
 use crate::client_gate::{ChosenSecret, Gate};
 use crate::commit_code::{CodeSpend, FlowSecrets, Polled, TakenCode};
-use crate::connect::{Asked, ConnectRequest, Frozen, meanings, misbuilt};
+use crate::connect::{Asked, ConnectRequest, Frozen, misbuilt};
 use crate::error::Error;
 use crate::model::{ConnectionId, FlowRow, TakenFlow};
 use crate::outcome::{self, Evidence, Outcome};
 use crate::ports::Sent;
+use crate::scopes::{AskedScope, asks};
 use crate::spoken::Spoken;
 use crate::view::ConnectionView;
 
@@ -40,8 +41,8 @@ pub struct DeviceStep {
     pub verification_uri: String,
     /// The same with the code in it, where the service tells one: for a picture.
     pub verification_uri_complete: Option<String>,
-    /// What is asked for: scope, meaning.
-    pub asks: Vec<(String, String)>,
+    /// What is asked for.
+    pub asks: Vec<AskedScope>,
     /// There are no scopes: the token has full access to the account.
     pub full_access: bool,
     /// The code can't be entered after this.
@@ -79,7 +80,7 @@ impl Broker {
             user_code: authorization.user_code,
             verification_uri: place(&authorization.verification_uri),
             verification_uri_complete: authorization.verification_uri_complete.map(|u| place(&u)),
-            asks: meanings(bound, &row.asked),
+            asks: asks(bound, &row.asked, &request.capabilities),
             full_access: bound.service.scopes.full_access,
             expires_at: row.expires_at,
         };

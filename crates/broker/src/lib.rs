@@ -64,6 +64,7 @@ mod revoke_late;
 pub mod rotate_keys;
 pub mod rotate_tokens;
 pub mod schedule;
+pub mod scopes;
 mod serve;
 pub mod spoken;
 mod standing;

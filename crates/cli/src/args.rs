@@ -18,7 +18,7 @@ use crate::words;
 
 pub use backup::{Backup, PassphraseSource, Restore};
 pub use clients::{Clients, ClientsAdd, ClientsCommand, Kind, SecretSource, SecretsCommand};
-pub use connect::{Connect, FlowName, Import, OwnerName};
+pub use connect::{Connect, FlowName, Import, OwnerName, Scopes};
 pub use keys::{RootKey, RootKeyDo, Rotate, RotateRootKey, RotateTokens, RotateWhat};
 pub use setup::Setup;
 
@@ -117,6 +117,12 @@ pub enum Command {
     Revoke(Revoke),
     /// Removes a connection from this home
     Forget(Forget),
+    /// Compares the scopes of a connection with what it needs
+    ///
+    /// Which were asked for, which were granted, and with --can which of them are needed for what
+    /// the connection must be able to do; then what could be better. Without scopes at the service,
+    /// a token may do all that its account may: that is said.
+    Scopes(Scopes),
     /// Reads kept answers again, and does what was left undone
     ///
     /// Answers that were kept but not stored (a crash, a full disk, an odd shape) are read again

@@ -118,6 +118,10 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["explain"], &["indicia explain {browser}"]),
     (&["revoke"], &["indicia revoke {browser}", "indicia revoke --leaked < found.txt"]),
     (&["forget"], &["indicia forget {browser} --revoke"]),
+    (
+        &["scopes"],
+        &["indicia scopes {browser} --can {capability}", "indicia scopes --client {browser}"],
+    ),
     (&["recover"], &["indicia recover"]),
     (&["forecast"], &["indicia forecast", "indicia forecast --days 400 --ical > indicia.ics"]),
     (

@@ -92,7 +92,19 @@ impl Model {
         account: &str,
         now: Timestamp,
     ) -> Result<String, Refused> {
-        self.click(authorize_url, account, Decision::Approve, now)
+        self.click(authorize_url, account, (Decision::Approve, None), now)
+    }
+
+    /// The same of an owner who allows these scopes alone, of those that were asked for (RFC 6749
+    /// §3.3). Not for a device's code.
+    pub fn approve_only(
+        &mut self,
+        authorize_url: &str,
+        account: &str,
+        scopes: &[String],
+        now: Timestamp,
+    ) -> Result<String, Refused> {
+        self.click(authorize_url, account, (Decision::Approve, Some(scopes)), now)
     }
 
     /// Plays the click of an account's owner who refuses.
@@ -102,14 +114,14 @@ impl Model {
         account: &str,
         now: Timestamp,
     ) -> Result<String, Refused> {
-        self.click(authorize_url, account, Decision::Deny, now)
+        self.click(authorize_url, account, (Decision::Deny, None), now)
     }
 
     fn click(
         &mut self,
         authorize_url: &str,
         account: &str,
-        decision: Decision,
+        (decision, only): (Decision, Option<&[String]>),
         now: Timestamp,
     ) -> Result<String, Refused> {
         let now = self.own_time(now);
@@ -125,7 +137,10 @@ impl Model {
             .filter(|hit| hit.kind == Kind::Authorize)
             .ok_or_else(|| page("invalid_request", "this isn't the authorization endpoint"))?;
         match self.ask(&incoming, &hit) {
-            Ok(ask) => {
+            Ok(mut ask) => {
+                if let Some(only) = only {
+                    ask.scopes.retain(|scope| only.contains(scope));
+                }
                 let client_id = ask.client.client_id.clone();
                 self.record.note(now, What::Authorize { client_id });
                 let account = self.account(account);

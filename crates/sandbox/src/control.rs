@@ -239,6 +239,8 @@ struct Click {
     account: String,
     #[serde(default)]
     deny: bool,
+    /// Allows these alone.
+    scopes: Option<Vec<String>>,
 }
 
 /// Plays the click of the account's owner.
@@ -250,9 +252,11 @@ fn approve(shared: &Shared, click: &Click) -> Result<Value, Answer> {
         return Err(problem(400, "bad_authorize_url", detail));
     };
     let now = shared.now();
-    let clicked = with_model(shared, service, |model| match click.deny {
-        false => model.approve(&click.authorize_url, &click.account, now),
-        true => model.deny(&click.authorize_url, &click.account, now),
+    let Click { authorize_url, account, .. } = click;
+    let clicked = with_model(shared, service, |model| match (&click.scopes, click.deny) {
+        (_, true) => model.deny(authorize_url, account, now),
+        (None, false) => model.approve(authorize_url, account, now),
+        (Some(only), false) => model.approve_only(authorize_url, account, only, now),
     })?;
     match clicked {
         Ok(callback_url) => Ok(json!({ "callback_url": callback_url })),

@@ -1,6 +1,6 @@
-//! What was typed after `connect` and `import`.
+//! What was typed after `connect`, `import` and `scopes`.
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
 
 use crate::words;
 
@@ -33,6 +33,20 @@ pub struct Connect {
     /// Lets an existing connection move to another account
     #[arg(long)]
     pub other_account: bool,
+}
+
+/// `scopes`.
+#[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("whose").required(true).args(["id", "client"]))]
+pub struct Scopes {
+    /// Connection, see `indicia connections`
+    pub id: Option<String>,
+    /// All connections of a client together
+    #[arg(long, value_name = "C")]
+    pub client: Option<String>,
+    /// What it must be able to do, in our words: contacts.read, campaigns.send, …
+    #[arg(long, value_name = "CAP", value_delimiter = ',')]
+    pub can: Vec<String>,
 }
 
 /// `import`.

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use indicia_broker::connect::{BrowserStep, ConnectRequest, ConnectStep};
 use indicia_broker::list::ConnectionQuery;
+use indicia_broker::scopes::{AskedScope, Why};
 use indicia_broker::view::{ConnectionState, ConnectionView};
 use indicia_broker::{Broker, Error};
-use indicia_catalog::{Capability, Flow, Service};
+use indicia_catalog::{Capability, Flow};
 use indicia_oauth::AccessToken;
 
 use crate::args::{Connect, FlowName};
@@ -109,7 +110,12 @@ async fn by_its_flow(
     let request = request(broker, args).await?;
     let started = broker.connect(request.clone());
     match cx.out.wait("asking the service", started).await? {
-        ConnectStep::Done(view) => Ok(*view),
+        ConnectStep::Done(view) => {
+            if !view.scopes.asked.is_empty() {
+                cx.out.remark(&format!("asked for: {}", view.scopes.asked.join(" ")));
+            }
+            Ok(*view)
+        }
         ConnectStep::Device(step) => {
             tell_asks(cx, &step.asks, step.full_access);
             device::show(cx, &step);
@@ -134,10 +140,7 @@ async fn by_its_flow(
 }
 
 async fn request(broker: &Broker, args: Connect) -> Result<ConnectRequest, Failure> {
-    let client = broker.client(&args.client).await?;
-    let service = broker.catalogue().service(&client.service);
-    let service = service.ok_or_else(|| Error::no_service(broker.catalogue(), &client.service))?;
-    let capabilities = capabilities(&service, &args.can)?;
+    let capabilities = capabilities(broker, &args.client, &args.can).await?;
     let flow = args.flow.map(|flow| match flow {
         FlowName::ApiKey => Flow::ApiKey,
         FlowName::AuthorizationCode => Flow::AuthorizationCode,
@@ -157,8 +160,15 @@ async fn request(broker: &Broker, args: Connect) -> Result<ConnectRequest, Failu
     })
 }
 
-/// Reads `--can`; all that is wrong is told at once.
-fn capabilities(service: &Service, typed: &[String]) -> Result<Vec<Capability>, Failure> {
+/// Reads `--can` for a client; all that is wrong is told at once.
+pub async fn capabilities(
+    broker: &Broker,
+    client: &str,
+    typed: &[String],
+) -> Result<Vec<Capability>, Failure> {
+    let client = broker.client(client).await?;
+    let service = broker.catalogue().service(&client.service);
+    let service = service.ok_or_else(|| Error::no_service(broker.catalogue(), &client.service))?;
     let mut found = Vec::new();
     let mut problems = Vec::new();
     for text in typed {
@@ -193,19 +203,25 @@ fn tell(cx: &Cx, step: &BrowserStep) {
     tell_asks(cx, &step.asks, step.full_access);
 }
 
-fn tell_asks(cx: &Cx, asks: &[(String, String)], full_access: bool) {
+fn tell_asks(cx: &Cx, asks: &[AskedScope], full_access: bool) {
     if full_access {
         cx.out.remark("asks for full access to the account: this service knows no less");
     }
     if !asks.is_empty() {
         cx.out.remark("asks for:");
     }
-    for (scope, meaning) in asks {
-        let (scope, meaning) = (shown(scope), shown(meaning));
-        match meaning.is_empty() {
-            true => cx.out.remark(&format!("  {scope}")),
-            false => cx.out.remark(&format!("  {scope}: {meaning}")),
-        }
+    for AskedScope { scope, meaning, why } in asks {
+        let why = match why {
+            Why::Named => "you named it".to_owned(),
+            Why::Can(capabilities) => {
+                let names: Vec<&str> = capabilities.iter().map(|c| c.as_str()).collect();
+                format!("for {}", names.join(", "))
+            }
+            Why::Offline => "to refresh without you".to_owned(),
+            Why::Identity => "to learn whose account it is".to_owned(),
+        };
+        let meaning = meaning.as_ref().map(|text| format!(": {}", shown(text)));
+        cx.out.remark(&format!("  {}{} ({why})", shown(scope), meaning.unwrap_or_default()));
     }
 }
 

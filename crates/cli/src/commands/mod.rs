@@ -20,6 +20,7 @@ mod revoke;
 mod root_key;
 pub mod rotate;
 mod sandbox;
+mod scopes;
 mod services;
 mod setup;
 mod takeover;
@@ -52,6 +53,7 @@ pub fn run(cx: &Cx, command: Command) -> Result<(), Failure> {
         Command::Backup(args) => backup::run(cx, &args),
         Command::Restore(args) => restore::run(cx, &args),
         Command::Takeover => takeover::run(cx),
+        Command::Scopes(args) => scopes::run(cx, &args),
         Command::Sandbox(args) => sandbox::run(cx, args),
         Command::Doctor(args) => doctor::run(cx, &args),
         Command::Completions(args) => completions::run(args),

@@ -32,6 +32,7 @@ mod reference;
 mod reference_json;
 mod rotate;
 mod rotate_secrets;
+mod scopes;
 mod secrecy;
 mod services_try;
 mod setup;

@@ -15,7 +15,7 @@ fn help_has_a_summary_and_an_example_for_every_command() {
         .map(|line| line.split_whitespace().next().unwrap())
         .filter(|name| *name != "help")
         .collect();
-    assert!(commands.contains(&"demo") && commands.len() == 24, "{commands:?}");
+    assert!(commands.contains(&"demo") && commands.len() == 25, "{commands:?}");
     assert!(top.stdout.contains("INDICIA_CALLBACK_PORT"), "{top:?}");
     for command in commands {
         for how in [[command, "--help"], ["help", command]] {

@@ -83,6 +83,8 @@ fn each_member_of_each_document_is_in_the_reference() {
     let many = "{\"id\":\"two\",\"access_token\":\"b\"}\n{}\n";
     check("Many imports:", &[import(&["--jsonl"], many).json()]);
     check("All that was due:", &[json(&["refresh", "--due"])]);
+    let full = json(&["scopes", "--client", "klaviyo", "--can", "lists.read"]);
+    check("Scopes:", &[full, json(&["scopes", "klaviyo"])]);
     check("A receipt:", &[json(&["revoke", "klaviyo"])]);
     let revoked = json(&["connections", "show", "klaviyo"]);
     check("A connection:", &[connection, imported, revoked]);
