@@ -20,7 +20,7 @@ impl Broker {
         let client = self.client_row(&grant.client).await?;
         let now = self.ports.clock.now();
         let state = serve::state(&grant, Some(&client));
-        let reason = serve::reason(&grant, Some(&client), &connection.id);
+        let reason = self.reason_in_full(&grant, &client, &connection.id).await?;
         let serving = grant.state.life != Life::Revoked
             && schedule::good_for(&grant.facts, std::time::Duration::from_millis(1), now);
         let serving_until = match grant.facts.expiry {

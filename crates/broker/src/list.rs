@@ -33,7 +33,9 @@ impl Broker {
     pub async fn connection(&self, id: &str) -> Result<ConnectionView, Error> {
         let (connection, grant) = self.load(id).await?;
         let client = self.client_row(&grant.client).await?;
-        Ok(self.connection_view(&connection, &grant, &client))
+        let reason = self.reason_in_full(&grant, &client, &connection.id).await?;
+        let view = self.connection_view(&connection, &grant, &client);
+        Ok(ConnectionView { reason: reason.as_ref().map(ReasonView::from), ..view })
     }
 
     /// Connections by id, after `after`; at most `limit` (and [`PAGE_MAX`]) of them are looked at,

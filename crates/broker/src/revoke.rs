@@ -14,10 +14,12 @@ use crate::call::Bound;
 use crate::committed::open_tokens;
 use crate::error::Error;
 use crate::model::{
-    ClientId, ConnectionId, ConnectionRow, Event, EventKind, GrantId, GrantRow, GrantState, Life,
-    Reason, ReasonCode, RevocationItem, RevocationItemState, RevocationRow, grant_event,
+    ClientId, ClientRow, ConnectionId, ConnectionRow, Event, EventKind, GrantId, GrantRow,
+    GrantState, Life, Reason, ReasonCode, RevocationItem, RevocationItemState, RevocationRow,
+    grant_event,
 };
 use crate::ports::{ConnectionFilter, ForgetOutcome, TakenFlows};
+use crate::serve;
 use crate::vault::{Field, Sealed};
 use crate::view::{ProofView, Receipt, ReceiptItem};
 
@@ -189,6 +191,31 @@ impl Broker {
     /// The store's.
     pub async fn pending_revocations(&self) -> Result<usize, Error> {
         Ok(self.ports.store.revocations_due(END_OF_TIME, PENDING_MAX).await?.len())
+    }
+
+    /// Why a connection is as it is; of one that was taken back, also whether its service has to be
+    /// told yet.
+    pub(crate) async fn reason_in_full(
+        &self,
+        grant: &GrantRow,
+        client: &ClientRow,
+        connection: &ConnectionId,
+    ) -> Result<Option<Reason>, Error> {
+        let reason = serve::reason(grant, Some(client), connection);
+        let item = match grant.state.life {
+            Life::Revoked => self.ports.store.revoked_item(&grant.id).await?,
+            Life::Alive | Life::Dead => None,
+        };
+        let Some(item) = item.filter(|item| item.state == RevocationItemState::Pending) else {
+            return Ok(reason);
+        };
+        let answer = item.answer.unwrap_or_else(|| "not tried yet".to_owned());
+        let pending = |reason: Reason| Reason {
+            detail: format!("{}; pending at the service ({answer})", reason.detail),
+            next_step: AGAIN.to_owned(),
+            ..reason
+        };
+        Ok(reason.map(pending))
     }
 
     /// Tries all revocations that a service hasn't answered yet, due or not; their receipts.
@@ -540,7 +567,10 @@ fn receipt(row: &RevocationRow) -> Receipt {
         answer: i.answer.clone(),
         at: i.at,
         state: i.state,
-        next_step: i.next_step.clone(),
+        next_step: match i.state {
+            RevocationItemState::Pending => Some(AGAIN.to_owned()),
+            RevocationItemState::Revoked | RevocationItemState::Cannot => i.next_step.clone(),
+        },
     };
     Receipt {
         id: row.id.clone(),
@@ -551,3 +581,7 @@ fn receipt(row: &RevocationRow) -> Receipt {
         proof: row.proof.clone().map(|(probe, at)| ProofView { probe, at }),
     }
 }
+
+/// What becomes of a call that its service hasn't answered.
+const AGAIN: &str = "the next command that goes to the network tells the service again; \
+                     `indicia recover` does so now";

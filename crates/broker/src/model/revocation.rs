@@ -56,6 +56,13 @@ pub struct RevocationItem {
     pub tries: u32,
 }
 
+impl RevocationItem {
+    /// Orders the items of one grant: its newest version last, and of that what is pending.
+    pub fn newest(&self) -> (u64, bool) {
+        (self.version, self.state == RevocationItemState::Pending)
+    }
+}
+
 /// A revocation with its calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationRow {

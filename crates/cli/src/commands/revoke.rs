@@ -73,13 +73,23 @@ pub async fn ask(broker: &Broker, what: &Selector, bulk: Bulk) -> Result<Shared,
     if plan.shared_with.is_empty() && !(bulk == Bulk::Yes && plan.connections.len() > 1) {
         return Ok(Shared::Refuse);
     }
-    let mut question = format!("this ends {}", plan.connections.join(", "));
+    let mut question = format!("this ends {}", counted(&plan.connections));
     if !plan.shared_with.is_empty() {
-        question += &format!(", and with the same grant {}", plan.shared_with.join(", "));
+        question += &format!(", and with the same grant {}", counted(&plan.shared_with));
     }
     match beside(move || prompt::confirm(&format!("{question}. Go on?"))).await? {
         true => Ok(Shared::Allow),
         false => Err(Failure::failed("not_confirmed", "nothing was revoked", "")),
+    }
+}
+
+/// Ids, and how many they are; of many the first.
+fn counted(ids: &[String]) -> String {
+    let named = ids.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match ids.len() {
+        0 | 1 => named,
+        n if n <= NAMED_MAX => format!("{n} connections: {named}"),
+        n => format!("{n} connections: {named} and {} more", n - NAMED_MAX),
     }
 }
 
@@ -88,7 +98,7 @@ pub fn print(cx: &Cx, receipt: &Receipt) -> Result<(), Failure> {
     let at = |moment| when(moment, now());
     cx.out.facts(&[
         ("receipt", receipt.id.clone()),
-        ("connections", receipt.connections.join(", ")),
+        ("connections", counted(&receipt.connections)),
         ("asked for", at(receipt.requested_at)),
         ("local use", receipt.local.to_owned()),
     ])?;
@@ -117,3 +127,6 @@ pub fn print(cx: &Cx, receipt: &Receipt) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// Ids that are named in a sentence.
+const NAMED_MAX: usize = 20;

@@ -30,6 +30,7 @@ mod peers_proxy;
 mod processes;
 mod reference;
 mod reference_json;
+mod revoke;
 mod rotate;
 mod rotate_secrets;
 mod scopes;

@@ -388,7 +388,7 @@ impl Store for Handle {
     async fn revoked_item(&self, grant: &GrantId) -> Result<Option<RevocationItem>, StoreError> {
         Ok(self.with(|state| {
             let items = state.revocations.values().flat_map(|row| &row.items);
-            items.filter(|item| item.grant == *grant).max_by_key(|item| item.version).cloned()
+            items.filter(|item| item.grant == *grant).max_by_key(|item| item.newest()).cloned()
         }))
     }
 

@@ -47,7 +47,7 @@ pub(super) fn revoked_item(
     for each in found {
         let (body, n): (String, usize) = each?;
         let item = opened(conn, &body)?.items.into_iter().nth(n);
-        newest = newest.into_iter().chain(item).max_by_key(|item| item.version);
+        newest = newest.into_iter().chain(item).max_by_key(RevocationItem::newest);
     }
     Ok(newest)
 }
