@@ -10,10 +10,12 @@
 mod cold;
 mod copies;
 mod figure;
+mod import;
 mod journal;
 mod machine;
 mod raw;
 mod refresh;
+mod size;
 mod start;
 mod store;
 mod warm;
@@ -29,7 +31,7 @@ use world::World;
 /// Measures, and prints a page about it.
 #[derive(Parser)]
 struct Args {
-    /// Only these: warm, cold, start, journal, store, refresh
+    /// Only these: warm, cold, start, size, journal, store, import, refresh
     only: Vec<String>,
     /// Pairs of baseline and Indicia for each figure, at least five for one that counts
     #[arg(long, default_value_t = 7)]
@@ -49,7 +51,7 @@ fn main() -> Result<()> {
     let mut figures: Vec<Figure> = Vec::new();
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
     // In this order, since `refresh` moves the engine's clock on.
-    for name in ["warm", "cold", "start", "journal", "store", "refresh"] {
+    for name in ["warm", "cold", "start", "size", "journal", "store", "import", "refresh"] {
         if !wanted(name) {
             continue;
         }
@@ -58,8 +60,10 @@ fn main() -> Result<()> {
             "warm" => warm::figures,
             "cold" => cold::figures,
             "start" => start::figures,
+            "size" => size::figures,
             "journal" => journal::figures,
             "store" => store::figures,
+            "import" => import::figures,
             _ => refresh::figures,
         };
         figures.extend(measure(&world, args.pairs)?);

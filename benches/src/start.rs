@@ -32,7 +32,8 @@ pub fn figures(world: &World, pairs: usize) -> Result<Vec<Figure>> {
     Ok(vec![compare(subject, pairs, base, ours)?])
 }
 
-fn millis(program: &Path, home: &Path, args: &[&str]) -> Result<f64> {
+/// Milliseconds that a program takes from start to end, the median of some runs.
+pub fn millis(program: &Path, home: &Path, args: &[&str]) -> Result<f64> {
     let mut runs = Vec::new();
     for _ in 0..RUNS {
         let mut command = Command::new(program);

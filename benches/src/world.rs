@@ -36,6 +36,8 @@ pub struct World {
     pub ids: Vec<String>,
     /// How many there are in the store in all; the others are never refreshed.
     pub stored: usize,
+    /// The service whose connections they are.
+    pub service: String,
     sandbox: Sandbox,
     folder: TempDir,
 }
@@ -54,6 +56,7 @@ impl World {
             clock: Arc::default(),
             ids: (0..grants).map(|n| format!("account-{n:05}")).collect(),
             stored: stored.max(grants),
+            service: String::new(),
             sandbox: Sandbox::start()?,
             folder,
         };
@@ -110,6 +113,7 @@ impl World {
     fn connect_all(&mut self) -> Result<()> {
         let broker = self.open(self.ports()?, self.ids.len())?;
         let service = rotating(&broker)?;
+        self.service.clone_from(&service.id);
         let address = self.sandbox.address.clone();
         let new = NewClient {
             service: service.id.clone(),

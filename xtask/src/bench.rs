@@ -20,7 +20,7 @@ pub struct Args {
     /// Build with this profile
     #[arg(long, default_value = "release")]
     profile: String,
-    /// Only these figures: warm, cold, start, journal, store, refresh
+    /// Only these figures: warm, cold, start, size, journal, store, import, refresh
     only: Vec<String>,
 }
 
