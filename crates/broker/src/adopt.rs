@@ -27,8 +27,8 @@ use crate::view::ConnectionView;
 /// Tries against others who change the same grant meanwhile.
 const TRIES: u32 = 5;
 
-/// Octets of a grant's id.
-const GRANT_ID_BYTES: usize = 16;
+/// Random octets of a grant's id.
+const GRANT_ID_RANDOM_BYTES: usize = 10;
 
 /// A token set on its way to a connection.
 pub(crate) struct Adoption {
@@ -110,10 +110,7 @@ impl Broker {
                 }
                 continue;
             }
-            let grant = self.first_version(&adoption, account.clone(), 1);
-            let connection = self.connection_row(&adoption, &grant.id);
-            let event = grant_event(&grant, EventKind::Connected, grant.created_at);
-            let event = Event { connection: Some(id.clone()), ..event };
+            let (connection, grant, event) = self.first_rows(&adoption, account.clone());
             let flow = adoption.consent.as_deref();
             match self.ports.store.connect(connection, grant, flow, vec![event]).await {
                 Ok(ConnectOutcome::Done) => return self.connection(id.as_str()).await,
@@ -126,6 +123,19 @@ impl Broker {
             }
         }
         Err(Error::Internal(format!("connection {id} keeps changing")))
+    }
+
+    /// The rows of a new connection, and the event that tells of it.
+    pub(crate) fn first_rows(
+        &self,
+        adoption: &Adoption,
+        account: Option<Account>,
+    ) -> (ConnectionRow, GrantRow, Event) {
+        let grant = self.first_version(adoption, account, 1);
+        let connection = self.connection_row(adoption, &grant.id);
+        let event = grant_event(&grant, EventKind::Connected, grant.created_at);
+        let event = Event { connection: Some(adoption.connection.clone()), ..event };
+        (connection, grant, event)
     }
 
     /// The flow had ended: its consent was stored before, or a newer one, or the connection was
@@ -445,9 +455,9 @@ impl Broker {
     }
 
     fn new_grant_id(&self) -> GrantId {
-        let mut bytes = [0; GRANT_ID_BYTES];
-        self.ports.random.fill(&mut bytes);
-        GrantId::of_random(&bytes)
+        let mut random = [0; GRANT_ID_RANDOM_BYTES];
+        self.ports.random.fill(&mut random);
+        GrantId::of(self.ports.clock.now(), &random)
     }
 
     fn connection_row(&self, adoption: &Adoption, grant: &GrantId) -> ConnectionRow {
@@ -570,4 +580,4 @@ fn fresh_state(
 }
 
 /// Pause before another try to store what is in memory only.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);

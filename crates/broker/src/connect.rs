@@ -20,7 +20,7 @@ use crate::call::Bound;
 use crate::commit_code::FlowSecrets;
 use crate::device::DeviceStep;
 use crate::error::Error;
-use crate::model::{ClientRow, ConnectionId, FlowRow};
+use crate::model::{ClientRow, ConnectionId, ConnectionRow, FlowRow};
 use crate::scopes::{AskedScope, asks};
 use crate::vault::Field;
 use crate::view::ConnectionView;
@@ -161,22 +161,11 @@ impl Broker {
         wish: Option<&str>,
     ) -> Result<ConnectionId, Error> {
         if let Some(wish) = wish {
-            let id = ConnectionId::new(wish).map_err(|e| Error::Refused {
-                code: "input_refused",
-                field: "id".into(),
-                detail: e.to_string(),
-                hint: "choose another with --id".into(),
-            })?;
-            if let Some((row, _)) = self.ports.store.connection(&id).await?
-                && row.client != bound.client.id
-            {
-                return Err(Error::Conflict {
-                    code: "id_taken",
-                    detail: format!("there is a connection {id} already, of client {}", row.client),
-                    hint: "choose another with --id".into(),
-                });
-            }
-            return Ok(id);
+            let there = match ConnectionId::new(wish) {
+                Ok(id) => self.ports.store.connection(&id).await?,
+                Err(_) => None,
+            };
+            return own_id(bound, wish, there.as_ref().map(|(row, _)| row));
         }
         for n in 1_u32.. {
             let client = &bound.client.id;
@@ -330,6 +319,28 @@ fn flow_of(bound: &Bound, wish: Option<Flow>) -> Result<Flow, Error> {
         detail: format!("{} does not offer this flow", bound.service.name),
         hint: format!("it offers {}", names.join(", ")),
     })
+}
+
+/// The id that is wished for, where it can be one and isn't another client's; `there`: what has it.
+pub(crate) fn own_id(
+    bound: &Bound,
+    wish: &str,
+    there: Option<&ConnectionRow>,
+) -> Result<ConnectionId, Error> {
+    let id = ConnectionId::new(wish).map_err(|e| Error::Refused {
+        code: "input_refused",
+        field: "id".into(),
+        detail: e.to_string(),
+        hint: "choose another with --id".into(),
+    })?;
+    match there.filter(|row| row.client != bound.client.id) {
+        None => Ok(id),
+        Some(row) => Err(Error::Conflict {
+            code: "id_taken",
+            detail: format!("there is a connection {id} already, of client {}", row.client),
+            hint: "choose another with --id".into(),
+        }),
+    }
 }
 
 /// What is asked for.

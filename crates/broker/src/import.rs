@@ -13,14 +13,17 @@ use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use crate::Broker;
-use crate::adopt::{Adoption, other_owner};
+use crate::adopt::{Adoption, PAUSE, other_owner};
 use crate::api_key;
 use crate::call::Bound;
+use crate::connect::own_id;
 use crate::decide;
 use crate::error::Error;
-use crate::model::{ConnectionId, Life, RotationOwner};
+use crate::model::{
+    ClientId, ClientRow, ConnectionId, ConnectionRow, GrantRow, Life, RotationOwner,
+};
 use crate::outcome::{self, Outcome};
-use crate::ports::{ConnectionFilter, REPLACED_BYTES};
+use crate::ports::{ConnectOutcome, ConnectionFilter, REPLACED_BYTES};
 use crate::spoken::Spoken;
 use crate::vault::Fingerprint;
 use crate::view::ConnectionView;
@@ -51,6 +54,9 @@ pub struct Imported {
     pub changed: bool,
 }
 
+/// Tries against others who make the same connection meanwhile.
+const TRIES: u32 = 5;
+
 /// What stands beside the token set. The tokens are not read here: this text isn't wiped.
 #[derive(Deserialize)]
 struct Beside {
@@ -79,6 +85,14 @@ pub(crate) struct Imports {
 struct Reserved<'a> {
     imports: &'a Imports,
     fingerprint: Fingerprint,
+}
+
+/// What was found when a token set's refresh token was reserved; the reservation ends with it.
+#[derive(Default)]
+struct Reservation<'a> {
+    _under_way: Option<Reserved<'a>>,
+    /// A grant has this refresh token.
+    is_known: bool,
 }
 
 impl Imports {
@@ -131,26 +145,47 @@ impl Broker {
         request: &ImportRequest,
         token_set: &[u8],
     ) -> Result<Imported, Error> {
+        for _ in 0..TRIES {
+            if let Some(imported) = self.import_once(request, token_set).await? {
+                return Ok(imported);
+            }
+        }
+        Err(Error::Internal("the connection keeps changing".to_owned()))
+    }
+
+    /// `None`: somebody made the connection meanwhile.
+    async fn import_once(
+        self: &Arc<Self>,
+        request: &ImportRequest,
+        token_set: &[u8],
+    ) -> Result<Option<Imported>, Error> {
+        let unchanged = |connection| Ok(Some(Imported { connection, changed: false }));
         let beside = beside(token_set)?;
-        let client = self.client_named(&request.client).await?;
-        let bound = self.bound_for(client, &beside.inputs)?;
+        let bound = self.bound_for(self.client_of(request).await?, &beside.inputs)?;
         let now = self.ports.clock.now();
         let tokens = read(&bound, &beside, token_set, now)?;
         let wish = beside.id.as_deref().or(request.id.as_deref());
         if request.one_of_many && wish.is_none() {
             return Err(refused("it has no id".to_owned()));
         }
-        if let Some(connection) = self.is_there_already(&bound, &tokens, wish).await? {
-            return Ok(Imported { connection, changed: false });
+        let there = match wish.map(ConnectionId::new) {
+            Some(Ok(id)) => self.ports.store.connection(&id).await?,
+            Some(Err(_)) | None => None,
+        };
+        if let Some(connection) = self.is_there_already(&bound, &tokens, there.as_ref()).await? {
+            return unchanged(connection);
         }
         if self.may_be_known(request.one_of_many, &tokens).await?
             && let Some(known) = self.known(&bound, &tokens, wish).await?
         {
-            return Ok(Imported { connection: known, changed: false });
+            return unchanged(known);
         }
-        let connection = self.connection_id(&bound, wish).await?;
-        let _reserved = self.reserve(&bound, &connection, &tokens).await?;
-        if let Some((_, grant)) = self.ports.store.connection(&connection).await?
+        let connection = match wish {
+            Some(wish) => own_id(&bound, wish, there.as_ref().map(|(row, _)| row))?,
+            None => self.connection_id(&bound, None).await?,
+        };
+        let reserved = self.reserve(&bound, &connection, &tokens).await?;
+        if let Some((_, grant)) = &there
             && grant.state.life == Life::Alive
         {
             if grant.rotation_owner != request.owner {
@@ -162,8 +197,7 @@ impl Broker {
             if request.owner == RotationOwner::Indicia
                 || self.ports.store.has_had(&grant.id, &access).await?
             {
-                let connection = self.connection(connection.as_str()).await?;
-                return Ok(Imported { connection, changed: false });
+                return unchanged(self.connection(connection.as_str()).await?);
             }
         }
         let adoption = Adoption {
@@ -182,7 +216,40 @@ impl Broker {
             owner: request.owner,
             learn_account: !request.one_of_many,
         };
-        Ok(Imported { connection: self.adopt(adoption).await?, changed: true })
+        let connection = match request.one_of_many && there.is_none() && !reserved.is_known {
+            true => self.import_first(&adoption).await?,
+            false => Some(self.adopt(adoption).await?),
+        };
+        Ok(connection.map(|connection| Imported { connection, changed: true }))
+    }
+
+    /// Makes a connection where there was none of its id or its refresh token just now; `None`:
+    /// somebody made one meanwhile, or we did and didn't hear of it.
+    async fn import_first(&self, adoption: &Adoption) -> Result<Option<ConnectionView>, Error> {
+        let (connection, grant, event) = self.first_rows(adoption, None);
+        let view = self.connection_view(&connection, &grant, &adoption.bound.client);
+        match self.ports.store.connect(connection, grant, None, vec![event]).await {
+            Ok(ConnectOutcome::Done) => Ok(Some(view)),
+            Ok(
+                ConnectOutcome::IdTaken
+                | ConnectOutcome::Missing
+                | ConnectOutcome::FlowEnded
+                | ConnectOutcome::FlowRevoked,
+            ) => Ok(None),
+            Err(error) if error.maybe_done => {
+                tokio::time::sleep(PAUSE).await;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Of many, each needn't look its client up anew.
+    async fn client_of(&self, request: &ImportRequest) -> Result<ClientRow, Error> {
+        match ClientId::new(&request.client) {
+            Ok(id) if request.one_of_many => Ok(ClientRow::clone(&*self.client_seen(&id).await?)),
+            Ok(_) | Err(_) => self.client_named(&request.client).await,
+        }
     }
 
     /// Whether it is worth a look at every grant: one of many is only looked for where a token of
@@ -215,10 +282,9 @@ impl Broker {
         self: &Arc<Self>,
         bound: &Bound,
         tokens: &TokenSet,
-        wish: Option<&str>,
+        there: Option<&(ConnectionRow, GrantRow)>,
     ) -> Result<Option<ConnectionView>, Error> {
-        let Some(Ok(id)) = wish.map(ConnectionId::new) else { return Ok(None) };
-        let Some((row, grant)) = self.ports.store.connection(&id).await? else { return Ok(None) };
+        let Some((row, grant)) = there else { return Ok(None) };
         if row.client != bound.client.id || grant.state.life == Life::Revoked {
             return Ok(None);
         }
@@ -226,7 +292,7 @@ impl Broker {
         for token in [Some(tokens.access_token.expose()), refresh].into_iter().flatten() {
             let fingerprint = self.vault.fingerprint(token);
             if self.ports.store.has_had(&grant.id, &fingerprint).await? {
-                return self.connection(id.as_str()).await.map(Some);
+                return self.connection(row.id.as_str()).await.map(Some);
             }
         }
         Ok(None)
@@ -239,16 +305,17 @@ impl Broker {
         bound: &Bound,
         connection: &ConnectionId,
         tokens: &TokenSet,
-    ) -> Result<Option<Reserved<'_>>, Error> {
-        let Some(refresh) = &tokens.refresh_token else { return Ok(None) };
+    ) -> Result<Reservation<'_>, Error> {
+        let Some(refresh) = &tokens.refresh_token else { return Ok(Reservation::default()) };
         let fingerprint = self.vault.fingerprint(refresh.expose());
         // mark: one-refresh-token-one-connection
-        let reserved = self
+        let under_way = self
             .imports
             .reserve(fingerprint, connection)
             .map_err(|first| token_set_known(&first))?;
         let store = &self.ports.store;
         let there = store.grant_of_refresh_token(&bound.client.id, &fingerprint).await?;
+        let is_known = there.is_some();
         if let Some(grant) = there {
             let filter = ConnectionFilter { grant: Some(grant.id), ..Default::default() };
             let rows = self.all_connections(&filter).await?;
@@ -258,7 +325,7 @@ impl Broker {
                 return Err(token_set_known(&first.id));
             }
         }
-        Ok(Some(reserved))
+        Ok(Reservation { _under_way: Some(under_way), is_known })
     }
 
     /// The connection that has these tokens already. Under another id they would be two grants that

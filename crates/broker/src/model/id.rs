@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use indicia_oauth::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -78,8 +79,10 @@ id! {
 }
 
 impl GrantId {
-    /// A new grant's id, from random octets.
-    pub fn of_random(bytes: &[u8]) -> Self {
-        Self(hex::encode(bytes))
+    /// A new grant's id: when it was made, in milliseconds, then random octets. What is made
+    /// together stands together in an index: many at once don't write all over it.
+    pub fn of(at: Timestamp, random: &[u8]) -> Self {
+        let millis = at.as_millis().to_be_bytes();
+        Self(format!("{}{}", hex::encode(&millis[2..]), hex::encode(random)))
     }
 }

@@ -69,3 +69,16 @@ fn many_are_taken_over_and_again_what_was_cut_off() {
     ran.fails(1, "2 line(s) were refused");
     assert_eq!(home.run(&["token", "c2000"]).ok().line(), "token-2000", "the rest was taken");
 }
+
+#[test]
+fn of_two_lines_with_one_id_the_first_is_taken_over() {
+    let (home, _sandbox, _) = given();
+    let line = |n: u32| {
+        json!({ "id": "same", "access_token": format!("token-{n}"),
+            "refresh_token": format!("refresh-{n}"), "expires_in": 3600 })
+    };
+    let lines: String = (0..20).map(|n| format!("{}\n", line(n))).collect();
+    let report = home.run_with(&["import", "klaviyo", "--jsonl", "--json"], &lines).ok().json();
+    assert_eq!((&report["imported"], &report["unchanged"]), (&json!(1), &json!(19)), "{report}");
+    assert_eq!(home.run(&["token", "same"]).ok().line(), "token-0");
+}
