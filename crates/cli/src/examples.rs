@@ -97,6 +97,7 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
         &["clients", "secrets"],
         &["indicia clients secrets {browser} add", "indicia clients secrets {browser} promote 2"],
     ),
+    (&["clients", "rotate"], &["indicia clients rotate {browser}"]),
     (&["connect"], &["indicia connect {browser} --can {capability}", "indicia connect {own}"]),
     (
         &["import"],

@@ -48,6 +48,14 @@ pub enum ClientsCommand {
         #[command(subcommand)]
         command: SecretsCommand,
     },
+    /// Goes with you through a new secret, by the service's rule
+    ///
+    /// Says what to do in the portal and when, asks for the new secret, tries it by a refresh, and
+    /// retires the old one. It can be left at any question and run again.
+    Rotate {
+        /// Which client
+        id: String,
+    },
 }
 
 /// `clients add`.

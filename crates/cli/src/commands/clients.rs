@@ -1,5 +1,7 @@
 //! `indicia clients`: registered applications and their secrets. Works offline.
 
+mod rotate;
+
 use std::collections::BTreeMap;
 
 use indicia_broker::Error;
@@ -49,6 +51,7 @@ pub fn run(cx: &Cx, args: Clients) -> Result<(), Failure> {
             }
         }
         Some(ClientsCommand::Secrets { client, command }) => secrets(cx, &client, command),
+        Some(ClientsCommand::Rotate { id }) => rotate::run(cx, &id),
     }
 }
 

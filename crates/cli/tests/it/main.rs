@@ -32,6 +32,7 @@ mod reference;
 mod reference_json;
 mod revoke;
 mod rotate;
+mod rotate_client;
 mod rotate_secrets;
 mod scopes;
 mod secrecy;
