@@ -15,7 +15,7 @@ fn pairs(given: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_callback_chooses_among_known_hosts_only() {
+pub(crate) fn a_callback_chooses_among_known_hosts_only() {
     let zoho = service("zoho-campaigns");
     for (location, server) in [
         ("evil", "https://accounts.zoho.eu"),
@@ -39,7 +39,7 @@ fn a_callback_chooses_among_known_hosts_only() {
 }
 
 #[test]
-fn a_tenant_of_the_callback_stays_a_tenant() {
+pub(crate) fn a_tenant_of_the_callback_stays_a_tenant() {
     let cloud = service("salesforce-marketing-cloud");
     for tenant in ["evil.example", "evil.example/aaaaaaaaaaaaaaaa", "MC563885GZS27C5T9-63K636TZGM"]
     {
@@ -49,7 +49,7 @@ fn a_tenant_of_the_callback_stays_a_tenant() {
 
 // ST-8
 #[test]
-fn st_8_an_api_base_from_an_answer_must_match_its_pattern() {
+pub(crate) fn st_8_an_api_base_from_an_answer_must_match_its_pattern() {
     let cloud = service("salesforce-marketing-cloud");
     let (inputs, settings) = (BTreeMap::new(), BTreeMap::new());
     let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
@@ -62,6 +62,7 @@ fn st_8_an_api_base_from_an_answer_must_match_its_pattern() {
         (format!("https://{tenant}@evil.example/.rest.marketingcloudapis.com/"), false),
         (format!("https://{tenant}.rest.marketingcloudapis.com/\n"), false),
         (format!("https://{tenant}.restxmarketingcloudapis.com/"), false),
+        ("https://elsewhere.rest.marketingcloudapis.com/".to_owned(), false),
     ] {
         let kept = BTreeMap::from([("rest_instance_url".to_owned(), url.clone())]);
         assert_eq!(cloud.api_base(cx, &kept).is_ok(), taken, "{url}");

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail as loudly as the test")]
 
 mod bad_files;
+mod common;
 mod example;
 mod fuzz_corpus;
 mod hosts;
@@ -10,3 +11,4 @@ mod quirks;
 mod reference;
 mod shipped;
 mod transcript;
+mod without;

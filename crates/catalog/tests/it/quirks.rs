@@ -9,7 +9,7 @@ use indicia_catalog::{
     Capability, ClientKind, Context, Flow, GrantType, Presented, RevocationRule, Rotation, Service,
 };
 use indicia_oauth::dialect::NoExpiry;
-use indicia_oauth::token_answer::{self, Reading};
+use indicia_oauth::token_answer::{self, Reading, Refusal};
 use indicia_oauth::{
     Answer, BasicEncoding, BodyCodec, ClientAuth, Method, Timestamp, TokenEndpoint, Verdict,
 };
@@ -20,7 +20,7 @@ use crate::shipped::service;
 /// A challenge is named an error for a confidential client there, and is compulsory for a public
 /// one; the account's id is needed in each later path.
 #[test]
-fn aweber_takes_pkce_of_public_clients_only() {
+pub(crate) fn aweber_takes_pkce_of_public_clients_only() {
     let service = service("aweber");
     for (kind, pkce, auth) in [
         (ClientKind::Confidential, false, ClientAuth::Basic(BasicEncoding::Form)),
@@ -37,7 +37,7 @@ fn aweber_takes_pkce_of_public_clients_only() {
 /// Writing doesn't include reading there, and a client-credentials request without scopes gets all
 /// that the app has: none of ours is without.
 #[test]
-fn brevo_is_asked_for_no_more_than_is_wanted() {
+pub(crate) fn brevo_is_asked_for_no_more_than_is_wanted() {
     let service = service("brevo");
     let asked = |flow, can: &[_]| service.scopes_for_flow(flow, can).unwrap().0;
     let both = [Capability::ContactsRead, Capability::ContactsWrite];
@@ -49,7 +49,7 @@ fn brevo_is_asked_for_no_more_than_is_wanted() {
 }
 
 #[test]
-fn brevo_gives_an_applications_own_tokens_at_another_host() {
+pub(crate) fn brevo_gives_an_applications_own_tokens_at_another_host() {
     let (service, asked) = (service("brevo"), Asked::default());
     let url = |grant| asked.token(&service, grant).url;
     assert_eq!(
@@ -64,7 +64,7 @@ fn brevo_gives_an_applications_own_tokens_at_another_host() {
 /// Retail and the two MAX hosts know nothing of each other; MAX wants the account's domain with
 /// each call, that for a token included. The address of no request is ours to say.
 #[test]
-fn getresponse_max_has_hosts_and_a_header_of_its_own() {
+pub(crate) fn getresponse_max_has_hosts_and_a_header_of_its_own() {
     let service = service("getresponse");
     for (edition, domain, host) in [
         (None, None, "api.getresponse.com"),
@@ -97,7 +97,7 @@ fn getresponse_max_has_hosts_and_a_header_of_its_own() {
 /// Each region has its own hosts, and nobody else can say one; the version travels where one is
 /// given.
 #[test]
-fn intercom_has_regions_and_a_version_header() {
+pub(crate) fn intercom_has_regions_and_a_version_header() {
     let service = service("intercom");
     for (region, version, part) in
         [(None, None, ""), (Some("eu"), Some("2.6"), ".eu"), (Some("au"), None, ".au")]
@@ -122,7 +122,7 @@ fn intercom_has_regions_and_a_version_header() {
 
 /// Token requests are JSON, a revocation is a form; a tenant has tokens of its own.
 #[test]
-fn kit_speaks_json_for_tokens_and_a_form_for_revocation() {
+pub(crate) fn kit_speaks_json_for_tokens_and_a_form_for_revocation() {
     let service = service("kit");
     for (tenant, sent) in [(None, None), (Some("shop-one.example"), Some("shop-one.example"))] {
         let asked = Asked::with(tenant.map(|tenant| ("tenant", tenant)));
@@ -136,12 +136,15 @@ fn kit_speaks_json_for_tokens_and_a_form_for_revocation() {
         assert_eq!((endpoint.codec, endpoint.auth), (BodyCodec::Form, ClientAuth::Body));
     }
     assert!(service.check_input("tenant", "a\nb").is_err());
+    let public = Asked { kind: ClientKind::Public, ..Asked::default() };
+    assert!(service.authorize(public.cx()).unwrap().pkce);
+    assert_eq!(public.token(&service, GrantType::RefreshToken).auth, ClientAuth::None);
 }
 
 /// The credentials travel in the address; before its end the same token comes again, so nobody asks
 /// for one earlier; `scope` is somebody's e-mail address.
 #[test]
-fn marketo_is_asked_in_the_address_and_not_before_the_end() {
+pub(crate) fn marketo_is_asked_in_the_address_and_not_before_the_end() {
     let service = service("marketo");
     let asked = Asked::with([("munchkin_id", "123-abc-456")]);
     let endpoint = asked.token(&service, GrantType::ClientCredentials);
@@ -159,7 +162,7 @@ fn marketo_is_asked_in_the_address_and_not_before_the_end() {
 /// The answer names an API that isn't this one, no answer names an end, and each call names a
 /// business unit.
 #[test]
-fn account_engagement_has_its_own_api_and_a_business_unit() {
+pub(crate) fn account_engagement_has_its_own_api_and_a_business_unit() {
     let service = service("salesforce-account-engagement");
     let unit = ("business_unit", "0Uv5g0000008Q1aCAE");
     let kept = [("instance_url".to_owned(), "https://acme.my.salesforce.com".to_owned())].into();
@@ -189,7 +192,7 @@ fn account_engagement_has_its_own_api_and_a_business_unit() {
 
 /// Nobody is taken at the word of a default: unsaid, a refresh may rotate.
 #[test]
-fn account_engagement_rotates_as_the_app_is_set() {
+pub(crate) fn account_engagement_rotates_as_the_app_is_set() {
     let service = service("salesforce-account-engagement");
     for (value, rotation, idle) in [
         (None, Rotation::May, None),
@@ -200,6 +203,7 @@ fn account_engagement_rotates_as_the_app_is_set() {
         let asked = Asked { settings, ..Asked::default() };
         let rule = service.refresh_rule(asked.cx());
         assert_eq!((rule.effective_rotation(), rule.idle), (rotation, idle), "{value:?}");
+        assert_eq!(rule.reuse_grace, None, "{value:?}: a second use is taken for theft");
     }
     let asked = |flow| service.scopes_for_flow(flow, &[]).unwrap().0;
     assert_eq!(asked(Flow::AuthorizationCode), ["offline_access", "pardot_api"]);
@@ -241,7 +245,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A key without credits is answered with the same status as a dead one: it must not be given up.
 #[test]
-fn sendgrid_tells_an_empty_account_from_a_dead_key() {
+pub(crate) fn sendgrid_tells_an_empty_account_from_a_dead_key() {
     let service = service("sendgrid");
     let verdict = |body: &str| api_verdict(&service, 401, "application/json", body);
     let spent = r#"{"errors":[{"message":"Maximum credits exceeded","field":null,"help":null}]}"#;
@@ -259,7 +263,7 @@ fn sendgrid_tells_an_empty_account_from_a_dead_key() {
 /// Its host is the account's own, in two domains; a wrong key is 403; public lists have OAuth
 /// addresses that were invented.
 #[test]
-fn activecampaign_has_a_host_of_its_own_and_answers_403() {
+pub(crate) fn activecampaign_has_a_host_of_its_own_and_answers_403() {
     let service = service("activecampaign");
     assert_eq!(service.flows, [Flow::ApiKey]);
     for (domain, host) in [("", "blue.api-us1.com"), ("activehosted.com", "blue.activehosted.com")]
@@ -283,7 +287,7 @@ fn activecampaign_has_a_host_of_its_own_and_answers_403() {
 /// Its call about keys answers with secret keys: it is asked for nothing but the profile. A refusal
 /// may be a page.
 #[test]
-fn mailjet_is_asked_for_the_profile_and_refuses_with_a_page() {
+pub(crate) fn mailjet_is_asked_for_the_profile_and_refuses_with_a_page() {
     let (service, asked) = (service("mailjet"), Asked::default());
     let probe = service.probe(asked.cx()).unwrap().unwrap();
     assert_eq!(probe.url, "https://api.mailjet.com/v3/REST/myprofile");
@@ -307,15 +311,19 @@ fn one(name: &str, value: &str) -> BTreeMap<String, String> {
 }
 
 /// What an answer of the API means.
-fn api_verdict(service: &Service, status: u16, content_type: &str, body: &str) -> Verdict {
+pub(crate) fn api_verdict(service: &Service, status: u16, kind: &str, body: &str) -> Verdict {
+    api_refusal(service, status, kind, body).verdict
+}
+
+pub(crate) fn api_refusal(service: &Service, status: u16, kind: &str, body: &str) -> Refusal {
     let answer = Answer {
         status,
-        headers: vec![("content-type".into(), content_type.into())],
+        headers: vec![("content-type".into(), kind.into())],
         body: Zeroizing::new(body.as_bytes().to_vec()),
         complete: true,
     };
     match token_answer::read(&answer, &service.api_dialect, Timestamp::from_millis(0)) {
-        Reading::Refused(refusal) => refusal.verdict,
+        Reading::Refused(refusal) => refusal,
         Reading::Granted(_) => panic!("a refusal is granted"),
     }
 }

@@ -12,8 +12,10 @@ use indicia_oauth::dialect::NoExpiry;
 use indicia_oauth::{BasicEncoding, BodyCodec, ClientAuth, Verdict};
 use std::time::Duration;
 
+use crate::without;
+
 #[test]
-fn each_shipped_file_checks_clean() {
+pub(crate) fn each_shipped_file_checks_clean() {
     let mut errors = Vec::new();
     for id in Catalogue::shipped().ids() {
         let text = Catalogue::shipped_text(&id).unwrap();
@@ -118,7 +120,7 @@ const ROWS: &[Row] = &[
 const KEYED: &[&str] = &["activecampaign", "mailjet", "sendgrid"];
 
 #[test]
-fn a_service_with_keys_alone_has_nothing_of_oauth() {
+pub(crate) fn a_service_with_keys_alone_has_nothing_of_oauth() {
     for id in KEYED {
         let service = service(id);
         let (inputs, settings) = (examples(&service), BTreeMap::new());
@@ -134,7 +136,7 @@ fn a_service_with_keys_alone_has_nothing_of_oauth() {
 }
 
 #[test]
-fn each_service_has_its_row() {
+pub(crate) fn each_service_has_its_row() {
     let ids: Vec<&str> = ROWS.iter().map(|row| row.0).collect();
     let mut all = [&ids[..], KEYED].concat();
     all.sort_unstable();
@@ -165,7 +167,7 @@ fn each_service_has_its_row() {
 /// A challenge is left out only where the service is known to refuse it.
 // PK-5
 #[test]
-fn pk_5_pkce_is_left_out_for_a_cited_reason_only() {
+pub(crate) fn pk_5_pkce_is_left_out_for_a_cited_reason_only() {
     for id in Catalogue::shipped().ids() {
         let service = service(&id);
         let left_out = matches!(service.pkce, Pkce::Forbidden | Pkce::PublicOnly);
@@ -177,7 +179,7 @@ fn pk_5_pkce_is_left_out_for_a_cited_reason_only() {
 /// Nothing in a shipped file is anybody's credential.
 // CA-6
 #[test]
-fn ca_6_no_secret_is_shipped() {
+pub(crate) fn ca_6_no_secret_is_shipped() {
     for id in Catalogue::shipped().ids() {
         let text = Catalogue::shipped_text(&id).unwrap();
         for line in text.lines() {
@@ -188,7 +190,7 @@ fn ca_6_no_secret_is_shipped() {
 }
 
 #[test]
-fn a_token_that_never_ends_has_no_refresh() {
+pub(crate) fn a_token_that_never_ends_has_no_refresh() {
     let service = service("mailchimp");
     let rule = with(&[], |cx| service.refresh_rule(cx));
     assert!(!rule.supported);
@@ -198,7 +200,7 @@ fn a_token_that_never_ends_has_no_refresh() {
 }
 
 #[test]
-fn a_setting_of_the_application_decides_the_rotation() {
+pub(crate) fn a_setting_of_the_application_decides_the_rotation() {
     let service = service("constant-contact");
     let inputs = BTreeMap::new();
     for (value, rotation, keeps) in [
@@ -215,7 +217,7 @@ fn a_setting_of_the_application_decides_the_rotation() {
 }
 
 #[test]
-fn settings_are_those_of_the_service() {
+pub(crate) fn settings_are_those_of_the_service() {
     let service = service("constant-contact");
     for (name, value, taken) in [
         ("rotation", "long-lived", true),
@@ -230,7 +232,7 @@ fn settings_are_those_of_the_service() {
 }
 
 #[test]
-fn the_kind_of_client_decides_pkce_and_authentication() {
+pub(crate) fn the_kind_of_client_decides_pkce_and_authentication() {
     let service = service("constant-contact");
     let (inputs, settings) = (BTreeMap::new(), BTreeMap::new());
     for (kind, pkce, auth) in
@@ -244,7 +246,7 @@ fn the_kind_of_client_decides_pkce_and_authentication() {
 }
 
 #[test]
-fn offline_access_is_asked_for_where_there_is_a_refresh_token() {
+pub(crate) fn offline_access_is_asked_for_where_there_is_a_refresh_token() {
     let contact = service("constant-contact");
     let asked = contact.scopes_for(&[Capability::ContactsRead]).unwrap().0;
     assert_eq!(asked, ["offline_access", "account_read", "contact_data"]);
@@ -256,25 +258,25 @@ fn offline_access_is_asked_for_where_there_is_a_refresh_token() {
 }
 
 #[test]
-fn a_capability_without_scope_is_said() {
+pub(crate) fn a_capability_without_scope_is_said() {
     let service = service("campaign-monitor");
     let error = service.scopes_for(&[Capability::CampaignsRead]).unwrap_err();
     assert!(error.starts_with("campaign-monitor has no scope for campaigns.read; it knows"));
 }
 
 #[test]
-fn a_grant_shared_by_an_account_is_named_by_the_answer() {
+pub(crate) fn a_grant_shared_by_an_account_is_named_by_the_answer() {
     let service = service("hubspot");
     assert!(service.grant_per_account);
     assert_eq!(service.account_member.as_deref(), Some("hub_id"));
-    assert!(service.ends.values().all(|day| day == "2027-02-16"));
+    assert!(!service.ends.is_empty() && service.ends.values().all(|day| day == "2027-02-16"));
     let (scope, optional) = service.scopes_for(&[Capability::CampaignsRead]).unwrap();
     assert_eq!((scope, optional), (vec!["oauth".into()], vec!["content".into()]));
     assert_eq!(service.sandbox.rotation_variants, [Rotation::Keeps, Rotation::Rotates]);
 }
 
 #[test]
-fn a_refusal_is_played_in_the_services_own_words() {
+pub(crate) fn a_refusal_is_played_in_the_services_own_words() {
     for (id, verdict, part) in [
         ("keap", Verdict::GrantRefused, "Invalid Refresh Token"),
         ("hubspot", Verdict::GrantRefused, "BAD_REFRESH_TOKEN"),
@@ -291,7 +293,7 @@ fn a_refusal_is_played_in_the_services_own_words() {
 }
 
 #[test]
-fn lives_and_limits_are_those_of_the_page() {
+pub(crate) fn lives_and_limits_are_those_of_the_page() {
     let rule = |id: &str| {
         let service = service(id);
         with(&[], |cx| service.refresh_rule(cx))
@@ -303,11 +305,11 @@ fn lives_and_limits_are_those_of_the_page() {
     assert!(service("salesforce-marketing-cloud").secrets.staged);
     assert_eq!(service("zoho-campaigns").secrets.per_input.as_deref(), Some("dc"));
     let limits = service("constant-contact").limits.clone();
-    assert!(limits.iter().all(|limit| limit.per == LimitPer::Client));
+    assert!(limits.len() == 2 && limits.iter().all(|limit| limit.per == LimitPer::Client));
 }
 
 #[test]
-fn a_business_unit_is_a_parameter_of_client_credentials_alone() {
+pub(crate) fn a_business_unit_is_a_parameter_of_client_credentials_alone() {
     let service = service("salesforce-marketing-cloud");
     let inputs = [("subdomain", "mc563885gzs27c5t9-63k636tzgm"), ("account_id", "500001234")];
     let params = |grant| with(&inputs, |cx| service.token_endpoint(grant, cx).unwrap().unwrap());
@@ -319,7 +321,7 @@ fn a_business_unit_is_a_parameter_of_client_credentials_alone() {
 
 /// A data centre's own secret never leaves for another's host.
 #[test]
-fn each_data_centre_has_its_own_hosts() {
+pub(crate) fn each_data_centre_has_its_own_hosts() {
     let service = service("zoho-campaigns");
     let input = service.inputs.iter().find(|input| input.name == "dc").unwrap();
     for (dc, row) in &input.table {
@@ -341,7 +343,7 @@ fn each_data_centre_has_its_own_hosts() {
 }
 
 pub(crate) fn service(id: &str) -> Arc<Service> {
-    Catalogue::shipped().service(id).unwrap()
+    without::changed(id).unwrap_or_else(|| Catalogue::shipped().service(id).unwrap())
 }
 
 fn examples(service: &Service) -> BTreeMap<String, String> {
