@@ -12,6 +12,7 @@ mod counted;
 mod fuzz;
 mod mutants;
 mod needs;
+mod quirks;
 mod repo;
 mod rules;
 mod simulate;
@@ -39,6 +40,8 @@ enum Command {
     Tidy,
     /// Write docs/standards.md, or check that it is fresh and its rows are tested
     Standards(standards::Args),
+    /// Write the services' part of docs/quirks.md, or check that it is fresh and its tests exist
+    Quirks(quirks::Args),
     /// Build docs/ as a book, into .cache/book
     Book,
     /// Run the simulation with many seeds, or tell the story of one
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&repo, &args),
         Command::Tidy => tidy::run(&repo),
         Command::Standards(args) => standards::run(&repo, &args),
+        Command::Quirks(args) => quirks::run(&repo, &args),
         Command::Book => book::build(&repo),
         Command::Simulate(args) => simulate::run(&repo, &args),
         Command::Campaign(args) => campaign::run(&repo, &args),

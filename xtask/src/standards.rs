@@ -16,6 +16,9 @@ use std::fs;
 
 const PAGE: &str = "docs/standards.md";
 
+/// A function's first line; one that another test runs too is `pub(crate)`.
+const FUNCTION: &str = r"^\s*(?:pub\(crate\) )?(?:async )?fn ([a-z0-9_]+)\(";
+
 const HEAD: &str = "\
 # What the standards ask, and which test shows it
 
@@ -171,7 +174,7 @@ impl Row {
 
 /// Every test that names rows, by row; and what is wrong with how they are written beside it.
 fn tests(files: &[File]) -> Result<(ByRow, Vec<String>)> {
-    let function = Regex::new(r"^\s*(?:async )?fn ([a-z0-9_]+)\(")?;
+    let function = Regex::new(FUNCTION)?;
     let mut found = ByRow::new();
     let mut unwritten = Vec::new();
     for file in files {
@@ -194,6 +197,13 @@ fn tests(files: &[File]) -> Result<(ByRow, Vec<String>)> {
         }
     }
     Ok((found, unwritten))
+}
+
+/// The names of all tests of the crates: functions, and vectors by their files.
+pub fn test_names(files: &[File]) -> Result<BTreeSet<String>> {
+    let function = Regex::new(FUNCTION)?;
+    let ours = files.iter().filter(|file| file.path.starts_with("crates/"));
+    Ok(ours.flat_map(|file| named(file, &function)).map(|(name, _)| name).collect())
 }
 
 /// The test functions of a Rust file, with the lines of comments and attributes above each; or the

@@ -4,7 +4,7 @@
 use crate::needs::Needs;
 use crate::repo::Repo;
 use crate::step::step;
-use crate::{book, counted, mutants, standards, tidy};
+use crate::{book, counted, mutants, quirks, standards, tidy};
 use anyhow::{Result, bail};
 use std::io::{IsTerminal, Write};
 use std::process::Command;
@@ -25,6 +25,7 @@ pub fn run(repo: &Repo, args: &Args) -> Result<()> {
     }
     step("tidy", || tidy::run(repo))?;
     step("standards", || standards::check(repo))?;
+    step("quirks", || quirks::check(repo))?;
     step("the book", || book::build(repo))?;
     step("build of the tests", || build(repo))?;
     mutants::run(repo, &mutants::Args::default())?;
