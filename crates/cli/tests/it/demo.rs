@@ -17,6 +17,7 @@ fn the_demo_proves_all_of_it_in_time() {
         assert!(row["what"].is_string() && row["how"].is_string(), "{row}");
     }
     assert!(rows.len() >= 12, "{told}");
+    crate::reference_json::check("The demo:", &[told]);
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert!(took < Duration::from_secs(60), "a debug build took {took:?}");
     assert!(!home.path().exists(), "the demo leaves the user's home alone");

@@ -281,6 +281,8 @@ impl Connecting {
 /// A running `indicia sandbox`.
 pub struct Sandbox {
     pub address: String,
+    /// What it said when it began.
+    pub told: Value,
     child: Child,
 }
 
@@ -303,7 +305,7 @@ impl Sandbox {
         };
         // Kept open: a sandbox whose output can't be written would end.
         std::mem::forget(stdout);
-        Self { address: told["address"].as_str().unwrap().to_owned(), child }
+        Self { address: told["address"].as_str().unwrap().to_owned(), told, child }
     }
 
     fn url(&self, call: &str) -> String {
