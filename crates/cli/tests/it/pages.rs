@@ -1,6 +1,6 @@
-//! README and the pages of the book, as a reader has them: what their fenced blocks (indented ones
-//! are not looked at) say is typed word for word into a shell, in the page's order, in a home of
-//! the page's own, and what a block shows is compared.
+//! README and the pages of the book, as a reader has them: what their blocks say is typed word for
+//! word into a shell, in the page's order, in a home of the page's own, and what a block shows is
+//! compared. A block is fenced, and its language said: an indented one is refused.
 //!
 //! The services are played by a sandbox. So that not one letter of a page differs for that, the
 //! shell finds an `indicia`, a `curl` and a browser that lead there: see [`Stage`]. A page speaks
@@ -156,6 +156,7 @@ fn blocks(page: &str) -> Vec<Block> {
             if !text.trim().is_empty() {
                 why = None;
             }
+            assert!(!text.starts_with("    "), "{page}:{line}: put a fence around it, not space");
             continue;
         };
         let inner = inside(&mut lines, "```");
@@ -189,6 +190,12 @@ fn steps(text: &str) -> Vec<(String, Vec<String>)> {
         }
     }
     steps
+}
+
+/// The key that the sandbox takes.
+fn example_key(service: &str) -> String {
+    let file: toml::Table = toml::from_str(&read(&format!("services/{service}.toml"))).unwrap();
+    file["api_key"]["example"].as_str().unwrap().to_owned()
 }
 
 /// README and each page under docs/, as paths from the root.
@@ -271,6 +278,9 @@ impl Stage {
             .env("BROWSER", bin.join("owner"))
             .env("STAGE_INDICIA", INDICIA)
             .env("STAGE_SANDBOX", &self.sandbox.address)
+            .env("STAGE_ROOT", root())
+            .env("SENDGRID_KEY", example_key("sendgrid"))
+            .env("ACTIVECAMPAIGN_KEY", example_key("activecampaign"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -283,19 +293,32 @@ impl Stage {
 }
 
 /// The program itself, but that a client is one of the sandbox's even where the page, which speaks
-/// of the real service, doesn't say so; a secret that a reader types at the prompt comes by a pipe;
-/// and the sandbox that a page starts runs already.
+/// of the real service, doesn't say so; what a reader types at a prompt (a secret, a key, a
+/// passphrase, the address that a browser ended on) comes by a pipe; somebody enters the code of a
+/// device; and the sandbox that a page starts runs already.
 const INDICIA_SCRIPT: &str = r#"#!/usr/bin/env bash
-if [[ $1 == sandbox && $# == 1 ]]; then
-  echo "the sandbox listens on http://$STAGE_SANDBOX"
-elif [[ "$1 $2" == 'clients add' && " $* " != *' --sandbox '* ]]; then
-  if [[ " $* " == *' --secret-'* || " $* " == *' public '* ]]; then
-    exec "$STAGE_INDICIA" "$@" --sandbox "$STAGE_SANDBOX"
-  fi
-  exec "$STAGE_INDICIA" "$@" --sandbox "$STAGE_SANDBOX" --secret-stdin <<< typed-at-the-prompt
-else
-  exec "$STAGE_INDICIA" "$@"
-fi
+owner=$(dirname "$0")/owner
+told=$(mktemp)
+said() { for _ in {1..400}; do grep -oE "$1" "$told" | head -n 1 | grep . && return; sleep 0.05; done; }
+case " $* " in
+  ' sandbox ') echo "the sandbox listens on http://$STAGE_SANDBOX" ;;
+  ' clients add '*' --sandbox '* | *' --passphrase-'*) exec "$STAGE_INDICIA" "$@" ;;
+  ' clients add '*' --secret-'* | ' clients add '*' public '* | ' clients add sendgrid '* | ' clients add activecampaign '*)
+    exec "$STAGE_INDICIA" "$@" --sandbox "$STAGE_SANDBOX" ;;
+  ' clients add '*)
+    exec "$STAGE_INDICIA" "$@" --sandbox "$STAGE_SANDBOX" --secret-stdin <<< typed-at-the-prompt ;;
+  ' connect sendgrid ') exec "$STAGE_INDICIA" "$@" <<< "$SENDGRID_KEY" ;;
+  ' connect activecampaign '*) exec "$STAGE_INDICIA" "$@" <<< "$ACTIVECAMPAIGN_KEY" ;;
+  ' backup '* | ' restore '*)
+    exec "$STAGE_INDICIA" "$@" --passphrase-stdin <<< typed-at-the-prompt ;;
+  *' --flow device '*)
+    "$STAGE_INDICIA" "$@" 2> "$told" &
+    "$owner" "$(said 'https?://[^ ]*/verify')?user_code=$(said '^[A-Z0-9]{4}-[A-Z0-9]{4}$')" tells
+    wait $! ;;
+  *' --no-browser '* | *' --flow implicit '*)
+    "$owner" "$(said "https?://[^ ]*response_type=[^ ]*")" tells | BROWSER=false "$STAGE_INDICIA" "$@" 2> "$told" ;;
+  *) exec "$STAGE_INDICIA" "$@" ;;
+esac
 "#;
 
 /// The real one, led to the sandbox: it plays each host under a path of its name.
@@ -306,17 +329,19 @@ me=$(dirname "$0")
 PATH=${PATH#"$me":} exec curl --silent --show-error --fail "${args[@]}"
 "#;
 
-/// The account's owner, who clicks on "allow" in the browser.
+/// The account's owner, who clicks on "allow" in the browser; or who only tells on which address it
+/// ends.
 const OWNER_SCRIPT: &str = r#"#!/usr/bin/env bash
 me=$(dirname "$0")
 PATH=${PATH#"$me":}
 answer=$(curl --silent -H content-type:application/json -d "{\"authorize_url\":\"$1\"}" "http://$STAGE_SANDBOX/_sandbox/approve")
 callback=$(sed -E 's/.*"callback_url":"([^"]*)".*/\1/' <<< "$answer")
+if [[ $2 == tells ]]; then echo "$callback"; exit; fi
 exec curl --silent --output /dev/null "$callback"
 "#;
 
 /// A page that can't be tried convinces nobody.
-const LEFT_OUT_MAX: usize = 4;
+const LEFT_OUT_MAX: usize = 6;
 
 /// Pages with tests of their own.
 const ELSEWHERE: &[&str] = &["docs/how-to/add-a-service.md", "docs/tasks.md", "docs/tutorial.md"];
