@@ -14,7 +14,7 @@ use crate::read::{ReadError, read_tree};
 use crate::rules::{Problems, at};
 use crate::schema::{CallFile, File};
 use crate::service::{ClientKind, Context, Example, Flow, GrantType, Pkce, Rotation, Service};
-use crate::spelling::{From, Standing};
+use crate::spelling::{Auth, From, Standing};
 use crate::template::Template;
 use crate::walk::nearest;
 
@@ -33,6 +33,7 @@ pub fn check(file: &str, text: &str) -> Vec<ReadError> {
     scopes(raw, &mut found);
     refresh(raw, &mut found);
     redirect(raw, &mut found);
+    client_kinds(&service, &mut found);
     sandbox(raw, &mut found);
     calls(&service, &mut found);
     fills(&service, &mut found);
@@ -202,6 +203,16 @@ fn redirect(raw: &File, found: &mut Problems) {
     if !loopback && rule.note.is_empty() && raw.flows.contains(&Flow::AuthorizationCode) {
         let fix = "say in `note` what the portal takes";
         found.add(at!["redirect"], "an address must be pasted back, and nothing says why", fix);
+    }
+}
+
+/// A client that has a secret sends it.
+fn client_kinds(service: &Service, found: &mut Problems) {
+    let auth = service.raw.token.auth;
+    if auth == Some(Auth::None) && service.client_kinds.contains(&ClientKind::Confidential) {
+        let fix =
+            "write client_kinds = [\"public\"] where there are no secrets; else how one is sent";
+        found.add(at!["token", "auth"], "a client with a secret would not send it", fix);
     }
 }
 

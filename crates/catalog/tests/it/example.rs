@@ -11,9 +11,12 @@ use indicia_catalog::{Catalogue, ClientKind, Context, GrantType, RevocationRule,
 use indicia_oauth::metadata::Metadata;
 
 fn text() -> String {
-    let path =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/own-server.toml");
-    std::fs::read_to_string(path).unwrap()
+    example("own-server.toml")
+}
+
+fn example(file: &str) -> String {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples");
+    std::fs::read_to_string(folder.join(file)).unwrap()
 }
 
 fn inputs(port: &str) -> BTreeMap<String, String> {
@@ -21,10 +24,30 @@ fn inputs(port: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_example_reads_and_checks_clean() {
-    let errors: Vec<String> =
-        check("own-server.toml", &text()).iter().map(ToString::to_string).collect();
-    assert!(errors.is_empty(), "{}", errors.join("\n"));
+fn the_examples_read_and_check_clean() {
+    for file in ["django.toml", "ghost.toml", "own-server.toml", "resend.toml"] {
+        let errors: Vec<String> =
+            check(file, &example(file)).iter().map(ToString::to_string).collect();
+        assert!(errors.is_empty(), "{}", errors.join("\n"));
+    }
+}
+
+#[test]
+fn a_client_whose_secret_is_never_sent_is_told() {
+    let text = example("resend.toml");
+    for (kinds, auth, problems) in [
+        ("", "auth = \"none\"", 1),
+        ("client_kinds = [\"confidential\", \"public\"]", "auth = \"none\"", 1),
+        ("client_kinds = [\"public\"]", "auth = \"none\"", 0),
+        ("", "auth = \"body\"", 0),
+    ] {
+        let text = text.replacen("client_kinds = [\"public\"]", kinds, 1);
+        let text = text.replacen("public_auth = \"none\"", auth, 1);
+        let found = check("resend.toml", &text);
+        assert_eq!(found.len(), problems, "{kinds} {auth}: {found:?}");
+        let fix = "client_kinds = [\"public\"]";
+        assert!(found.iter().all(|error| error.to_string().contains(fix)), "{found:?}");
+    }
 }
 
 #[test]
