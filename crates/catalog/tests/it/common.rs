@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use indicia_catalog::{Catalogue, ClientKind, Context, GrantType};
+use indicia_catalog::{Catalogue, ClientKind, Context, GrantType, Presented};
 use indicia_oauth::Verdict;
 
 use crate::quirks::{api_refusal, api_verdict};
@@ -148,6 +148,29 @@ pub(crate) fn no_shipped_service_takes_its_endpoints_from_metadata() {
         let grants = [GrantType::AuthorizationCode, GrantType::ClientCredentials];
         let told = grants.iter().any(|grant| service.token_endpoint(*grant, cx).unwrap().is_some());
         assert!(told || !service.registers(), "{id}");
+    }
+}
+
+/// No address and no body carries it, where logs and caches would keep it.
+// ST-5, ST-6
+#[test]
+fn st_5_st_6_each_shipped_api_takes_its_token_in_one_header_alone() {
+    for id in Catalogue::shipped().ids() {
+        let service = service(&id);
+        let inputs: BTreeMap<_, _> = service
+            .inputs
+            .iter()
+            .map(|input| (input.name.clone(), input.example.clone()))
+            .collect();
+        let settings = BTreeMap::new();
+        let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
+        let token = Presented::new("the~token", None);
+        let carried = service.api_carries(cx, &token).map(|text| text.to_string());
+        // As it is, or as user and password in Base64.
+        let has = |value: &str| value.contains("the~token") || value.contains("dGhlfnRva2Vu");
+        let ways = carried.headers.iter().filter(|(_, value)| has(value));
+        assert_eq!(ways.count(), 1, "{id}: {:?}", carried.headers);
+        assert!(carried.query.is_empty() && carried.body.is_empty(), "{id}");
     }
 }
 

@@ -211,6 +211,42 @@ fn na_9_only_get_on_the_exact_path_and_host_is_taken() {
     assert_eq!(answer.header("access-control-allow-origin"), None);
 }
 
+// RH-16, ST-4
+#[test]
+fn rh_16_st_4_nobody_is_sent_on_and_no_cookie_is_set() {
+    for more in ["return_to=//evil.test", "next=https:evil.test", "redirect_uri=%2f%2fevil.test"] {
+        let waiting = Waiting::start("127.0.0.1");
+        let callback = format!("{}&{more}", waiting.callback());
+        let (answer, ran, ..) = waiting.deliver(&callback);
+        ran.ok();
+        assert_eq!((answer.status, answer.header("location")), (200, None), "{more}");
+        assert_eq!(answer.header("set-cookie"), None);
+        assert!(!answer.body.contains("evil.test"), "{}", answer.body);
+    }
+}
+
+// RH-17
+#[test]
+fn rh_17_a_redirect_uri_that_is_not_on_this_machine_is_https() {
+    let home = Home::new();
+    let add = |id: &str, uri: &str| {
+        let args = ["clients", "add", "klaviyo", "--id", id, "--client-id", "app"];
+        home.run_with(&[&args[..], &["--secret-stdin", "--redirect-uri", uri]].concat(), "secret")
+    };
+    add("far", "https://app.example.com/callback").ok();
+    add("here", "http://127.0.0.1:8917/callback").ok();
+    for uri in
+        ["http://app.example.com/callback", "http://127.0.0.1.example.com/", "http://10.0.0.1/"]
+    {
+        let ran = add("wrong", uri);
+        assert!(
+            ran.status != 0 && ran.stderr.contains("https, or http on loopback"),
+            "{uri}: {ran:?}"
+        );
+    }
+    home.run(&["clients", "show", "wrong"]).fails(3, "no client");
+}
+
 // ST-10, ST-13
 #[test]
 fn st_10_st_13_the_page_is_kept_by_no_cache_framed_by_nobody_and_holds_no_secret() {
