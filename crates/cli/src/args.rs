@@ -401,10 +401,11 @@ pub struct Sandbox {
     /// Fault from the start, such as reset-after:2@token; may be given more than once
     ///
     /// Written as KIND[=VALUE][:TIMES|:PERCENT%][@[SERVICE/]ENDPOINT]. Kinds: latency=200ms,
-    /// drip=20ms, reset-before, reset-after, throttle=30, error-before=503, error-after=500, html,
-    /// html-502, truncate, wrong-type, skew=300. Endpoints: authorize, token (exchange and
-    /// refresh), exchange, refresh, device, revoke, introspect, metadata, api. More can be
-    /// added while it runs, as below; DELETE instead takes all away.
+    /// drip=20ms, reset-before, reset-after, throttle=30, refuse-grant, refuse-client,
+    /// error-before=503, error-after=500, html, html-502, truncate, wrong-type, skew=300.
+    /// Endpoints: authorize, token (exchange and refresh), exchange, refresh, device, revoke,
+    /// introspect, metadata, api. More can be added while it runs, as below; DELETE instead takes
+    /// all away.
     #[arg(long = "fault", value_name = "SPEC")]
     pub faults: Vec<String>,
     /// Number that all chance comes from

@@ -25,6 +25,9 @@ pub enum Kind {
     ResetAfter,
     /// 429, not processed, with `Retry-After` in seconds. `throttle=30`.
     Throttle(u64),
+    /// A refusal in the service's own words, not processed, though nothing is wrong with the
+    /// request: a bad day, on which the service refuses everybody. `refuse-grant`, `refuse-client`.
+    Refuse(Refused),
     /// A 5xx, not processed. `error-before=503`.
     ErrorBefore(u16),
     /// A 5xx, processed. `error-after=500`.
@@ -40,6 +43,15 @@ pub enum Kind {
     /// The service's clock is ahead by so many seconds, or behind, as long as the fault stands.
     /// `skew=300`, `skew=-300`.
     Skew(i64),
+}
+
+/// What a service says to be wrong on a bad day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The grant.
+    Grant,
+    /// The client.
+    Client,
 }
 
 impl Kind {
@@ -90,12 +102,14 @@ pub const ENDPOINTS: [&str; 9] = [
 ];
 
 /// Kinds as they are written.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 14] = [
     "latency",
     "drip",
     "reset-before",
     "reset-after",
     "throttle",
+    "refuse-grant",
+    "refuse-client",
     "error-before",
     "error-after",
     "html",
@@ -150,6 +164,8 @@ impl fmt::Display for Fault {
             Kind::ResetBefore => f.write_str("reset-before")?,
             Kind::ResetAfter => f.write_str("reset-after")?,
             Kind::Throttle(secs) => write!(f, "throttle={secs}")?,
+            Kind::Refuse(Refused::Grant) => f.write_str("refuse-grant")?,
+            Kind::Refuse(Refused::Client) => f.write_str("refuse-client")?,
             Kind::ErrorBefore(status) => write!(f, "error-before={status}")?,
             Kind::ErrorAfter(status) => write!(f, "error-after={status}")?,
             Kind::Html => f.write_str("html")?,
@@ -201,6 +217,8 @@ fn parse_kind(name: &str, value: Option<&str>) -> Result<Kind, String> {
             let secs = value.unwrap_or("30").parse();
             secs.map(Kind::Throttle).map_err(|_| "its value is a number of seconds".to_owned())
         }
+        "refuse-grant" => bare(Kind::Refuse(Refused::Grant)),
+        "refuse-client" => bare(Kind::Refuse(Refused::Client)),
         "error-before" => status(503).map(Kind::ErrorBefore),
         "error-after" => status(500).map(Kind::ErrorAfter),
         "html" => bare(Kind::Html),

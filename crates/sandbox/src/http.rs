@@ -281,7 +281,10 @@ async fn answered(
         return Ok(response(answer, decision));
     }
     let now = shared.now();
-    let answer = shared.model(service).map(|mut model| model.handle(&incoming, now));
+    let answer = shared.model(service).map(|mut model| match decision.kind {
+        Some(Kind::Refuse(refused)) => model.refuse(refused, endpoint, now),
+        _ => model.handle(&incoming, now),
+    });
     let answer = answer.unwrap_or_else(|| control::problem(404, "not_served", "no such service"));
     match decision.kind {
         Some(Kind::ResetAfter) => Err(reset(handle)),

@@ -15,8 +15,9 @@ use thiserror::Error;
 use crate::chance::{Chance, digest};
 use crate::clients::{Claimed, Registration};
 use crate::device::DeviceAsk;
+use crate::faults::Refused as BadDay;
 use crate::record::{GrantId, Record, What, Why};
-use crate::refuse::Refusal;
+use crate::refuse::{Dialect, Refusal};
 use crate::route::{self, Hit, Kind, Routes};
 use crate::wire::{self, Incoming, Params};
 
@@ -286,6 +287,19 @@ impl Model {
         let mut all = route::needed_examples(&self.service);
         all.extend(known.iter().map(|(n, v)| (n.clone(), v.clone())));
         all
+    }
+
+    /// A bad day: refuses whatever is asked, in the service's own words.
+    pub fn refuse(&mut self, refused: BadDay, endpoint: &'static str, now: Timestamp) -> Answer {
+        let now = self.own_time(now);
+        let why = "the service refuses everybody";
+        let (refusal, dialect) = match (refused, endpoint) {
+            (BadDay::Grant, "api") => (Refusal::grant(why), Dialect::Api),
+            (BadDay::Grant, _) => (Refusal::grant(why), Dialect::Token),
+            (BadDay::Client, _) => (Refusal::client(why), Dialect::Token),
+        };
+        self.note_refusal(endpoint, None, &refusal.why, now);
+        refusal.answer(&self.service, dialect)
     }
 
     pub(crate) fn note_refusal(

@@ -5,6 +5,7 @@
 
 mod api_key;
 mod backup;
+mod bad_day;
 mod bad_input;
 mod book;
 mod browser;

@@ -52,6 +52,8 @@ fn each_fault_does_what_it_says() {
         ("reset-before:1@token", seen(0, false, true, false)),
         ("reset-after:1@token", seen(0, false, true, true)),
         ("throttle=7:1@token", seen(429, true, false, false)),
+        ("refuse-grant:1@token", seen(400, true, false, false)),
+        ("refuse-client:1@token", seen(401, true, false, false)),
         ("error-before=503:1@token", seen(503, true, false, false)),
         ("error-after=500:1@token", seen(500, true, false, true)),
         ("html:1@token", seen(200, true, false, false)),
@@ -82,6 +84,7 @@ fn detail(text: &str, wire: &crate::http::Wire) {
         "html" | "html-502" => assert!(kind.starts_with("text/html") && !wire.text().contains('{')),
         "wrong-type" => assert!(kind == "text/html" && wire.json()["access_token"].is_string()),
         "truncate" => assert!(serde_json::from_slice::<serde_json::Value>(&wire.body).is_err()),
+        "refuse-grant" | "refuse-client" => assert!(wire.json()["error"].is_string()),
         "drip" => assert!(wire.json()["access_token"].is_string()),
         _ => {}
     }
@@ -156,6 +159,8 @@ fn faults_are_read_as_they_are_written() {
         "reset-before",
         "reset-after:2@token",
         "throttle=30:10%",
+        "refuse-grant@keap/refresh",
+        "refuse-client:1",
         "error-before=503:1@keap/refresh",
         "error-after=500@exchange",
         "html:3@keap/any",
