@@ -20,13 +20,12 @@ pub struct Args {
     pub seconds: u32,
 }
 
-/// Coverage as the fuzzer reads it, and the checks that a release build leaves out.
+/// Coverage as the fuzzer reads it; the rest is the profile `fuzz` of the root's manifest.
 const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares \
-    -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks";
+    -Cllvm-args=-sanitizer-coverage-trace-compares";
 
 /// Bytes of an input at most: what is longer finds the same and is slower.
 const INPUT_BYTES_MAX: u32 = 8192;
@@ -63,8 +62,9 @@ fn targets(repo: &Repo) -> Result<Vec<String>> {
 fn build(repo: &Repo) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .current_dir(repo.path("fuzz"))
-        .args(["build", "--locked", "--release", "--target", &triple()?])
+        .current_dir(&repo.root)
+        .args(["build", "--locked", "--package", "indicia-fuzz", "--features", "fuzzer"])
+        .args(["--profile", "fuzz", "--target", &triple()?])
         .env("CARGO_TARGET_DIR", repo.path("target/fuzz"))
         .env("RUSTFLAGS", RUSTFLAGS);
     step::run(&mut cargo)
@@ -76,7 +76,7 @@ fn fuzz(repo: &Repo, target: &str, seconds: u32) -> Result<()> {
     for folder in [&found, &broken] {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     }
-    let program = repo.path("target/fuzz").join(triple()?).join("release/fuzz");
+    let program = repo.path("target/fuzz").join(triple()?).join("fuzz/fuzz");
     // Last, where there is one: nobody waits for it.
     let mut fuzzer = Command::new("nice");
     fuzzer

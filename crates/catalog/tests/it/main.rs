@@ -5,7 +5,6 @@
 mod bad_files;
 mod common;
 mod example;
-mod fuzz_corpus;
 mod hosts;
 mod quirks;
 mod reference;

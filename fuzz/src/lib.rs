@@ -1,7 +1,9 @@
 //! What is fuzzed, one function a parser of outside bytes, and what must hold whatever comes.
 //!
-//! Surprise: the gate compiles this file a second time, into a test of `indicia-catalog`, and runs
-//! it over `fuzz/corpus/`: no fuzzer is needed to see that what was found once stays mended.
+//! Surprise: no fuzzer is needed to build or to run it. A test runs every target over `fuzz/corpus/`,
+//! so that what was found once stays mended; the fuzzer is another door (`main.rs`), which only
+//! `cargo xtask fuzz` builds.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
 
