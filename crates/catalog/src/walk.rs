@@ -25,7 +25,7 @@ pub(crate) fn id(text: &str) -> Option<String> {
 /// The text with its tree.
 pub(crate) struct Tree<'a> {
     file: &'a str,
-    text: &'a str,
+    lines: Lines,
     root: Spanned<DeTable<'a>>,
 }
 
@@ -33,12 +33,13 @@ impl<'a> Tree<'a> {
     /// Parses; all syntax errors at once.
     pub(crate) fn parse(file: &'a str, text: &'a str) -> Result<Self, Vec<ReadError>> {
         let (root, errors) = DeTable::parse_recoverable(text);
+        let lines = Lines::of(text);
         if errors.is_empty() {
-            return Ok(Self { file, text, root });
+            return Ok(Self { file, lines, root });
         }
         let read_error = |error: toml::de::Error| ReadError {
             file: file.to_owned(),
-            line: line_at(text, error.span().map_or(0, |span| span.start)),
+            line: lines.at(error.span().map_or(0, |span| span.start)),
             problem: format!("this is not TOML: {}", first_line(error.message())),
             fix: "see https://toml.io for how to write it".into(),
         };
@@ -60,7 +61,7 @@ impl<'a> Tree<'a> {
 
     /// An error at an offset.
     pub(crate) fn error_at(&self, offset: usize, problem: String, fix: String) -> ReadError {
-        let line = line_at(self.text, offset);
+        let line = self.lines.at(offset);
         ReadError { file: self.file.to_owned(), line, problem, fix }
     }
 
@@ -80,7 +81,7 @@ impl<'a> Tree<'a> {
             let Some((start, found)) = next else { break };
             (offset, value) = (start, Some(found));
         }
-        line_at(self.text, offset)
+        self.lines.at(offset)
     }
 
     fn table(
@@ -126,7 +127,7 @@ impl<'a> Tree<'a> {
         value: &Spanned<DeValue<'_>>,
         shape: Shape,
     ) {
-        let line = line_at(self.text, value.span().start);
+        let line = self.lines.at(value.span().start);
         match (shape, value.get_ref()) {
             (Shape::Table(section), DeValue::Table(table)) => {
                 self.table(found, path, table, line, section);
@@ -183,10 +184,18 @@ fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// Line of an offset, from 1.
-pub(crate) fn line_at(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
+/// Where the lines of a text end: every value asks for its line, and may not count from the top.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(end, _)| end).collect())
+    }
+
+    /// Line of an offset, from 1.
+    fn at(&self, offset: usize) -> usize {
+        1 + self.0.partition_point(|end| *end < offset)
+    }
 }
 
 fn first_line(text: &str) -> &str {
