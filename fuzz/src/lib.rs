@@ -238,13 +238,11 @@ fn expiry(data: &[u8]) {
 fn service_file(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let lines = text.split('\n').count();
-    let errors = match read::read("own.toml", text) {
-        Ok(_) => check::check("own.toml", text),
-        Err(errors) => {
-            assert!(!errors.is_empty(), "refused without a word");
-            errors
-        }
-    };
+    // It begins with `read::read`; reading twice would only be half as fast.
+    let errors = check::check("own.toml", text);
+    if errors.is_empty() {
+        assert!(read::read("own.toml", text).is_ok(), "refused without a word");
+    }
     for error in errors {
         assert!((1..=lines).contains(&error.line), "line {} of {lines}", error.line);
         assert!(!error.problem.is_empty() && !error.fix.is_empty(), "an error without its fix");

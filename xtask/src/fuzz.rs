@@ -86,7 +86,7 @@ fn fuzz(repo: &Repo, target: &str, seconds: u32) -> Result<()> {
         .arg(format!("-max_len={INPUT_BYTES_MAX}"))
         .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
         .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
-        .arg("-verbosity=0")
+        .args(["-verbosity=0", "-print_final_stats=1"])
         .arg(format!("-artifact_prefix={}/", broken.display()))
         .args([&found, &repo.path("fuzz/corpus").join(target)])
         .env("INDICIA_FUZZ_TARGET", target);
