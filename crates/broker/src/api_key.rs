@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use indicia_catalog::Flow;
+use indicia_catalog::{Flow, Service};
 use indicia_oauth::{AccessToken, Expiry, Timestamp, TokenSet};
 
 use crate::Broker;
@@ -45,7 +45,7 @@ impl Broker {
         self.may_send().await?;
         let client = self.client_named(&request.client).await?;
         let bound = self.bound_for(client, &request.inputs)?;
-        let tokens = token_set(&bound, key)?;
+        let tokens = token_set(&bound.service, key)?;
         self.must_be_taken(&bound, &tokens).await?;
         let connection = self.connection_id(&bound, request.id.as_deref()).await?;
         self.adopt(adoption(bound, connection, request, tokens, self.ports.clock.now())).await
@@ -93,20 +93,20 @@ impl Broker {
 }
 
 /// A key as a token set: good until somebody ends it.
-pub(crate) fn token_set(bound: &Bound, key: AccessToken) -> Result<TokenSet, Error> {
-    if !bound.service.flows.contains(&Flow::ApiKey) {
+pub(crate) fn token_set(service: &Service, key: AccessToken) -> Result<TokenSet, Error> {
+    if !service.flows.contains(&Flow::ApiKey) {
         return Err(Error::Refused {
             code: "flow_not_offered",
             field: "flow".into(),
-            detail: format!("{} takes no API keys here", bound.service.name),
-            hint: format!("`indicia services show {}` lists its flows", bound.service.id),
+            detail: format!("{} takes no API keys here", service.name),
+            hint: format!("`indicia services show {}` lists its flows", service.id),
         });
     }
-    bound.service.check_api_key(key.expose()).map_err(|error| Error::Refused {
+    service.check_api_key(key.expose()).map_err(|error| Error::Refused {
         code: "key_malformed",
         field: "api-key".into(),
         detail: error.to_string(),
-        hint: format!("`indicia services show {}` says where it stands", bound.service.id),
+        hint: format!("`indicia services show {}` says where it stands", service.id),
     })?;
     Ok(TokenSet {
         access_token: key,

@@ -44,20 +44,15 @@ impl Broker {
 
     async fn finish_now(self: &Arc<Self>, callback_url: &str) -> Result<ConnectionView, Error> {
         self.may_send().await?;
-        let (address, fragment) = callback_url.split_once('#').unwrap_or((callback_url, ""));
-        let (place, query) = address.split_once('?').unwrap_or((address, ""));
-        // Some services put something behind the `#` of a code's callback, too.
-        let in_query = authorization::callback_state(query) != Err(CallbackError::State);
-        let in_fragment = !in_query && !fragment.is_empty();
-        let answer = if in_fragment { fragment } else { query };
-        let state = authorization::callback_state(answer).map_err(callback_refused)?;
-        let state_hash = hash(&state);
+        let landed = Landed::of(callback_url).map_err(callback_refused)?;
+        let Landed { answer, in_fragment, ref state, .. } = landed;
+        let state_hash = hash(state);
         let implicit = match self.ports.store.flow(&state_hash).await? {
-            Some(flow) if !arrived_at(&flow.redirect_uri, place) => return Err(elsewhere(&flow)),
+            Some(flow) if !landed.is_at(&flow.redirect_uri) => return Err(elsewhere(&flow)),
             Some(flow) => {
                 let implicit = Frozen::of(&flow)?.flow == Flow::Implicit;
                 if implicit != in_fragment {
-                    return Err(misplaced(&state, answer));
+                    return Err(misplaced(state, answer));
                 }
                 implicit
             }
@@ -252,10 +247,36 @@ impl Broker {
     }
 }
 
-/// Whether an answer arrived where it was asked to: exactly, but for a query that the redirect URI
-/// itself has.
-fn arrived_at(redirect_uri: &str, place: &str) -> bool {
-    redirect_uri.split('?').next() == Some(place)
+/// The address that a browser landed on, taken apart. It holds a code or a token: it doesn't print.
+pub struct Landed<'a> {
+    /// The address without the answer.
+    pub place: &'a str,
+    /// The query, or the fragment.
+    pub answer: &'a str,
+    /// Which of the two.
+    pub in_fragment: bool,
+    /// The answer's state.
+    pub state: String,
+}
+
+impl<'a> Landed<'a> {
+    /// Takes it apart.
+    pub fn of(url: &'a str) -> Result<Self, CallbackError> {
+        let (address, fragment) = url.split_once('#').unwrap_or((url, ""));
+        let (place, query) = address.split_once('?').unwrap_or((address, ""));
+        // Some services put something behind the `#` of a code's callback, too.
+        let in_query = authorization::callback_state(query) != Err(CallbackError::State);
+        let in_fragment = !in_query && !fragment.is_empty();
+        let answer = if in_fragment { fragment } else { query };
+        let state = authorization::callback_state(answer)?;
+        Ok(Self { place, answer, in_fragment, state })
+    }
+
+    /// Whether it arrived where it was asked to: exactly, but for a query that the redirect URI
+    /// itself has.
+    pub fn is_at(&self, redirect_uri: &str) -> bool {
+        redirect_uri.split('?').next() == Some(self.place)
+    }
 }
 
 /// An answer in the query of an implicit flow, or in the fragment of a code's. A refusal is told

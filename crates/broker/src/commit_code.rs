@@ -42,6 +42,10 @@ impl FlowSecrets {
         Zeroizing::new(serde_json::to_vec(self).unwrap_or_default())
     }
 
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
     pub(crate) fn verifier(&self) -> Option<Verifier> {
         self.verifier.clone().map(Verifier::new)
     }
@@ -73,9 +77,8 @@ impl CodeSpend {
             Ok(TakenFlow::Taken(flow)) => {
                 let field = Field::Flow { state_hash };
                 let opened = broker.vault.unseal(field, &flow.sealed);
-                let secrets = opened.and_then(|bytes| {
-                    serde_json::from_slice(&bytes).map_err(|_| VaultError::Damaged)
-                });
+                let secrets = opened
+                    .and_then(|bytes| FlowSecrets::from_bytes(&bytes).ok_or(VaultError::Damaged));
                 match secrets {
                     Ok(secrets) => {
                         Ok(TakenCode::Spend(Box::new(Self { flow: *flow, slot, secrets })))
@@ -204,7 +207,7 @@ fn entry(broker: &Broker, flow: &FlowRow, answer: &Answer, sent_at: Timestamp) -
 }
 
 /// Inputs and answer, as [`entry`] wrote them.
-fn read_entry(bytes: &[u8]) -> Option<(BTreeMap<String, String>, Answer)> {
+pub(crate) fn read_entry(bytes: &[u8]) -> Option<(BTreeMap<String, String>, Answer)> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     let (inputs, answer) = rest.split_at_checked(length)?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicia_catalog::Flow;
+use indicia_catalog::{Flow, Service};
 use indicia_oauth::expiry::ExpiryKind;
 use indicia_oauth::{Answer, Dialect, Timestamp, TokenSet};
 use serde::Deserialize;
@@ -59,7 +59,7 @@ const TRIES: u32 = 5;
 
 /// What stands beside the token set. The tokens are not read here: this text isn't wiped.
 #[derive(Deserialize)]
-struct Beside {
+pub(crate) struct Beside {
     id: Option<String>,
     #[serde(default)]
     inputs: BTreeMap<String, String>,
@@ -163,7 +163,7 @@ impl Broker {
         let beside = beside(token_set)?;
         let bound = self.bound_for(self.client_of(request).await?, &beside.inputs)?;
         let now = self.ports.clock.now();
-        let tokens = read(&bound, &beside, token_set, now)?;
+        let tokens = read(&bound.service, &beside, token_set, now)?;
         let wish = beside.id.as_deref().or(request.id.as_deref());
         if request.one_of_many && wish.is_none() {
             return Err(refused("it has no id".to_owned()));
@@ -359,7 +359,7 @@ impl Broker {
     }
 }
 
-fn beside(token_set: &[u8]) -> Result<Beside, Error> {
+pub(crate) fn beside(token_set: &[u8]) -> Result<Beside, Error> {
     if token_set.len() > IMPORT_BYTES_MAX {
         return Err(refused(format!("it is longer than {} KiB", IMPORT_BYTES_MAX / 1024)));
     }
@@ -374,17 +374,17 @@ fn beside(token_set: &[u8]) -> Result<Beside, Error> {
 }
 
 /// Reads the token set as if the service had just given it.
-fn read(
-    bound: &Bound,
+pub(crate) fn read(
+    service: &Service,
     beside: &Beside,
     token_set: &[u8],
     now: Timestamp,
 ) -> Result<TokenSet, Error> {
     if beside.api_key.is_some() {
-        return read_key(bound, beside, token_set, now);
+        return read_key(service, beside, token_set, now);
     }
-    if !bound.service.registers() && bound.service.api_key.is_some() {
-        let name = &bound.service.name;
+    if !service.registers() && service.api_key.is_some() {
+        let name = &service.name;
         return Err(refused(format!("{name} gives no tokens: it has keys, so api_key is needed")));
     }
     if beside.access_token.is_none() {
@@ -401,9 +401,9 @@ fn read(
             ("expires_at".to_owned(), ExpiryKind::UnixSeconds),
             ("expires_in".to_owned(), ExpiryKind::Seconds),
         ],
-        no_expiry: bound.service.dialect.no_expiry,
-        token_types: bound.service.dialect.token_types.clone(),
-        keep: bound.service.dialect.keep.clone(),
+        no_expiry: service.dialect.no_expiry,
+        token_types: service.dialect.token_types.clone(),
+        keep: service.dialect.keep.clone(),
         token_type_optional: true,
         ..Dialect::default()
     };
@@ -415,7 +415,7 @@ fn read(
 
 /// Reads an API key, which is all that there is of a grant.
 fn read_key(
-    bound: &Bound,
+    service: &Service,
     beside: &Beside,
     token_set: &[u8],
     now: Timestamp,
@@ -429,7 +429,7 @@ fn read_key(
         ..Dialect::default()
     };
     match outcome::classify(&as_answer(token_set), &dialect, now, &Spoken::from_texts([])) {
-        Outcome::Granted(read) => api_key::token_set(bound, read.access_token),
+        Outcome::Granted(read) => api_key::token_set(service, read.access_token),
         other => Err(refused(format!("its api_key can't be used ({})", other.name()))),
     }
 }

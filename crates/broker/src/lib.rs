@@ -41,6 +41,8 @@ pub mod explain;
 mod flight;
 pub mod forecast;
 mod fuel;
+#[doc(hidden)]
+pub mod fuzzed;
 mod guards;
 mod held;
 mod implicit;
