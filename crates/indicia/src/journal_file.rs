@@ -7,6 +7,8 @@
 //! On file systems that copy on write (btrfs, zfs) a full disk may refuse even bytes that were
 //! written ahead; everywhere else a slot is a promise of space.
 
+#[doc(hidden)]
+pub mod fuzzed;
 mod live;
 mod place;
 mod reader;

@@ -97,13 +97,18 @@ impl Record<'_> {
                 payload.extend(of.as_bytes());
             }
         }
-        let mut out = Vec::with_capacity(HEAD_BYTES + payload.len());
-        out.extend(MAGIC);
-        out.extend(length(payload.len()));
-        out.extend(checksum(epoch, &payload));
-        out.extend(payload);
-        out
+        framed(epoch, &payload)
     }
+}
+
+/// A payload behind its head.
+pub(super) fn framed(epoch: &Epoch, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEAD_BYTES + payload.len());
+    out.extend(MAGIC);
+    out.extend(length(payload.len()));
+    out.extend(checksum(epoch, payload));
+    out.extend(payload);
+    out
 }
 
 /// Reads all records of an epoch in `segment`, in order, tells where each lies and how much it
@@ -195,6 +200,6 @@ fn length(count: usize) -> [u8; 4] {
 
 const MAGIC: [u8; 4] = *b"IJR1";
 const CHECKSUM_BYTES: usize = 16;
-const HEAD_BYTES: usize = MAGIC.len() + 4 + CHECKSUM_BYTES;
+pub(super) const HEAD_BYTES: usize = MAGIC.len() + 4 + CHECKSUM_BYTES;
 const ENTRY: u8 = 1;
 const COMMITTED: u8 = 2;

@@ -140,9 +140,13 @@ impl Segment {
     }
 
     fn write_header(&self) -> io::Result<()> {
-        let header = [&MAGIC[..], &self.epoch, &checksum(&self.epoch, &MAGIC)].concat();
-        self.file.write_all_at(&header, 0)
+        self.file.write_all_at(&header(&self.epoch), 0)
     }
+}
+
+/// What a segment of this lap begins with.
+pub(super) fn header(epoch: &Epoch) -> Vec<u8> {
+    [&MAGIC[..], epoch, &checksum(epoch, &MAGIC)].concat()
 }
 
 /// Paths of all segments in a journal's directory, sorted; none when there is no directory.
