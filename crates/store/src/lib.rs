@@ -11,6 +11,8 @@ mod memory;
 mod sqlite;
 
 pub use memory::{CommitRecord, Memory};
+#[doc(hidden)]
+pub use sqlite::fuzzed;
 pub use sqlite::{Options, Sqlite, backup};
 
 /// Of so many versions of a grant, at least, the tokens are found by their fingerprints; what is in

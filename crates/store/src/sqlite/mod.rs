@@ -16,6 +16,7 @@ mod events;
 mod failure;
 mod file;
 mod flows;
+pub mod fuzzed;
 mod grants;
 mod holder;
 mod home;

@@ -20,7 +20,7 @@ use super::holder::nonce;
 use super::home::{cannot, place};
 
 /// In order; one that was shipped is never changed.
-const MIGRATIONS: [&str; 2] =
+pub(super) const MIGRATIONS: [&str; 2] =
     [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_copies.sql")];
 
 /// Makes the store `db` in `home`, unless somebody was faster.
