@@ -20,6 +20,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use indicia_catalog::Service;
 use indicia_oauth::{Answer, Timestamp};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -80,21 +81,7 @@ impl Sandbox {
         }
         let listener = TcpListener::bind(options.listen).await?;
         let addr = listener.local_addr()?;
-        let mut faults = Faults::new(options.options.seed);
-        options.faults.into_iter().for_each(|fault| {
-            faults.add(fault);
-        });
-        let model = |service: Arc<Service>| {
-            let model = Model::new(service.clone(), options.options.clone());
-            (service.id.clone(), Mutex::new(model))
-        };
-        let shared = Arc::new(Shared {
-            addr,
-            models: options.services.into_iter().map(model).collect(),
-            faults: Mutex::new(faults),
-            clock_ahead_millis: AtomicI64::new(0),
-        });
-        shared.apply_skews();
+        let shared = Arc::new(Shared::new(addr, options));
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(accept(listener, shared.clone(), stopped));
         Ok(Self { addr, shared, stop })
@@ -160,6 +147,25 @@ impl Drop for Sandbox {
 }
 
 impl Shared {
+    pub fn new(addr: SocketAddr, options: StartOptions) -> Self {
+        let mut faults = Faults::new(options.options.seed);
+        options.faults.into_iter().for_each(|fault| {
+            faults.add(fault);
+        });
+        let model = |service: Arc<Service>| {
+            let model = Model::new(service.clone(), options.options.clone());
+            (service.id.clone(), Mutex::new(model))
+        };
+        let shared = Self {
+            addr,
+            models: options.services.into_iter().map(model).collect(),
+            faults: Mutex::new(faults),
+            clock_ahead_millis: AtomicI64::new(0),
+        };
+        shared.apply_skews();
+        shared
+    }
+
     pub fn model(&self, service: &str) -> Option<MutexGuard<'_, Model>> {
         self.models.get(service).map(locked)
     }
@@ -240,10 +246,19 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let Ok(handle) = stream.as_fd().try_clone_to_owned() else {
         return;
     };
+    converse(stream, shared, Some(handle)).await;
+}
+
+/// Answers what comes on a connection, to its end; without a handle no end is a reset.
+pub(crate) async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    shared: Arc<Shared>,
+    handle: Option<OwnedFd>,
+) {
     let handle = Arc::new(handle);
     let service = service_fn(move |request| {
         let (shared, handle) = (shared.clone(), handle.clone());
-        async move { answered(request, &shared, &handle).await }
+        async move { answered(request, &shared, handle.as_ref().as_ref()).await }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
@@ -255,7 +270,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
 async fn answered(
     request: Request<HyperBody>,
     shared: &Shared,
-    handle: &OwnedFd,
+    handle: Option<&OwnedFd>,
 ) -> io::Result<Response<Paced>> {
     let (mut incoming, own_host) = match read(request, shared).await {
         Ok(read) => read,
@@ -336,9 +351,11 @@ pub(crate) enum OwnHost {
 }
 
 /// Makes the connection's end a reset: nothing more is sent, and the peer reads an error.
-fn reset(handle: &OwnedFd) -> io::Error {
+fn reset(handle: Option<&OwnedFd>) -> io::Error {
     let now = Some(Duration::ZERO);
-    let _ = rustix::net::sockopt::set_socket_linger(handle, now);
+    if let Some(handle) = handle {
+        let _ = rustix::net::sockopt::set_socket_linger(handle, now);
+    }
     io::Error::from(io::ErrorKind::ConnectionReset)
 }
 

@@ -15,6 +15,8 @@ mod control;
 mod device;
 pub mod faults;
 mod fill;
+#[doc(hidden)]
+pub mod fuzzed;
 mod http;
 mod implicit;
 mod model;
