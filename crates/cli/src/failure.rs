@@ -1,7 +1,7 @@
 //! Why a command failed, in the words of the user: what happened and why, and what to type next.
 //!
 //! What the engine says is passed on as it is ([`Failure::Broker`]); the other kinds are those that
-//! only a command line has. The exit status is not here: `main.rs` decides it.
+//! only a command line has. The exit status is not here: `lib.rs` decides it.
 
 use std::io;
 

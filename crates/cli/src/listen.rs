@@ -26,7 +26,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
@@ -96,27 +96,44 @@ struct Gate {
     arrivals: mpsc::Sender<Arrived>,
 }
 
+/// What a redirect URI asks for.
+struct Door {
+    addresses: Vec<IpAddr>,
+    port: u16,
+    authority: String,
+    path: String,
+}
+
+impl Door {
+    /// `None`: it isn't `http` on loopback.
+    fn of(redirect_uri: &str) -> Option<Self> {
+        let url = Url::parse(redirect_uri).ok().filter(|url| url.scheme() == "http")?;
+        let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let addresses = match url.host()? {
+            url::Host::Ipv4(ip) if ip == Ipv4Addr::LOCALHOST => vec![ip.into()],
+            url::Host::Ipv6(ip) if ip == Ipv6Addr::LOCALHOST => vec![ip.into()],
+            url::Host::Domain("localhost") => both.to_vec(),
+            _ => return None,
+        };
+        let host = url.host_str()?;
+        let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let port = url.port_or_known_default().unwrap_or(80);
+        Some(Self { addresses, port, authority, path: url.path().to_owned() })
+    }
+
+    fn gate(self, answer: AnswerIn, arrivals: mpsc::Sender<Arrived>) -> Gate {
+        Gate { authority: self.authority, path: self.path, answer, arrivals }
+    }
+}
+
 impl Listener {
     /// Binds the redirect URI's port on loopback: on `127.0.0.1` or `[::1]` as it says, on both
     /// where it says `localhost`, of which one may be missing on this machine.
     pub fn open(redirect_uri: &str, answer: AnswerIn) -> Result<Self, CannotListen> {
-        let url = Url::parse(redirect_uri).map_err(|_| CannotListen::NotLoopback)?;
-        let (true, Some(host)) = (url.scheme() == "http", url.host()) else {
-            return Err(CannotListen::NotLoopback);
-        };
-        let port = url.port_or_known_default().unwrap_or(80);
-        let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        let addresses = match host {
-            url::Host::Ipv4(ip) if ip == Ipv4Addr::LOCALHOST => vec![ip.into()],
-            url::Host::Ipv6(ip) if ip == Ipv6Addr::LOCALHOST => vec![ip.into()],
-            url::Host::Domain("localhost") => both.to_vec(),
-            _ => return Err(CannotListen::NotLoopback),
-        };
-        let sockets = bind_all(&addresses, port)?;
-        let host = url.host_str().unwrap_or_default();
-        let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let door = Door::of(redirect_uri).ok_or(CannotListen::NotLoopback)?;
+        let sockets = bind_all(&door.addresses, door.port)?;
         let (arrivals, arrived) = mpsc::channel(ARRIVALS_MAX);
-        let gate = Arc::new(Gate { authority, path: url.path().to_owned(), answer, arrivals });
+        let gate = Arc::new(door.gate(answer, arrivals));
         Ok(Self { sockets, gate, arrived, connections: JoinSet::new(), open: VecDeque::new() })
     }
 
@@ -191,6 +208,23 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 async fn serve(stream: TcpStream, gate: Arc<Gate>, has_asked: Arc<AtomicBool>) {
+    let Some(mut stream) = converse(stream, gate, has_asked).await else { return };
+    let closed = async {
+        let mut rest = [0_u8; 512];
+        while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {}
+    };
+    if tokio::time::timeout(PEER_CLOSE_MAX, closed).await.is_err() {
+        // The answer is long there (loopback); a reset leaves no TIME_WAIT on the port.
+        let _ = stream.set_zero_linger();
+    }
+}
+
+/// Answers one request; `None`: what came was none.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    gate: Arc<Gate>,
+    has_asked: Arc<AtomicBool>,
+) -> Option<S> {
     let service = service_fn(move |request| {
         has_asked.store(true, Ordering::Relaxed);
         answer(Arc::clone(&gate), request)
@@ -203,16 +237,7 @@ async fn serve(stream: TcpStream, gate: Arc<Gate>, has_asked: Arc<AtomicBool>) {
         .serve_connection(TokioIo::new(stream), service)
         .without_shutdown()
         .await;
-    let Ok(parts) = served else { return };
-    let mut stream = parts.io.into_inner();
-    let closed = async {
-        let mut rest = [0_u8; 512];
-        while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {}
-    };
-    if tokio::time::timeout(PEER_CLOSE_MAX, closed).await.is_err() {
-        // The answer is long there (loopback); a reset leaves no TIME_WAIT on the port.
-        let _ = stream.set_zero_linger();
-    }
+    Some(served.ok()?.io.into_inner())
 }
 
 async fn answer(
@@ -358,6 +383,34 @@ fn with_headers(status: StatusCode, text: String) -> Response<Full<Bytes>> {
         response.headers_mut().insert(*name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// For the fuzzer: all that a listener for this redirect URI answers to a peer who says this and
+/// hangs up, and the addresses that it handed on. `None`: it doesn't listen there.
+pub(crate) async fn heard(
+    redirect_uri: &str,
+    answer: AnswerIn,
+    said: &[u8],
+) -> Option<(Vec<u8>, Vec<Zeroizing<String>>)> {
+    let (arrivals, mut arrived) = mpsc::channel(ARRIVALS_MAX);
+    let gate = Arc::new(Door::of(redirect_uri)?.gate(answer, arrivals));
+    let (mut ours, theirs) = tokio::io::duplex(HEAD_BYTES_MAX.max(said.len()));
+    ours.write_all(said).await.ok()?;
+    ours.shutdown().await.ok()?;
+    let (mut answers, mut urls) = (Vec::new(), Vec::new());
+    let caught = async {
+        while let Some(Arrived { url, reply }) = arrived.recv().await {
+            urls.push(url);
+            let _ = reply.send(Shown::Connected);
+        }
+    };
+    let heard = async {
+        // It ends with the listener's side, which is dropped at once.
+        drop(converse(theirs, gate, Arc::default()).await);
+        let _ = ours.read_to_end(&mut answers).await;
+    };
+    tokio::join!(heard, caught);
+    Some((answers, urls))
 }
 
 const HEADERS: &[(&str, &str)] = &[

@@ -82,27 +82,14 @@ impl Options {
         let home = home(global.home.as_deref())?;
         let mut problems = Vec::new();
         let file = File::read(&home.join(CONFIG_FILE), &mut problems)?;
-        let mut options = Self {
-            root_key: RootKeySource::File(home.join(ROOT_KEY_FILE)),
-            browser: true,
-            callback_port: CALLBACK_PORT,
-            min_valid: MIN_VALID,
-            home,
-            output,
-        };
-        for key in KEYS {
+        let here = |key: &Key| {
             let typed = (key.name == "root-key").then(|| global.root_key.clone()).flatten();
-            let here = typed
+            typed
                 .map(|value| ("--root-key".to_owned(), value))
-                .or_else(|| variable(key.variable).map(|value| (key.variable.to_owned(), value)));
-            let in_file = || file.value(key.name).map(|said| (said, options.home.clone()));
-            // A path means what it meant where it was written.
-            let said = here.map(|said| (said, PathBuf::new())).or_else(in_file);
-            let Some(((place, value), base)) = said else { continue };
-            if let Err(problem) = options.set(key.name, &value, &base) {
-                problems.push(format!("{place}: {problem}"));
-            }
-        }
+                .or_else(|| variable(key.variable).map(|value| (key.variable.to_owned(), value)))
+        };
+        let mut options = Self::usual(home, output);
+        options.take(&file, here, &mut problems);
         match problems.is_empty() {
             true => Ok(options),
             false => Err(Failure::Usage(Said::new(
@@ -111,6 +98,45 @@ impl Options {
                 "mend these and try again; nothing was done",
             ))),
         }
+    }
+
+    /// What they are when nobody says anything.
+    fn usual(home: PathBuf, output: Output) -> Self {
+        Self {
+            root_key: RootKeySource::File(home.join(ROOT_KEY_FILE)),
+            browser: true,
+            callback_port: CALLBACK_PORT,
+            min_valid: MIN_VALID,
+            home,
+            output,
+        }
+    }
+
+    /// Takes each key's value from where it is said: `here`, with the place, or in the file.
+    fn take(
+        &mut self,
+        file: &File,
+        here: impl Fn(&Key) -> Option<(String, String)>,
+        problems: &mut Vec<String>,
+    ) {
+        for key in KEYS {
+            let in_file = || file.value(key.name).map(|said| (said, self.home.clone()));
+            // A path means what it meant where it was written.
+            let said = here(key).map(|said| (said, PathBuf::new())).or_else(in_file);
+            let Some(((place, value), base)) = said else { continue };
+            if let Err(problem) = self.set(key.name, &value, &base) {
+                problems.push(format!("{place}: {problem}"));
+            }
+        }
+    }
+
+    /// What a file of this text makes of a home, or all that is wrong with it: for the fuzzer.
+    pub(crate) fn of_file(home: &Path, text: &str) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        let file = File::parse(&home.join(CONFIG_FILE), text, &mut problems);
+        let mut options = Self::usual(home.to_owned(), Output { json: false, quiet: false });
+        options.take(&file, |_| None, &mut problems);
+        if problems.is_empty() { Ok(options) } else { Err(problems) }
     }
 
     fn set(&mut self, name: &str, value: &str, base: &Path) -> Result<(), String> {
@@ -174,6 +200,10 @@ impl File {
                 return Err(Failure::home("home_unreadable", detail, hint));
             }
         };
+        Ok(Self::parse(path, &text, problems))
+    }
+
+    fn parse(path: &Path, text: &str, problems: &mut Vec<String>) -> Self {
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
             Err(error) => {
@@ -191,7 +221,7 @@ impl File {
             };
             problems.push(format!("{}: there is no key {name:?}; {fix}", path.display()));
         }
-        Ok(file)
+        file
     }
 
     /// Where it stands, and the value as text.

@@ -86,7 +86,7 @@ pub fn confirm(question: &str) -> Result<bool, Failure> {
     asked.interact().map_err(no_answer)
 }
 
-fn read(what: &str, from: impl Read) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn read(what: &str, from: impl Read) -> Result<Zeroizing<String>, Failure> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(BYTES_FIRST));
     let taken = from.take(BYTES_MAX + 1).read_to_end(&mut bytes);
     let refused = |why: &str| Failure::usage("secret_refused", format!("{what}: {why}"), "");

@@ -170,7 +170,7 @@ pub(super) fn tell_key(cx: &Cx, secret: Option<&SecretView>) {
     }
 }
 
-pub(super) fn environment(sandbox: Option<&str>) -> Result<Environment, Failure> {
+pub(crate) fn environment(sandbox: Option<&str>) -> Result<Environment, Failure> {
     let Some(typed) = sandbox else {
         return Ok(Environment::Live);
     };

@@ -125,7 +125,9 @@ fn many(cx: &Cx, request: &ImportRequest) -> Result<(), Failure> {
 
 /// A line without its end; none at the end of the input. Of what is longer than may be, as much as
 /// shows that.
-fn next_line(input: &mut impl std::io::BufRead) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+pub(crate) fn next_line(
+    input: &mut impl std::io::BufRead,
+) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
     // Room for a usual one at once: a buffer that grows leaves copies behind.
     let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES_USUAL));
     let taken = input.by_ref().take(IMPORT_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;

@@ -1,7 +1,7 @@
 //! The subcommands, one file each, of the same name.
 
 mod backup;
-mod clients;
+pub(crate) mod clients;
 mod completions;
 mod connect;
 mod connections;
@@ -11,7 +11,7 @@ mod exec;
 mod explain;
 mod forecast;
 mod forget;
-mod import;
+pub(crate) mod import;
 mod man;
 mod recover;
 mod refresh;
