@@ -4,9 +4,15 @@
 //! so that what was found once stays mended; the fuzzer is another door (`main.rs`), which only
 //! `cargo xtask fuzz` builds.
 #![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "a target tells what it found by a panic")]
+
+mod home;
+mod http;
+mod typed;
 
 use std::collections::BTreeSet;
 
+use indicia_broker::fuzzed;
 use indicia_catalog::template::fill_text;
 use indicia_catalog::{check, read};
 use indicia_oauth::authorization::{self, CallbackError, Expected};
@@ -23,7 +29,7 @@ use zeroize::Zeroizing;
 pub type Run = fn(&[u8]);
 
 /// Every target by its name, which is also its folder's under `fuzz/corpus/`.
-pub const TARGETS: [(&str, Run); 9] = [
+pub const TARGETS: [(&str, Run); 18] = [
     ("token_answer", token_answer),
     ("small_answers", small_answers),
     ("metadata", metadata),
@@ -33,6 +39,15 @@ pub const TARGETS: [(&str, Run); 9] = [
     ("kept_bytes", kept_bytes),
     ("expiry", expiry),
     ("service_file", service_file),
+    ("journal", home::journal),
+    ("stored_rows", home::stored_rows),
+    ("sealed", home::sealed),
+    ("import", typed::import),
+    ("typed", typed::typed),
+    ("pasted", typed::pasted),
+    ("config", typed::config),
+    ("listener", http::listener),
+    ("sandbox", http::sandbox),
 ];
 
 /// An input of the targets that read answers: the status and headers as lines, an empty line, the
@@ -92,11 +107,7 @@ fn token_answer(data: &[u8]) {
 
 fn granted(answer: &Answer, set: &TokenSet) {
     assert!(answer.is_success(), "granted by status {}", answer.status);
-    let refresh = set.refresh_token.as_ref().map(RefreshToken::expose);
-    for token in [Some(set.access_token.expose()), refresh].into_iter().flatten() {
-        assert!(!token.trim().is_empty() && token != "null", "a token that is none");
-        assert!(token.bytes().all(|b| matches!(b, b' '..=b'~')), "a token that fits no header");
-    }
+    usable(set);
     if let Expiry::At(end) = set.expiry {
         assert!(end <= sent_at().plus(LIFE_MAX), "a life beyond its cap");
     }
@@ -104,6 +115,15 @@ fn granted(answer: &Answer, set: &TokenSet) {
     let again = TokenSet::from_bytes(&set.to_bytes());
     let same = again.is_some_and(|again| *again.to_bytes() == *set.to_bytes());
     assert!(same, "a token set doesn't come back from its bytes");
+}
+
+/// Tokens that a request can carry.
+fn usable(set: &TokenSet) {
+    let refresh = set.refresh_token.as_ref().map(RefreshToken::expose);
+    for token in [Some(set.access_token.expose()), refresh].into_iter().flatten() {
+        assert!(!token.trim().is_empty() && token != "null", "a token that is none");
+        assert!(token.bytes().all(|b| matches!(b, b' '..=b'~')), "a token that fits no header");
+    }
 }
 
 fn refused(refusal: &token_answer::Refusal) {
@@ -217,6 +237,10 @@ fn kept_bytes(data: &[u8]) {
     if let Some(kept) = Answer::from_bytes(data) {
         assert_eq!(&**kept.to_bytes(), data, "an answer that is written otherwise");
     }
+    if let Some(bytes) = fuzzed::flow_secrets(data) {
+        assert_eq!(fuzzed::flow_secrets(&bytes).as_ref(), Some(&bytes), "no fixed point");
+    }
+    let _ = fuzzed::is_kept_of_flow(data);
 }
 
 fn expiry(data: &[u8]) {
