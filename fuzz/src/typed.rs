@@ -12,12 +12,16 @@ use indicia_oauth::authorization::{self, CallbackError, Expected};
 use crate::http::{block_on, services};
 use crate::{callback_error, sent_at, usable};
 
-/// Lines for `import --jsonl`. A byte 1 stands for 33 KiB of spaces, so that an input that is short
-/// has lines that are too long.
+/// Lines for `import --jsonl`. A first byte 1, 2 or 3 makes as many 33 KiB of spaces stand before
+/// the first closing brace, so that an input that is short has a line that is too long.
 pub fn import(data: &[u8]) {
-    let filler = vec![b' '; FILLER_BYTES];
-    let pieces: Vec<&[u8]> = data.split(|byte| *byte == 1).collect();
-    let input = pieces.join(&filler[..]);
+    let mut input = data.to_vec();
+    if let Some((filler @ 1..=3, rest)) = data.split_first() {
+        input = rest.to_vec();
+        let at = input.iter().position(|byte| *byte == b'}').unwrap_or(input.len());
+        let spaces = vec![b' '; usize::from(*filler) * FILLER_BYTES];
+        input.splice(at..at, spaces);
+    }
     let lines = cli::import_lines(&input);
     let expected = input.split_inclusive(|byte| *byte == b'\n');
     assert!(lines.len() == expected.clone().count(), "a line is lost, or made of nothing");

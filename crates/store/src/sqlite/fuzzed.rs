@@ -41,7 +41,8 @@ impl Default for Rows {
     fn default() -> Self {
         let conn = Connection::open_in_memory().unwrap();
         for sql in MIGRATIONS {
-            let lax = sql.replace(" NOT NULL", "").replace(") STRICT, WITHOUT", ") WITHOUT");
+            let lax = sql.replace(" IS NOT NULL", " NOTNULL").replace(" NOT NULL", "");
+            let lax = lax.replace(") STRICT, WITHOUT", ") WITHOUT");
             conn.execute_batch(&lax.replace(") STRICT", ")")).unwrap();
         }
         fill(&conn).unwrap();
