@@ -29,8 +29,8 @@ const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
 
 /// Bytes of an input at most: what is longer finds the same and is slower.
 const INPUT_BYTES_MAX: u32 = 8192;
-/// Seconds that one input may take.
-const INPUT_SECONDS_MAX: u32 = 10;
+/// Seconds that one input may take: the fuzzer waits for everybody else on the machine.
+const INPUT_SECONDS_MAX: u32 = 30;
 /// What a target may take of the machine's memory.
 const MEMORY_MIB_MAX: u32 = 1024;
 
