@@ -1,5 +1,5 @@
-//! What a home holds, read back from a disk that may have changed it: the journal, the store's rows,
-//! sealed texts.
+//! What a home holds, read back from a disk that may have changed it: the journal, the store's
+//! rows, sealed texts.
 
 use std::fs;
 use std::ops::Range;
@@ -19,9 +19,9 @@ use crate::http::block_on;
 use crate::sent_at;
 
 /// A segment with entries of ours, then with what the input says. Its first byte: how many are
-/// ours, up to seven. Then pieces: a letter, two bytes of length, and so many bytes. `r` is a record
-/// with that payload, `d` damage to ours (where, in two bytes, and what stands there then); any other
-/// piece stands in the file as it is.
+/// ours, up to seven. Then pieces: a letter, two bytes of length, and so many bytes. `r` is a
+/// record with that payload, `d` damage to ours (where, in two bytes, and what stands there then);
+/// any other piece stands in the file as it is.
 pub fn journal(data: &[u8]) {
     let Some((count, mut rest)) = data.split_first() else { return };
     let ours: Vec<JournalEntry> = (0..count % 8).map(entry).collect();

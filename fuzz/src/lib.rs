@@ -1,8 +1,8 @@
 //! What is fuzzed, one function a parser of outside bytes, and what must hold whatever comes.
 //!
-//! Surprise: no fuzzer is needed to build or to run it. A test runs every target over `fuzz/corpus/`,
-//! so that what was found once stays mended; the fuzzer is another door (`main.rs`), which only
-//! `cargo xtask fuzz` builds.
+//! Surprise: no fuzzer is needed to build or to run it. A test runs every target over
+//! `fuzz/corpus/`, so that what was found once stays mended; the fuzzer is another door
+//! (`main.rs`), which only `cargo xtask fuzz` builds.
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a target tells what it found by a panic")]
 

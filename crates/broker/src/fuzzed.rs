@@ -1,5 +1,5 @@
-//! Parsers of this crate that have no way of their own to the outside: for the fuzzer, and for nobody
-//! else. They may change at any time.
+//! Parsers of this crate that have no way of their own to the outside: for the fuzzer, and for
+//! nobody else. They may change at any time.
 
 use indicia_catalog::Service;
 use indicia_oauth::{Timestamp, TokenSet};

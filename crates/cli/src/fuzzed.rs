@@ -15,8 +15,8 @@ use crate::root_key::RootKeySource;
 
 pub use crate::words::{duration, pair, shown, shown_json, spoken};
 
-/// What `config.toml` with this text makes of the home: root key as it is spelt, callback port, least
-/// validity; or all that is wrong with it.
+/// What `config.toml` with this text makes of the home: root key as it is spelt, callback port,
+/// least validity; or all that is wrong with it.
 pub fn config(home: &Path, text: &str) -> Result<(String, u16, Duration), Vec<String>> {
     let options = Options::of_file(home, text)?;
     Ok((options.root_key.spelt(), options.callback_port, options.min_valid))

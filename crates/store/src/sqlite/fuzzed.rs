@@ -79,9 +79,9 @@ fn fill(conn: &Connection) -> Result<(), Failure> {
 }
 
 impl Rows {
-    /// Sets columns and reads everything; then all is as before. A line is `table.column=`, a letter
-    /// for the kind of value (`t` text, `i` integer, `r` real, `x` hex of a blob, `n` NULL) and the
-    /// value; in it `\n` is a line break. Any other line is passed over.
+    /// Sets columns and reads everything; then all is as before. A line is `table.column=`, a
+    /// letter for the kind of value (`t` text, `i` integer, `r` real, `x` hex of a blob, `n` NULL)
+    /// and the value; in it `\n` is a line break. Any other line is passed over.
     pub fn read_with(&self, changes: &str) -> Vec<Read> {
         self.conn.execute_batch("SAVEPOINT fuzzed").unwrap();
         let touched = changes.lines().filter_map(|line| self.change(line)).collect();
