@@ -1,5 +1,5 @@
 //! Our own HTTP servers: the listener for callbacks, and the simulated services. A peer says
-//! anything and hangs up.
+//! anything, waits, and hangs up.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};

@@ -49,8 +49,8 @@ pub fn import_lines(mut input: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     lines
 }
 
-/// What a listener for this redirect URI answers to a peer who says this and hangs up, and the
-/// addresses that it hands on; `None`: it doesn't listen there. Needs a runtime with time.
+/// What a listener for this redirect URI answers to a peer who says this, waits and hangs up, and
+/// the addresses that it hands on; `None`: it doesn't listen there. Needs a runtime with time.
 pub async fn heard(
     redirect_uri: &str,
     in_fragment: bool,

@@ -385,8 +385,8 @@ fn with_headers(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     response
 }
 
-/// For the fuzzer: all that a listener for this redirect URI answers to a peer who says this and
-/// hangs up, and the addresses that it handed on. `None`: it doesn't listen there.
+/// For the fuzzer: all that a listener for this redirect URI answers to a peer who says this, waits
+/// and hangs up, and the addresses that it handed on. `None`: it doesn't listen there.
 pub(crate) async fn heard(
     redirect_uri: &str,
     answer: AnswerIn,
@@ -396,7 +396,6 @@ pub(crate) async fn heard(
     let gate = Arc::new(Door::of(redirect_uri)?.gate(answer, arrivals));
     let (mut ours, theirs) = tokio::io::duplex(HEAD_BYTES_MAX.max(said.len()));
     ours.write_all(said).await.ok()?;
-    ours.shutdown().await.ok()?;
     let (mut answers, mut urls) = (Vec::new(), Vec::new());
     let caught = async {
         while let Some(Arrived { url, reply }) = arrived.recv().await {
@@ -404,12 +403,15 @@ pub(crate) async fn heard(
             let _ = reply.send(Shown::Connected);
         }
     };
-    let heard = async {
-        // It ends with the listener's side, which is dropped at once.
-        drop(converse(theirs, gate, Arc::default()).await);
+    let peer = async {
+        // Who hangs up at once gets no answer.
+        let _ = tokio::time::timeout(2 * HEAD_WAIT_MAX, ours.read_to_end(&mut answers)).await;
+        let _ = ours.shutdown().await;
         let _ = ours.read_to_end(&mut answers).await;
     };
-    tokio::join!(heard, caught);
+    // Its side is dropped as soon as it is done.
+    let listener = async { drop(converse(theirs, gate, Arc::default()).await) };
+    tokio::join!(peer, listener, caught);
     Some((answers, urls))
 }
 
