@@ -332,7 +332,6 @@ fn verdict<B>(gate: &Gate, request: &Request<B>) -> Result<Came, (StatusCode, &'
 
 /// The page that takes the answer out of the address before anything else, and posts it back.
 fn hand_over() -> Response<Full<Bytes>> {
-    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(HAND_OVER));
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <script>{HAND_OVER}</script>\n<meta name=\"viewport\" content=\"width=device-width\">\n\
@@ -342,11 +341,21 @@ fn hand_over() -> Response<Full<Bytes>> {
          into the terminal.</p></noscript>\n<p>You can close this window then and go back to the \
          terminal.</p>\n</main>\n</body>\n</html>\n"
     );
+    with_script((StatusCode::OK, html), HAND_OVER, "connect-src 'self'; ")
+}
+
+/// A page with one script and no other, by the hash of its text.
+fn with_script(
+    (status, html): (StatusCode, String),
+    script: &str,
+    more: &str,
+) -> Response<Full<Bytes>> {
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script));
     let policy = format!(
-        "default-src 'none'; script-src 'sha256-{hash}'; connect-src 'self'; base-uri 'none'; \
+        "default-src 'none'; script-src 'sha256-{hash}'; {more}base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'"
     );
-    let mut response = with_headers(StatusCode::OK, html);
+    let mut response = with_headers(status, html);
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
@@ -364,12 +373,12 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
 fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n\
+         <script>{WIPE}</script>\n<meta name=\"viewport\" content=\"width=device-width\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>Indicia</title>\n</head>\n\
          <body>\n<main>\n<h1>{text}</h1>\n<p>You can close this window and go back to the \
          terminal.</p>\n</main>\n</body>\n</html>\n"
     );
-    let mut response = with_headers(status, html);
+    let mut response = with_script((status, html), WIPE, "");
     if status == StatusCode::METHOD_NOT_ALLOWED {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
     }
@@ -426,6 +435,8 @@ const HEADERS: &[(&str, &str)] = &[
         "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
 ];
+/// Takes the code out of the address and of the history (RFC 9700 §4.2.4).
+const WIPE: &str = "history.replaceState(null, '', location.pathname);";
 /// Takes the answer out of the address and of the history, then hands it over.
 const HAND_OVER: &str = "\
 'use strict';

@@ -479,7 +479,7 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<RevocationRow>, StoreError>;
 
     /// Of what was queued to take this grant back, if anything ever was, that of its newest
-    /// version, what is pending before the rest ([`RevocationItem::newest`]): the grant may be gone.
+    /// version, and of that what is pending ([`RevocationItem::newest`]): the grant may be gone.
     async fn revoked_item(&self, grant: &GrantId) -> Result<Option<RevocationItem>, StoreError>;
 
     /// Replaces a revocation if its stored revision is `row.revision - 1`; `false` otherwise.

@@ -1,5 +1,5 @@
-//! A bad day at a service: it refuses everybody, though no grant has ended. Nothing is given up, and
-//! hardly anything is sent until the day is over.
+//! A bad day at a service: it refuses everybody, though no grant has ended. Nothing is given up,
+//! and hardly anything is sent until the day is over.
 
 use serde_json::{Value, json};
 

@@ -144,9 +144,9 @@ impl Drop for Browser {
     }
 }
 
-// NA-1, NA-3, NA-7
+// NA-1, NA-3, NA-7, RH-15
 #[test]
-fn na_1_na_3_na_7_a_person_logs_in_and_the_command_line_has_the_token() {
+fn na_1_na_3_na_7_rh_15_a_person_logs_in_and_the_command_line_has_the_token() {
     let (home, peer, port) = (Home::new(), Peer::oidc(&[]), free_port());
     let uri = format!("http://127.0.0.1:{port}/oauth/callback/conf");
     peers::add(&home, &peer, "conf", &["--redirect-uri", &uri]);
@@ -166,6 +166,7 @@ fn na_1_na_3_na_7_a_person_logs_in_and_the_command_line_has_the_token() {
     until("the callback", || browser.address().starts_with(&uri));
     until("the end", || browser.text("h1") == "Connected");
     browser.picture("connected");
+    assert_eq!(browser.address(), uri, "the code is out of the address, and of the history");
 
     let connection = connecting.end().ok().json();
     assert_eq!((&connection["id"], &connection["state"]), (&json!("conf"), &json!("active")));
@@ -182,6 +183,9 @@ fn na_1_na_3_na_7_a_person_logs_in_and_the_command_line_has_the_token() {
     assert!(!ours.is_empty(), "the page was seen: {requests:?}");
     let own = format!("http://127.0.0.1:{port}/");
     assert!(ours.iter().all(|asked| asked.starts_with(&own)), "loads only its own: {ours:?}");
+    browser.open("about:blank");
+    browser.post("back", &json!({}));
+    assert!(!browser.address().contains("code="), "{}", browser.address());
 }
 
 /// Connects by the implicit flow, and leaves the browser where it ends.

@@ -129,7 +129,7 @@ fn connections(seen: &mut Seen) -> (Vec<Value>, Vec<Value>) {
     let import = |args: &[&str], lines: &str| -> Ran {
         home.run_with(&[&["import", "klaviyo", "--json"], args].concat(), lines)
     };
-    seen.see("A sandbox that listens:", &[sandbox.told.clone()]);
+    seen.see("A sandbox that listens:", std::slice::from_ref(&sandbox.told));
     home.add_client(&sandbox, "klaviyo", &[]);
     let connection = home.connect(&sandbox, &["klaviyo", "--can", "contacts.read"]);
     let short = "{\"access_token\":\"a\",\"expires_in\":3600}";
