@@ -10,7 +10,7 @@ pub mod conformance;
 mod memory;
 mod sqlite;
 
-pub use memory::{CommitRecord, Memory};
+pub use memory::{CommitRecord, Memory, Snapshot};
 #[doc(hidden)]
 pub use sqlite::fuzzed;
 pub use sqlite::{Options, Sqlite, backup};

@@ -4,6 +4,7 @@
 //! own, and each call is done when its future is first polled; delays and failures are for whoever
 //! wraps it.
 
+mod copy;
 mod grants;
 mod state;
 
@@ -23,6 +24,7 @@ use indicia_broker::ports::{
 use indicia_broker::vault::{DataKeyRow, Fingerprint, KeyId, Sealed};
 use indicia_oauth::Timestamp;
 
+pub use copy::Snapshot;
 pub use state::CommitRecord;
 use state::State;
 
@@ -88,14 +90,19 @@ impl Store for Handle {
 
     async fn identity(&self) -> Result<StoreIdentity, StoreError> {
         let here = || "memory".to_owned();
-        let taken_over_at = self.with(|state| state.taken_over_at);
-        Ok(StoreIdentity { id: here(), place_then: here(), place_now: here(), taken_over_at })
+        Ok(self.with(|state| StoreIdentity {
+            id: here(),
+            place_then: if state.put_back { "put back from a copy".to_owned() } else { here() },
+            place_now: here(),
+            taken_over_at: state.taken_over_at,
+        }))
     }
 
     async fn take_over(&self, events: Vec<Event>) -> Result<(), StoreError> {
         let now = self.memory.clock.now();
         self.with(|state| {
             state.taken_over_at = Some(now);
+            state.put_back = false;
             state.changed(events)
         })
     }

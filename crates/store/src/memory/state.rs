@@ -33,9 +33,11 @@ pub struct CommitRecord {
     pub boot_ms: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct State {
     pub(super) change_number: u64,
+    /// It was put back from a copy, and nobody took it over since.
+    pub(super) put_back: bool,
     pub(super) taken_over_at: Option<Timestamp>,
     pub(super) clients: BTreeMap<ClientId, ClientRow>,
     pub(super) flows: BTreeMap<String, FlowRow>,
@@ -44,13 +46,14 @@ pub(super) struct State {
     pub(super) commits: Vec<CommitRecord>,
     pub(super) dead: BTreeSet<HolderId>,
     flows_taken: u64,
-    data_keys: BTreeMap<KeyId, DataKeyRow>,
+    pub(super) data_keys: BTreeMap<KeyId, DataKeyRow>,
     connections: BTreeMap<ConnectionId, ConnectionRow>,
     events: Vec<EventRow>,
     last_hash: [u8; 32],
 }
 
 /// A grant with what its row doesn't show.
+#[derive(Clone)]
 pub(super) struct Held {
     pub(super) row: GrantRow,
     /// How often it was claimed: the number of the latest lease.
