@@ -86,9 +86,9 @@ impl Broker {
         let Some(refused) = &client.refused else {
             return self.open_secret(client, chosen(&rows, client)).map(Gate::Open);
         };
-        // One that lies further ahead than any pause of ours was written under a clock that was
-        // wrong.
-        if now < refused.retry_at && refused.retry_at.since(now) <= REFUSED_PAUSE {
+        // One that lies much further ahead than any pause of ours was written under a clock that was
+        // wrong. A little further it is where another looked at its clock a moment later than we.
+        if now < refused.retry_at && refused.retry_at.since(now) <= 2 * REFUSED_PAUSE {
             return Ok(Gate::Closed(refused.clone()));
         }
         let chosen = chosen(&rows, client);

@@ -87,11 +87,14 @@ pub(crate) enum Free {
 impl Claim {
     pub(crate) async fn take(broker: &Broker, grant: &GrantId) -> Result<Taken, StoreError> {
         Ok(match broker.ports.store.claim(grant, LEASE).await? {
-            ClaimOutcome::Claimed(row) => Taken::Claim(Box::new(Self {
-                grant: row.grant,
-                lease_no: row.lease_no,
-                until_boot_ms: Arc::new(AtomicU64::new(row.until_boot_ms)),
-            })),
+            ClaimOutcome::Claimed(row) => {
+                broker.vault.know(row.grant.tokens.key).await;
+                Taken::Claim(Box::new(Self {
+                    grant: row.grant,
+                    lease_no: row.lease_no,
+                    until_boot_ms: Arc::new(AtomicU64::new(row.until_boot_ms)),
+                }))
+            }
             ClaimOutcome::Busy { until_boot_ms } => Taken::Busy { until_boot_ms },
             ClaimOutcome::Missing => Taken::Missing,
         })
@@ -416,6 +419,11 @@ impl Kept {
 
     pub(crate) fn grant(&self) -> &GrantRow {
         &self.claim.grant
+    }
+
+    /// When the request was sent that it answers.
+    pub(crate) const fn sent_at(&self) -> Timestamp {
+        self.sent_at
     }
 
     /// Back to the claim: nothing to store.

@@ -86,6 +86,7 @@ async fn act(
     let mut revived = Vec::new();
     // mark: many-refused-not-believed
     if let Outcome::GrantRefused(evidence) = &outcome
+        && broker.guards().many_refused
         && decision.state.life == Life::Dead
         && grant.state.life != Life::Dead
         && let Some(cause) = decision.state.reason.as_ref().and_then(|reason| reason.cause)
@@ -109,6 +110,9 @@ async fn act(
     let settled = claim.settle(broker, change, events.into_iter().collect()).await;
     let retry_at = decision.next_at.unwrap_or(now);
     broker.revive(&revived, retry_at, now).await;
+    if matches!(outcome, Outcome::GrantRefused(_)) && decision.state.life == Life::Dead {
+        broker.revive_with_others((&grant.client, &grant.id), now).await;
+    }
     if another_secret {
         return Ok(Concluded::Step(Step::Again));
     }
@@ -142,13 +146,13 @@ async fn store(
     let reason = standing_reason(&fuel.bound, &grant.asked, granted, account, now);
     let plan = plan(&grant, fuel, GrantState { reason, ..decision.state });
     let event = grant_event(&grant, EventKind::Refreshed, now);
-    let seen = grant.version;
+    let (seen, sent_at) = (grant.version, kept.sent_at());
     let end = match kept.commit(broker, tokens, &plan, vec![event]).await {
         Stored::Committed(committed) => {
             if fuel.proves_client() {
                 let client = &fuel.bound.client;
                 broker.client_was_accepted(client, attempt.secret_n, now).await.ok();
-                broker.grant_was_granted(client, now).await.ok();
+                broker.grant_was_granted(client, sent_at, now).await.ok();
             }
             End::Committed(Arc::from(committed), Behind::No)
         }

@@ -172,9 +172,13 @@ pub fn may_come_back(grant: &GrantRow, retry_at: Timestamp, now: Timestamp) -> G
     let mut refusals = grant.state.refusals.clone();
     refusals.retain(|refused| Some(refused.fingerprint) != grant.facts.refresh);
     let before = grant.state.reason.as_ref();
+    // Refused again, its cause is the same.
+    let lost = before.filter(|reason| reason.cause == Some(Cause::AnswerLost));
+    let lost = lost.map(|reason| Ambiguity { since: reason.since, sends: 1, noted_boot_ms: 0 });
     let before = before.filter(|reason| reason.code == ReasonCode::ManyRefused);
     GrantState {
         life: Life::Alive,
+        ambiguity: grant.state.ambiguity.clone().or(lost),
         reason: Some(Reason {
             code: ReasonCode::ManyRefused,
             detail: MANY_REFUSED.to_owned(),

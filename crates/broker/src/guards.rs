@@ -22,6 +22,12 @@ pub struct Guards {
     pub single_flight: bool,
     /// What was refused isn't sent again to the same.
     pub refused_fingerprint: bool,
+    /// A copied or restored store sends nothing until it is taken over.
+    pub held: bool,
+    /// What a taken-over store has of old is looked for in the journal before it is spent.
+    pub journal_of_old: bool,
+    /// Many refusals at once aren't believed.
+    pub many_refused: bool,
 }
 
 impl Guards {
@@ -35,5 +41,8 @@ impl Guards {
         journal_slot: true,
         single_flight: true,
         refused_fingerprint: true,
+        held: true,
+        journal_of_old: true,
+        many_refused: true,
     };
 }

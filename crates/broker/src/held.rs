@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use indicia_oauth::{Request, Timestamp};
 
 use crate::Broker;
+use crate::Guards;
 use crate::error::Error;
 use crate::model::{Event, EventKind, GrantRow};
-use crate::ports::{Sent, Store, Transport};
+use crate::ports::{Sent, Store, StoreError, Transport};
 
 /// Whether the store is held; shared with [`HeldTransport`].
 #[derive(Clone)]
@@ -23,32 +24,28 @@ pub(crate) struct Held {
     seen: Arc<AtomicBool>,
     /// When it was taken over as a copy, in Unix milliseconds; `i64::MIN`: never.
     taken_over: Arc<AtomicI64>,
-}
-
-impl Default for Held {
-    fn default() -> Self {
-        let taken_over = Arc::new(AtomicI64::new(i64::MIN));
-        Self { held: Arc::default(), seen: Arc::default(), taken_over }
-    }
+    /// Off in the mutation proof alone.
+    guards: Guards,
 }
 
 impl Held {
     /// Looks where the store lies. One that isn't there yet, or can't say, is asked again.
-    pub(crate) async fn of(store: &dyn Store) -> Self {
-        let held = Self::default();
-        held.look(store).await;
+    pub(crate) async fn of(store: &dyn Store, guards: Guards) -> Self {
+        let taken_over = Arc::new(AtomicI64::new(i64::MIN));
+        let held = Self { held: Arc::default(), seen: Arc::default(), taken_over, guards };
+        let _ = held.look(store).await;
         held
     }
 
-    async fn look(&self, store: &dyn Store) {
-        if let Ok(identity) = store.identity().await {
-            // mark: a-copy-is-held
-            let held = identity.place_then != identity.place_now;
-            self.held.store(held, Ordering::SeqCst);
-            self.seen.store(!held, Ordering::SeqCst);
-            let taken_over = identity.taken_over_at.map_or(i64::MIN, Timestamp::as_millis);
-            self.taken_over.store(taken_over, Ordering::SeqCst);
-        }
+    async fn look(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let identity = store.identity().await?;
+        // mark: a-copy-is-held
+        let held = self.guards.held && identity.place_then != identity.place_now;
+        self.held.store(held, Ordering::SeqCst);
+        self.seen.store(!held, Ordering::SeqCst);
+        let taken_over = identity.taken_over_at.map_or(i64::MIN, Timestamp::as_millis);
+        self.taken_over.store(taken_over, Ordering::SeqCst);
+        Ok(())
     }
 
     fn is(&self) -> bool {
@@ -79,7 +76,7 @@ impl Transport for HeldTransport {
 impl Broker {
     /// The store was exchanged under this process: looks again where it lies.
     pub(crate) async fn look_where_it_lies(&self) {
-        self.held.look(self.ports.store.as_ref()).await;
+        let _ = self.held.look(self.ports.store.as_ref()).await;
     }
 
     /// When this store was taken over as a copy; what was obtained before may have been replaced at
@@ -98,7 +95,7 @@ impl Broker {
     /// again until it is seen in its place: another process may make it or take it over.
     pub async fn is_held(&self) -> bool {
         if !self.held.seen.load(Ordering::SeqCst) {
-            self.held.look(self.ports.store.as_ref()).await;
+            let _ = self.held.look(self.ports.store.as_ref()).await;
         }
         self.held.is()
     }
@@ -107,15 +104,19 @@ impl Broker {
     pub(crate) async fn may_send(&self) -> Result<(), Error> {
         match self.is_held().await {
             false => Ok(()),
-            true => Err(Error::Unavailable {
-                code: "store_held",
-                detail:
-                    "this home was copied, restored or moved: it serves valid tokens and sends \
-                         nothing, since the original may refresh the same grants"
-                        .into(),
-                retry_after: None,
-                hint: "once the original isn't used any more: `indicia takeover`".into(),
-            }),
+            true => Err(held_error()),
+        }
+    }
+
+    /// The last question before a spend, under the lease: whoever put a copy in this store's place a
+    /// moment ago isn't noticed yet, and what the copy has may have been spent since. One that is
+    /// put back after this has no such lease.
+    pub(crate) async fn may_spend(&self) -> Result<(), Error> {
+        // mark: looked-at-before-a-spend
+        self.held.look(self.ports.store.as_ref()).await?;
+        match self.held.is() {
+            false => Ok(()),
+            true => Err(held_error()),
         }
     }
 
@@ -136,7 +137,19 @@ impl Broker {
             facts: std::collections::BTreeMap::new(),
         };
         self.ports.store.take_over(vec![event]).await?;
-        self.held.look(self.ports.store.as_ref()).await;
+        let _ = self.held.look(self.ports.store.as_ref()).await;
         Ok(true)
+    }
+}
+
+fn held_error() -> Error {
+    Error::Unavailable {
+        code: "store_held",
+        detail:
+            "this home was copied, restored or moved: it serves valid tokens and sends nothing, \
+                 since the original may refresh the same grants"
+                .into(),
+        retry_after: None,
+        hint: "once the original isn't used any more: `indicia takeover`".into(),
     }
 }

@@ -52,6 +52,7 @@ pub(crate) async fn lease(broker: &Broker, id: &GrantId, seen: u64) -> Result<Le
         looks += 1;
         match broker.ports.store.grant(id).await? {
             Some(row) if row.version > seen && broker.guards().recheck => {
+                broker.vault.know(row.tokens.key).await;
                 return Ok(Lease::Moved(Box::new(row)));
             }
             Some(row) if row.lease.is_none() => until = 0,

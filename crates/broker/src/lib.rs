@@ -163,7 +163,7 @@ impl Broker {
             ports.clock.now(),
         )
         .await?;
-        let held = held::Held::of(ports.store.as_ref()).await;
+        let held = held::Held::of(ports.store.as_ref(), settings.guards()).await;
         let ports = Ports { transport: held.guarding(Arc::clone(&ports.transport)), ..ports };
         let cache = cache::Cache::new(settings.cache_entries_max);
         let flights = flight::Flights::default();
@@ -194,14 +194,20 @@ impl Broker {
         self.flights.drain().await;
     }
 
-    #[cfg(feature = "mutants")]
     pub(crate) const fn guards(&self) -> Guards {
-        self.settings.guards
+        self.settings.guards()
+    }
+}
+
+impl Settings {
+    #[cfg(feature = "mutants")]
+    const fn guards(&self) -> Guards {
+        self.guards
     }
 
     #[cfg(not(feature = "mutants"))]
     #[expect(clippy::unused_self, reason = "the mutation proof's build looks at the settings")]
-    pub(crate) const fn guards(&self) -> Guards {
+    const fn guards(&self) -> Guards {
         Guards::ALL
     }
 }

@@ -21,6 +21,9 @@ use crate::ports::Settlement;
 /// So many grants of a client, refused one after the other, are too many to be believed.
 pub const MANY: usize = 5;
 
+/// At least so many of them whose answer wasn't lost before: where all were, each was replaced.
+const UNEXPLAINED_MIN: usize = 2;
+
 /// They count when they came within this time.
 pub const WITHIN: Duration = Duration::from_secs(10 * 60);
 
@@ -39,6 +42,15 @@ pub(crate) enum Believed {
         /// Grants that were given up before it was seen.
         revive: Vec<GrantId>,
     },
+}
+
+/// Whether a refresh token of a client may be sent.
+pub(crate) enum GrantsGate {
+    Open,
+    /// As the canary, which is written into the client's row: this is how it is stored now.
+    Canary(Box<ClientRow>),
+    /// Not now.
+    Held(GrantsHeld),
 }
 
 /// Whether a client's refreshes are held at `now`.
@@ -62,6 +74,12 @@ pub(crate) fn held_error(bound: &Bound, held: &GrantsHeld, now: Timestamp) -> Er
     }
 }
 
+impl GrantsRefused {
+    fn are_few(&self) -> bool {
+        self.grants.len() < UNEXPLAINED_MIN || self.all().count() < MANY
+    }
+}
+
 impl Broker {
     /// Whether a refresh token of this client may be sent. Becoming the canary is written down
     /// first, so that only one is.
@@ -69,20 +87,21 @@ impl Broker {
         &self,
         client: &ClientRow,
         now: Timestamp,
-    ) -> Result<Option<GrantsHeld>, Error> {
-        let Some(held) = held(client, now) else { return Ok(None) };
-        // One that lies further ahead than any pause of ours was written under a clock that was
-        // wrong.
-        if now < held.retry_at && held.retry_at.since(now) <= CANARY_EVERY {
-            return Ok(Some(held.clone()));
+    ) -> Result<GrantsGate, Error> {
+        let Some(held) = held(client, now) else { return Ok(GrantsGate::Open) };
+        // One that lies much further ahead than any pause of ours was written under a clock that was
+        // wrong. A little further it is where another looked at its clock a moment later than we.
+        // mark: one-canary
+        if now < held.retry_at && held.retry_at.since(now) <= 2 * CANARY_EVERY {
+            return Ok(GrantsGate::Held(held.clone()));
         }
         let mut row = client.clone();
         row.revision += 1;
         row.grants_refused.held =
             Some(GrantsHeld { retry_at: now.plus(CANARY_EVERY), ..held.clone() });
-        match self.ports.store.update_client(row, Vec::new()).await? {
-            true => Ok(None),
-            false => Ok(Some(held.clone())),
+        match self.ports.store.update_client(row.clone(), Vec::new()).await? {
+            true => Ok(GrantsGate::Canary(Box::new(row))),
+            false => Ok(GrantsGate::Held(held.clone())),
         }
     }
 
@@ -121,13 +140,16 @@ impl Broker {
                 }
                 continue;
             }
-            if !matches!(cause, Cause::EndedOutside | Cause::SecretChanged) {
+            let speaks_of_others = matches!(cause, Cause::EndedOutside | Cause::SecretChanged);
+            if !speaks_of_others && cause != Cause::AnswerLost {
                 return Ok(Believed::Yes);
             }
             let recent = |at: Timestamp| at <= now && now.since(at) < WITHIN;
             refused.grants.retain(|(id, at)| id != grant && recent(*at));
-            refused.grants.push((grant.clone(), now));
-            if refused.grants.len() < MANY {
+            refused.lost.retain(|(id, at)| id != grant && recent(*at));
+            let list = if speaks_of_others { &mut refused.grants } else { &mut refused.lost };
+            list.push((grant.clone(), now));
+            if refused.are_few() {
                 if self.ports.store.update_client(row, Vec::new()).await? {
                     return Ok(Believed::Yes);
                 }
@@ -135,7 +157,7 @@ impl Broker {
             }
             let retry_at = now.plus(CANARY_EVERY);
             refused.held = Some(GrantsHeld { since: now, retry_at, said: said.to_owned() });
-            let revive = refused.grants.iter().map(|(id, _)| id.clone());
+            let revive = refused.all().cloned();
             let revive = revive.filter(|id| id != grant).collect();
             let event = client_event(&row, EventKind::ClientRefused, now);
             if self.ports.store.update_client(row, vec![event]).await? {
@@ -145,10 +167,12 @@ impl Broker {
         }
     }
 
-    /// A grant of this client was refreshed: what was refused before it wasn't everybody's.
+    /// A grant of this client was refreshed by what was sent at `sent_at`: what was refused before
+    /// that wasn't everybody's. An answer that was long on its way, or kept, says nothing of today.
     pub(crate) async fn grant_was_granted(
         self: &Arc<Self>,
         client: &ClientRow,
+        sent_at: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
         if client.grants_refused == GrantsRefused::default() {
@@ -158,9 +182,20 @@ impl Broker {
             let Some(mut row) = self.ports.store.client(&client.id).await? else {
                 return Ok(());
             };
-            let refused = std::mem::take(&mut row.grants_refused);
-            if refused == GrantsRefused::default() {
+            let since = |refused: &GrantsRefused| {
+                refused.held.as_ref().is_some_and(|held| held.since > sent_at)
+            };
+            // mark: a-late-answer-ends-no-bad-day
+            if row.grants_refused == GrantsRefused::default() || since(&row.grants_refused) {
                 return Ok(());
+            }
+            let refused = std::mem::take(&mut row.grants_refused);
+            if refused.held.is_none() {
+                let left = &mut row.grants_refused;
+                left.grants.clone_from(&refused.grants);
+                left.lost.clone_from(&refused.lost);
+                left.grants.retain(|(_, at)| *at > sent_at);
+                left.lost.retain(|(_, at)| *at > sent_at);
             }
             row.revision += 1;
             let event = refused.held.as_ref().map(|_| EventKind::ClientAccepted);
@@ -168,11 +203,26 @@ impl Broker {
             if self.ports.store.update_client(row, event.into_iter().collect()).await? {
                 if refused.held.is_some() {
                     self.cache.client_changed();
-                    let ids: Vec<GrantId> = refused.grants.into_iter().map(|(id, _)| id).collect();
+                    let ids: Vec<GrantId> = refused.all().cloned().collect();
                     self.revive(&ids, now, now).await;
                 }
                 return Ok(());
             }
+        }
+    }
+
+    /// A grant was given up just now, by a refusal that was believed: where it was one of too many
+    /// by then, whoever took the others up again found its lease taken.
+    // mark: taken-up-with-the-others
+    pub(crate) async fn revive_with_others(
+        self: &Arc<Self>,
+        (client, grant): (&ClientId, &GrantId),
+        now: Timestamp,
+    ) {
+        let Ok(Some(row)) = self.ports.store.client(client).await else { return };
+        let Some(held) = held(&row, now) else { return };
+        if row.grants_refused.all().any(|id| id == grant) {
+            self.revive(std::slice::from_ref(grant), held.retry_at, now).await;
         }
     }
 

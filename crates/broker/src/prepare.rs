@@ -18,7 +18,7 @@ use crate::end::{Behind, End};
 use crate::end::{Force, Step};
 use crate::error::Error;
 use crate::fuel::Fuel;
-use crate::many_refused::held_error;
+use crate::many_refused::{GrantsGate, held_error};
 use crate::model::{
     ClientRefused, EventKind, GrantId, GrantRow, GrantState, Life, Reason, ReasonCode,
     RotationOwner, grant_event,
@@ -46,7 +46,9 @@ pub(crate) async fn prepare(
             let grant = claim.grant();
             let free = free(grant, &fuel.rule).is_some();
             let unusual = force == Force::Yes || grant.state.life != Life::Alive;
-            if open_spend(grant) || (unusual && !free) {
+            // mark: a-copy-looks-into-the-journal
+            let old = unusual || (broker.guards().journal_of_old && broker.is_doubtful(grant));
+            if open_spend(grant) || (old && !free) {
                 return recover_or(broker, claim, fuel, MustRead::Yes).await;
             }
             Ok(Prepared::Ready(claim, fuel))
@@ -235,12 +237,18 @@ async fn look(broker: &Broker, claim: &Claim, force: Force) -> Result<Look, Erro
         let secret = ChosenSecret::unopened(n);
         return Ok(Look::Refused(Box::new(Fuel { bound, rule, endpoint, secret, asked })));
     }
-    if kind == GrantType::RefreshToken
-        && let Some(held) = broker.grants_gate(&bound.client, now).await?
-    {
-        return Err(held_error(&bound, &held, now));
-    }
-    match broker.gate(&bound.client, bound.secret_input(), now).await? {
+    let gate = match kind {
+        GrantType::RefreshToken => broker.grants_gate(&bound.client, now).await?,
+        _ => GrantsGate::Open,
+    };
+    // mark: both-gates
+    let canary = match gate {
+        GrantsGate::Open => None,
+        GrantsGate::Canary(row) => Some(row),
+        GrantsGate::Held(held) => return Err(held_error(&bound, &held, now)),
+    };
+    let client = canary.as_deref().unwrap_or(&bound.client);
+    match broker.gate(client, bound.secret_input(), now).await? {
         Gate::Closed(refused) => Err(closed(&bound, &refused, now)),
         Gate::Open(secret) => {
             Ok(Look::Send(Box::new(Fuel { bound, rule, endpoint, secret, asked })))

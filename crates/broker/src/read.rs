@@ -114,6 +114,8 @@ impl Broker {
         if let Ok(key) = ConnectionId::new(id)
             && let Some(found) = self.ports.store.connection(&key).await?
         {
+            // mark: a-new-data-key-is-looked-for
+            self.vault.know(found.1.tokens.key).await;
             return Ok(found);
         }
         let near = Box::pin(self.near_connections(id)).await?;

@@ -14,10 +14,10 @@ use crate::Broker;
 use crate::commit::{Claim, Flown, Free};
 use crate::conclude::{Concluded, conclude, judge, row_end};
 use crate::decide::{self, Attempt};
-use crate::end::{End, Force, Step};
+use crate::end::{Behind, End, Force, Step};
 use crate::error::Error;
 use crate::fuel::Fuel;
-use crate::lease::{Lease, busy, lease};
+use crate::lease::{Lease, WAIT_MAX, busy, lease};
 use crate::model::{GrantId, GrantRow};
 use crate::outcome::Outcome;
 use crate::prepare::{Prepared, prepare};
@@ -47,7 +47,7 @@ impl Broker {
 }
 
 /// Flies one refresh to its end.
-pub(crate) async fn fly(broker: &Arc<Broker>, id: &GrantId, seen: u64, force: Force) -> End {
+pub(crate) async fn fly(broker: &Arc<Broker>, id: &GrantId, mut seen: u64, force: Force) -> End {
     if let Err(held) = broker.may_send().await {
         return End::Failed(held);
     }
@@ -60,12 +60,27 @@ pub(crate) async fn fly(broker: &Arc<Broker>, id: &GrantId, seen: u64, force: Fo
             Err(error) => Err(error),
         };
         match step {
-            Ok(Step::End(end)) => return end,
+            Ok(Step::End(end)) => match ended_since(broker, &end, seen) {
+                // mark: what-was-kept-may-have-ended
+                Some(version) if rounds < ROUNDS_MAX => seen = version,
+                _ => return end,
+            },
             Ok(Step::Again) if rounds < ROUNDS_MAX => {}
             Ok(Step::Again) => return End::Failed(busy()),
             Err(error) => return End::Failed(error),
         }
     }
+}
+
+/// The version of a token set that was kept, or stored by another, so long ago that it has ended: it
+/// is no answer, but the next one comes of it. None was obtained just now, whatever its life is.
+fn ended_since(broker: &Broker, end: &End, seen: u64) -> Option<u64> {
+    let End::Committed(committed, Behind::No) = end else { return None };
+    let (row, now) = (committed.row(), broker.ports.clock.now());
+    let need = schedule::effective_min_valid(&row.facts, None);
+    let old = now.since(row.facts.obtained_at) > WAIT_MAX;
+    let ended = old && !schedule::good_for(&row.facts, need, now);
+    (ended && row.version > seen).then_some(row.version)
 }
 
 /// One round under the lease.
@@ -85,6 +100,10 @@ async fn round(
     if force == Force::WhenDue && !due {
         let row = claim.release(broker).await;
         return Ok(Step::End(End::Row(Arc::new(row))));
+    }
+    if let Err(error) = broker.may_spend().await {
+        claim.release(broker).await;
+        return Err(error);
     }
     match prepare(broker, claim, force).await? {
         Prepared::Ready(claim, fuel) => spend(broker, claim, *fuel).await,

@@ -1,5 +1,6 @@
 //! What other processes change is noticed by their events, and evicted from the cache here.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use crate::Broker;
@@ -70,7 +71,18 @@ impl Broker {
             Some(first) if seen.seq > 0 => first.hash == seen.hash && first.seq == seen.seq,
             _ => seen.seq == 0,
         };
-        if events.len() == EVENTS_MAX || !is_the_same {
+        // A copy that lacks no event looks the same but for these.
+        // mark: exchange-noticed
+        let exchanged = |row: &EventRow| {
+            row.seq > seen.seq
+                && matches!(row.event.kind, EventKind::Restored | EventKind::TakenOver)
+        };
+        let is_another = !is_the_same || events.iter().any(exchanged);
+        if is_another {
+            // What the store forgot, the journal may know.
+            self.journal_read.store(false, Ordering::Relaxed);
+        }
+        if events.len() == EVENTS_MAX || is_another {
             return self.begin_anew().await;
         }
         events.retain(|row| row.seq > seen.seq);

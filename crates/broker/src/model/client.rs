@@ -78,10 +78,20 @@ pub struct ClientRefused {
 pub struct GrantsRefused {
     /// Which, and when; the latest last.
     pub grants: Vec<(GrantId, Timestamp)>,
+    /// Those whose answer was lost before, which says nothing of others; the latest last.
+    #[serde(default)]
+    pub lost: Vec<(GrantId, Timestamp)>,
     /// Set when they are too many to be believed.
     pub held: Option<GrantsHeld>,
     /// Nothing was granted for so long that they are, until something is.
     pub believed: bool,
+}
+
+impl GrantsRefused {
+    /// All that were refused, whatever the cause.
+    pub fn all(&self) -> impl Iterator<Item = &GrantId> {
+        self.grants.iter().chain(&self.lost).map(|(id, _)| id)
+    }
 }
 
 /// The client's refreshes are held: its service refuses everybody.

@@ -112,6 +112,15 @@ impl Vault {
         Ok(())
     }
 
+    /// Opens the data keys that others added since, if one of this number isn't known yet.
+    pub(crate) async fn know(&self, id: KeyId) {
+        if self.keys().of(id).is_none()
+            && let Err(error) = self.reload().await
+        {
+            tracing::warn!(%error, "a data key that another process added can't be opened");
+        }
+    }
+
     /// Seals `plain` as `field`, with the newest data key.
     pub fn seal(&self, field: Field<'_>, plain: &[u8]) -> Sealed {
         self.keys().newest.seal(&*self.random, field, plain)
