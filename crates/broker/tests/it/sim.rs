@@ -4,19 +4,23 @@
 //! `INDICIA_SIM_SEEDS` says how many seeds, `INDICIA_SIM_FIRST` from which on, `INDICIA_SIM_SEED`
 //! which one is told aloud.
 
+mod bad_days;
 mod books;
 mod bridge;
 mod callers;
 mod checkers;
+mod copies;
 mod disk;
 mod faults;
 mod gate;
 mod host;
+mod keys;
 mod logs;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod net;
 mod promises;
+mod restores;
 mod rng;
 mod run;
 mod services;
@@ -124,6 +128,9 @@ fn the_same_seed_tells_the_same_story() {
 // proves: stale-commit-refused
 // proves: one-flight
 // proves: refused-not-sent-again
+// proves: a-copy-is-held
+// proves: a-copy-looks-into-the-journal
+// proves: many-refused-not-believed
 #[test]
 #[cfg(feature = "mutants")]
 fn mutants() {

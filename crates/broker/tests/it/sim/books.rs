@@ -8,6 +8,8 @@ use indicia_broker::ports::JournalEntry;
 use indicia_broker::vault::{Field, Fingerprint, Vault};
 use indicia_oauth::{Answer, Timestamp};
 
+use super::bad_days::Day;
+use super::restores::Restore;
 use super::services::Kind;
 
 /// Number of a send, from 0.
@@ -52,8 +54,8 @@ pub struct Sent {
     pub seen: Seen,
     /// Keeping its answer was begun: a crash from here on may tear it.
     pub keep_began: bool,
-    /// The outcome was written down.
-    pub settled: bool,
+    /// When the outcome was written down.
+    pub settled_at: Option<u64>,
     /// It rotated, and its answer was nowhere when the next send was prepared.
     pub lost: bool,
     /// A replica was made to lag for it.
@@ -88,6 +90,10 @@ pub struct Books {
     pub claims: BTreeMap<(GrantId, u64), Claimed>,
     /// Access tokens that are or were in the store or in the journal, and since when.
     pub durable: BTreeMap<Fingerprint, u64>,
+    /// Access tokens of `durable` that a restore has lost.
+    pub forgotten: BTreeSet<Fingerprint>,
+    pub restore: Option<Restore>,
+    pub days: BTreeMap<usize, Day>,
     /// From which version of which grant there was a commit.
     pub commits: BTreeSet<(GrantId, u64)>,
     /// Every token that a service gave → which grant there (of which place).
@@ -117,8 +123,13 @@ impl Books {
         self.durable.entry(access).or_insert(now);
     }
 
+    /// Since when an access token has been where it can be found.
+    pub fn durable_since(&self, access: &Fingerprint) -> Option<u64> {
+        self.durable.get(access).filter(|_| !self.forgotten.contains(access)).copied()
+    }
+
     /// The access token in an entry, read with keys of our own.
-    pub fn keep_began(&mut self, entry: &JournalEntry) -> Option<Fingerprint> {
+    pub fn access_in(&self, entry: &JournalEntry) -> Option<Fingerprint> {
         let field = Field::Answer { of: &entry.of, version: entry.version };
         let bytes = self.vault.as_ref()?.unseal(field, &entry.answer).ok()?;
         // A flow's entry has its inputs before the answer.
@@ -128,7 +139,11 @@ impl Books {
             Answer::from_bytes(rest.get(length..)?)
         })?;
         let json: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
-        let access = self.fingerprint(json["access_token"].as_str()?);
+        Some(self.fingerprint(json["access_token"].as_str()?))
+    }
+
+    pub fn keep_began(&mut self, entry: &JournalEntry) -> Option<Fingerprint> {
+        let access = self.access_in(entry)?;
         let of =
             |s: &&mut Sent| s.seen == Seen::Granted && s.gave.is_some_and(|g| g.access == access);
         self.sent.iter_mut().filter(of).for_each(|s| s.keep_began = true);

@@ -1,6 +1,8 @@
 //! Between the ports and the books: what a checker needs to know beside the call itself.
 
-use indicia_broker::model::{ConnectionRow, FlowRow, GrantRow, GrantState, Life, TokenFacts};
+use indicia_broker::model::{
+    ConnectionRow, FlowRow, GrantRow, GrantState, Life, ReasonCode, TokenFacts,
+};
 use indicia_broker::ports::{ClaimedRow, Clock as _};
 use indicia_broker::vault::Fingerprint;
 use indicia_oauth::Answer;
@@ -36,17 +38,20 @@ impl World {
         let newest = books.claims.iter().filter(mine).max_by_key(|(_, c)| c.at);
         let (of, claim) = newest.map(|(of, c)| (of.clone(), c.clone())).unzip();
         let clock = SimClock { start: self.clock.start, skew_ms: self.skews[host.n].clone() };
-        let leased = of.as_ref().is_some_and(|(grant, no)| {
-            let rows = self.memory.grant_rows();
-            // A grant that a reconnect took away has no lease to look at.
-            rows.iter().find(|row| row.id == *grant).is_none_or(|row| {
-                row.lease.as_ref().is_some_and(|lease| {
-                    lease.no == *no
-                        && lease.holder == me
-                        && lease.until_boot_ms > clock.boot_millis()
+        // A lease of before a restore is told by the holder's own deadline alone.
+        let unknown = claim.as_ref().is_some_and(|c| books.put_back_since(c.at));
+        let leased = unknown
+            || of.as_ref().is_some_and(|(grant, no)| {
+                let rows = self.memory.grant_rows();
+                // A grant that a reconnect took away has no lease to look at.
+                rows.iter().find(|row| row.id == *grant).is_none_or(|row| {
+                    row.lease.as_ref().is_some_and(|lease| {
+                        lease.no == *no
+                            && lease.holder == me
+                            && lease.until_boot_ms > clock.boot_millis()
+                    })
                 })
-            })
-        });
+            });
         let header = |name: &str| incoming.header(name).unwrap_or_default().to_owned();
         let sent = Sent {
             holder: me,
@@ -63,7 +68,7 @@ impl World {
             gave: None,
             seen: Seen::Nothing,
             keep_began: false,
-            settled: false,
+            settled_at: None,
             lost: false,
             lagged: false,
             killed: false,
@@ -72,7 +77,7 @@ impl World {
         let grant = of.map(|(grant, no)| format!("{} lease {no}", &grant.as_str()[..6]));
         let (name, version) = (host.name(), sent.version);
         self.tell(&format!("{name} sends {token:?} of {grant:?} version {version}"));
-        books.write(Writing { sent, claim, leased, clock: clock.now(), clocks_right })
+        books.write(place, Writing { sent, claim, leased, clock: clock.now(), clocks_right })
     }
 
     /// A service's turn; what it gave is written down, whether it arrives or not.
@@ -140,6 +145,9 @@ impl World {
         self.tell(&format!("{} settles {}: {text}", host.name(), short(before)));
         let mut books = self.books();
         books.settled(&before.id, lease_no);
+        if code == Some(ReasonCode::ManyRefused) {
+            books.unbelieved(&before.id);
+        }
         let Some((place, grant)) = self.grant_there(&books.tokens, before) else { return };
         let model = self.models[place].lock().unwrap();
         if let Some(record) = model.record().grant(grant) {

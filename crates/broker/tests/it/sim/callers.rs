@@ -104,10 +104,12 @@ impl Caller {
         let due = world.new_secrets.lock().unwrap().get(&place).cloned();
         let Some((_, secret)) = due.filter(|(at, _)| *at <= world.now_ms()) else { return };
         let client = world.plan.kinds[place].service();
-        let told = self.broker.add_secret(client, ClientSecret::new(secret), None, None).await;
+        let new = ClientSecret::new(secret.clone());
+        let told = self.broker.add_secret(client, new, None, None).await;
         if told.is_ok() {
             world.tell(&format!("{} adds the new secret of {client}", self.name));
             world.new_secrets.lock().unwrap().remove(&place);
+            world.told_secrets.lock().unwrap().insert(place, secret);
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Writing {
 
 /// Whether a token is nearly used up, or ended: RFC-wise nothing, DESIGN-wise the moment from which
 /// a lost spend may be sent again.
-fn used_up(facts: &TokenFacts, now: Timestamp) -> bool {
+pub fn used_up(facts: &TokenFacts, now: Timestamp) -> bool {
     match facts.expiry {
         Expiry::At(end) => {
             let margin = 5_000.min(life_ms(facts).unwrap_or(0) / 2);
@@ -46,7 +46,7 @@ fn life_ms(facts: &TokenFacts) -> Option<i64> {
 
 impl Books {
     /// Looks at a refresh request when its first byte is written.
-    pub fn write(&mut self, writing: Writing) -> SentId {
+    pub fn write(&mut self, place: usize, writing: Writing) -> SentId {
         let id = self.sent.len();
         if writing.sent.late {
             // DESIGN §1.4: counted, and excused here alone.
@@ -57,6 +57,9 @@ impl Books {
         self.check_one_in_flight(&writing);
         self.check_resend(&writing);
         self.check_refused(&writing);
+        self.check_held("refresh", Some(&writing), &writing.sent.holder);
+        self.check_old(&writing);
+        self.check_canary(place, &writing);
         self.sent.push(writing.sent);
         id
     }
@@ -111,10 +114,10 @@ impl Books {
         let mut broken = Vec::new();
         let mut lost = Vec::new();
         for (id, old) in self.sent.iter().enumerate().filter(|(_, s)| s.token == new.token) {
-            let kept_at = old.gave.and_then(|g| self.durable.get(&g.access)).copied();
+            let kept_at = old.gave.and_then(|g| self.durable_since(&g.access));
             let rotated = old.gave.is_some_and(|g| g.rotated);
             match (old.seen, kept_at) {
-                (Seen::Refused, _) if old.settled && same_spend(old, new) => {
+                (Seen::Refused, _) if old.settled_at.is_some() && same_spend(old, new) => {
                     // A definite verdict, written down, resolves what was open before it.
                     first_open = None;
                     continue;
@@ -133,7 +136,7 @@ impl Books {
                 lost.push(id);
             }
             // What was open before the version that this token is of now was resolved by it.
-            if same_spend(old, new) {
+            if same_spend(old, new) && !self.put_back_since(old.at) {
                 first_open.get_or_insert((old.at, old.holder == new.holder));
             }
         }
@@ -164,7 +167,7 @@ impl Books {
         }
         let same = |s: &&Sent| {
             s.seen == Seen::Refused
-                && s.settled
+                && s.settled_at.is_some()
                 && same_spend(s, new)
                 && s.secret == new.secret
                 && s.endpoint == new.endpoint
@@ -184,7 +187,7 @@ impl Books {
         let spent_from = |s: &Sent| Some(s.token) == before.facts.refresh;
         let mut origins = self.sent.iter().filter(|s| s.gave.is_some_and(|g| g.access == access));
         let right = origins.any(spent_from);
-        if by_refresh && !right {
+        if by_refresh && !right && !self.repaired(before, access) {
             self.broken(format!(
                 "version {} of {} was replaced by an answer to another",
                 before.version, before.id
@@ -194,9 +197,13 @@ impl Books {
 
     /// The outcome of what this lease sent is written down.
     pub fn settled(&mut self, grant: &GrantId, lease_no: u64) {
-        let of =
-            |s: &&mut Sent| s.store_grant.as_ref() == Some(grant) && s.lease_no == Some(lease_no);
-        self.sent.iter_mut().filter(of).for_each(|s| s.settled = true);
+        let now = self.now;
+        // A restore has numbers of leases come again.
+        let since = self.restore.as_ref().map_or(0, |restore| restore.at);
+        let of = |s: &&mut Sent| {
+            s.store_grant.as_ref() == Some(grant) && s.lease_no == Some(lease_no) && s.at >= since
+        };
+        self.sent.iter_mut().filter(of).for_each(|s| s.settled_at = Some(now));
     }
 
     /// A grant is dead only where the service's own record says why it had to be.
@@ -211,10 +218,14 @@ impl Books {
             return;
         }
         let why = record.ended.map(|(why, _)| why);
+        let killed = |s: &&Sent| s.killed && self.tokens.get(&s.token) == Some(&(place, record.id));
+        if let Some(killer) = self.sent.iter().find(killed).map(|s| s.token) {
+            self.check_cause(state, killer);
+        }
         let fine = match why {
             Some(Why::Owner | Why::Revoked | Why::Aged | Why::Idle | Why::CodeReuse) => true,
             Some(Why::Reuse) => self.had_to_be_reused((place, record.id)),
-            None => false,
+            None => self.is_bad_day(place, before, state),
         };
         if !fine {
             let place = (place, record.id);
@@ -250,7 +261,7 @@ impl Books {
     /// It rotated, and its answer is nowhere, through nobody's fault.
     fn excused(&self, sent: &Sent) -> bool {
         let Some(gave) = sent.gave.filter(|g| g.rotated) else { return false };
-        let nowhere = !self.durable.contains_key(&gave.access);
+        let nowhere = self.durable_since(&gave.access).is_none();
         nowhere && (sent.seen != Seen::Granted || sent.keep_began)
     }
 

@@ -40,6 +40,16 @@ impl Disk {
         }
     }
 
+    /// All that is kept.
+    pub fn all(&self) -> Vec<JournalEntry> {
+        self.entries.values().flatten().cloned().collect()
+    }
+
+    /// All that was kept is gone.
+    pub fn lose(&mut self) {
+        self.entries.clear();
+    }
+
     /// A life ended: its slots are free again.
     pub fn ended(&mut self, host: usize, life: u32) {
         self.slots.retain(|_, owner| *owner != (host, life));

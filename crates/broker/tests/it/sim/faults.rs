@@ -4,6 +4,7 @@
 #[cfg(feature = "mutants")]
 use indicia_broker::Guards;
 
+use super::bad_days::CONNECTIONS;
 use super::rng::Rng;
 use super::services::{KINDS, Kind};
 
@@ -41,6 +42,18 @@ pub struct Faults {
     /// A host stands still between the last look at its lease and the write.
     pub window: u64,
     pub clock_jumps: bool,
+    /// A service refuses everybody for a while, now and then. Such a seed has one client with many
+    /// connections, and nothing else that ends grants.
+    pub bad_days: bool,
+    /// The store is put back to a copy of earlier, now and then. Which of two answers is the later
+    /// one is told by wall clocks then, so that they don't jump.
+    pub restores: bool,
+    /// A copy of the store is opened beside it, now and then.
+    pub copies: bool,
+    /// Data keys and the root key are rotated, now and then.
+    pub key_rotations: bool,
+    /// And what the journals have is lost with a restore.
+    pub journals_lost: bool,
     pub owner_revokes: bool,
     pub we_revoke: bool,
     pub reconnect: bool,
@@ -92,6 +105,11 @@ const STORM: Faults = Faults {
     replica_lag: 500,
     window: 100,
     clock_jumps: true,
+    bad_days: true,
+    restores: true,
+    journals_lost: true,
+    copies: true,
+    key_rotations: true,
     owner_revokes: true,
     we_revoke: true,
     reconnect: true,
@@ -136,6 +154,16 @@ impl Faults {
         faults.reconnect = rng.chance(4_000);
         faults.secret_changes = rng.chance(3_000);
         faults.force = rng.chance(4_000);
+        faults.bad_days = rng.chance(1_200);
+        if faults.bad_days {
+            faults.clock_jumps = false;
+            faults.owner_revokes = false;
+            faults.we_revoke = false;
+        }
+        faults.restores = rng.chance(2_500) && !faults.clock_jumps && !faults.bad_days;
+        faults.copies = rng.chance(2_000);
+        faults.key_rotations = rng.chance(3_000);
+        faults.journals_lost = faults.restores && rng.chance(3_000);
         faults
     }
 }
@@ -152,11 +180,18 @@ impl Plan {
         let life_secs = [60, 120, 300][usize::try_from(rng.below(3)).unwrap()];
         // One seed in sixteen sees nothing go wrong.
         let faults = if seed % 16 == 15 { Faults::default() } else { Faults::swarm(&mut rng) };
+        if faults.bad_days {
+            kinds.truncate(1);
+        }
+        let connections = match faults.bad_days {
+            true => CONNECTIONS,
+            false => kinds.len() + usize::try_from(rng.below(2)).unwrap(),
+        };
         Self {
             seed,
             hosts,
             callers,
-            connections: kinds.len() + usize::try_from(rng.below(2)).unwrap(),
+            connections,
             kinds,
             life_secs,
             stormy_secs: 4 * life_secs,

@@ -1,7 +1,7 @@
 //! One life of one host: its gate, its clock, and what may befall it at each call that it makes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -133,14 +133,20 @@ impl Random for SimRandom {
     }
 }
 
-/// Wraps by turning each bit: what a root key does is tested elsewhere.
-pub struct SimRoot;
+/// A root key by its number. Wraps by turning each bit: what a root key does is tested elsewhere.
+pub struct SimRoot {
+    /// None: whichever is the newest by then.
+    pub no: Option<u8>,
+    /// The numbers of those that open what they wrapped: while one takes the other's place, both.
+    pub open: Arc<Mutex<[u8; 2]>>,
+}
 
 #[async_trait]
 impl RootKey for SimRoot {
     async fn wrap(&self, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, RootKeyError> {
         let turned: Vec<u8> = plain.iter().map(|byte| !byte).collect();
-        Ok([context, &turned].concat())
+        let no = self.no.unwrap_or_else(|| self.open.lock().unwrap()[0]);
+        Ok([context, &[no], &turned].concat())
     }
 
     async fn unwrap(
@@ -149,6 +155,10 @@ impl RootKey for SimRoot {
         wrapped: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, RootKeyError> {
         let turned = wrapped.strip_prefix(context).ok_or(RootKeyError::Wrong)?;
+        let (no, turned) = turned.split_first().ok_or(RootKeyError::Wrong)?;
+        if !self.open.lock().unwrap().contains(no) {
+            return Err(RootKeyError::Wrong);
+        }
         Ok(Zeroizing::new(turned.iter().map(|byte| !byte).collect()))
     }
 }

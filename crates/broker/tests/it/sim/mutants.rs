@@ -5,6 +5,7 @@
 
 use indicia_broker::Guards;
 
+use super::bad_days::CONNECTIONS;
 use super::faults::{Faults, Plan};
 use super::run::run;
 use super::services::Kind;
@@ -114,16 +115,51 @@ const MUTANTS: &[Mutant] = &[
         lease_per_host: false,
         breaks: &["sent what was refused"],
     },
+    Mutant {
+        guard: "held",
+        out: Guards { held: false, ..ALL },
+        why: "the store is put back to a copy, and nobody has said yet that it may refresh",
+        kind: Kind::Strict,
+        faults: || Faults { restores: true, ..Faults::default() },
+        lease_per_host: false,
+        breaks: &["of a store that is held"],
+    },
+    Mutant {
+        guard: "held",
+        out: Guards { held: false, ..ALL },
+        why: "a copy of the store is opened on another host, beside the original",
+        kind: Kind::Strict,
+        faults: || Faults { copies: true, ..Faults::default() },
+        lease_per_host: false,
+        breaks: &["a held copy sends"],
+    },
+    Mutant {
+        guard: "journal_of_old",
+        out: Guards { journal_of_old: false, ..ALL },
+        why: "the store is put back and taken over while the journal can't be read, so that no duty \
+                  has repaired it: who asks for a token must wait for what the journal knows",
+        kind: Kind::Strict,
+        faults: || Faults { restores: true, journal_away: true, ..Faults::default() },
+        lease_per_host: false,
+        breaks: &["sent a spent token again"],
+    },
+    Mutant {
+        guard: "many_refused",
+        out: Guards { many_refused: false, ..ALL },
+        why: "the service refuses everybody for a while, though every grant lives",
+        kind: Kind::Strict,
+        faults: || Faults { bad_days: true, ..Faults::default() },
+        lease_per_host: false,
+        breaks: &["was given up"],
+    },
 ];
 
 impl Mutant {
     fn plan(&self, seed: u64, guards: Guards) -> Plan {
-        Plan {
-            faults: (self.faults)(),
-            lease_per_host: self.lease_per_host,
-            guards,
-            ..Plan::bare(seed, self.kind)
-        }
+        let faults = (self.faults)();
+        let bare = Plan::bare(seed, self.kind);
+        let connections = if faults.bad_days { CONNECTIONS } else { bare.connections };
+        Plan { faults, connections, lease_per_host: self.lease_per_host, guards, ..bare }
     }
 
     /// The seed that shows the mutant, and what it broke.

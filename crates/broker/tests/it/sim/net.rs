@@ -74,6 +74,9 @@ impl Transport for SimTransport {
             late = true;
         }
         let id = (endpoint == "refresh").then(|| world.written(host, place, &incoming, late));
+        if id.is_none() {
+            world.books().check_held(endpoint, None, &super::world::holder(host));
+        }
         let way = choose(world, place, endpoint, id);
         let (tell, answer) = tokio::sync::oneshot::channel();
         let far = Far { world: Arc::clone(world), place, id, way };
@@ -158,7 +161,11 @@ impl Far {
     }
 
     fn answer(&self, incoming: &Incoming) -> Option<Answer> {
-        let handle = || self.world.handle(self.place, incoming, self.id);
+        let today = || self.id.and_then(|_| self.world.refusal_of_the_day(self.place));
+        let handle = || match today() {
+            Some(refusal) => refusal,
+            None => self.world.handle(self.place, incoming, self.id),
+        };
         Some(match self.way {
             Way::Good => handle(),
             Way::LostRequest => return None,
@@ -188,7 +195,7 @@ impl Far {
     }
 }
 
-fn page(status: u16, media_type: &str, body: &str) -> Answer {
+pub fn page(status: u16, media_type: &str, body: &str) -> Answer {
     Answer {
         status,
         headers: vec![("content-type".to_owned(), media_type.to_owned())],

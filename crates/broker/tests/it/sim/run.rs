@@ -66,7 +66,9 @@ pub async fn converge(world: &World) {
         if !world.books().violations.is_empty() {
             return;
         }
-        let mut well = world.is_all_up() && world.new_secrets.lock().unwrap().is_empty();
+        let mut well = world.is_all_up()
+            && !world.memory.is_held()
+            && world.new_secrets.lock().unwrap().is_empty();
         for conn in &world.conns {
             well = well && is_well(world, conn).await;
         }
@@ -91,7 +93,8 @@ async fn is_well(world: &World, conn: &Conn) -> bool {
     let alive = there.is_none_or(|(place, grant)| {
         world.models[place].lock().unwrap().record().grant_alive(grant)
     });
-    if !alive {
+    let believed = row.state.life == Life::Dead && world.books().too_few(conn.place);
+    if !alive || believed {
         return true;
     }
     if row.state.life == Life::Revoked {
@@ -137,7 +140,7 @@ async fn renew(world: &World) {
 }
 
 /// Words of the trace that tell a fault from another: each must come up in many seeds.
-const FAULTS: [&str; 24] = [
+const FAULTS: [&str; 34] = [
     "the journal is away",
     "the power is cut",
     "crashes at",
@@ -150,6 +153,16 @@ const FAULTS: [&str; 24] = [
     "journal: can't be read",
     "disk is full",
     "s clock is",
+    "is the data key,",
+    "the root key is another one",
+    "a copy of the store is opened",
+    "a bad day: Grants",
+    "a bad day: Client",
+    "is held: true",
+    "is held: false",
+    "the store is put back",
+    "the journals are lost",
+    "somebody took over",
     "grant(s) back",
     "revokes c",
     "connects c",

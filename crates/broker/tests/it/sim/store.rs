@@ -149,7 +149,13 @@ impl Store for SimStore {
     }
 
     async fn update_client(&self, row: ClientRow, events: Vec<Event>) -> Result<bool, StoreError> {
-        through!(self, Other, update_client(row, events))
+        self.before("update_client", Step::Other).await?;
+        let done = self.inner.update_client(row.clone(), events).await;
+        if matches!(done, Ok(true)) {
+            self.host.world.client_stored(&row);
+        }
+        self.after("update_client", Step::Other).await?;
+        done
     }
 
     async fn remove_client(

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use indicia_broker::ports::Clock as _;
 
+use super::bad_days;
+use super::copies;
+use super::keys;
+use super::restores;
 use super::world::World;
 
 /// Starts all that this seed has switched on.
@@ -44,6 +48,19 @@ pub fn begin(world: &Arc<World>) {
     }
     if faults.clock_jumps {
         every(world, 20, 120, clock_jumps);
+    }
+    if faults.restores {
+        every(world, 5, 60, restores::copy);
+        every(world, 60, 400, restores::restore);
+    }
+    if faults.copies {
+        every(world, 20, 400, copies::open);
+    }
+    if faults.key_rotations {
+        every(world, 30, 300, keys::rotate);
+    }
+    if faults.bad_days {
+        every(world, 20, 200, bad_days::begin);
     }
     if faults.owner_revokes {
         every(world, 60, 400, owner_revokes);

@@ -19,6 +19,7 @@ use indicia_oauth::ClientSecret;
 use indicia_sandbox::{Incoming, Model, Options, Registration};
 use indicia_store::Memory;
 
+use super::bad_days::BadDay;
 use super::books::Books;
 use super::callers;
 use super::disk::{Disk, SimJournal};
@@ -26,6 +27,7 @@ use super::faults::Plan;
 use super::gate::{Gate, Standing};
 use super::host::{Host, SimClock, SimRandom, SimRoot, SimSpawn};
 use super::net::SimTransport;
+use super::restores;
 use super::rng::Rng;
 use super::services::{KEEPS_SETTING, Kind, catalogue};
 use super::store::SimStore;
@@ -63,10 +65,18 @@ pub struct World {
     pub skews: Vec<Arc<AtomicI64>>,
     /// A new secret of a client at its service, not yet known to us, by place.
     pub new_secrets: Mutex<BTreeMap<usize, (u64, String)>>,
+    /// The newest secret of a client that we were told, after its first.
+    pub told_secrets: Mutex<BTreeMap<usize, String>>,
+    /// Copies of the store, the newest last.
+    pub copies: Mutex<Vec<restores::Kept>>,
+    /// Services that have a bad day, by place.
+    pub bad_days: Mutex<BTreeMap<usize, BadDay>>,
+    /// Numbers of the root keys that open the store.
+    pub root_keys: Arc<Mutex<[u8; 2]>>,
     /// The store from outside: no faults, no delays.
     pub eye: Arc<dyn Store>,
     this: OnceLock<std::sync::Weak<Self>>,
-    catalogue: Arc<Catalogue>,
+    pub catalogue: Arc<Catalogue>,
     rng: Mutex<Rng>,
     books: Mutex<Books>,
     hosts: Mutex<Vec<Option<Living>>>,
@@ -112,6 +122,10 @@ impl World {
             this: OnceLock::new(),
             disk: Mutex::default(),
             new_secrets: Mutex::default(),
+            told_secrets: Mutex::default(),
+            copies: Mutex::default(),
+            root_keys: Arc::default(),
+            bad_days: Mutex::default(),
             books: Mutex::default(),
             lives: Mutex::default(),
             stormy: AtomicBool::new(false),
@@ -267,6 +281,12 @@ impl World {
         indicia_broker::ports::Spawn::spawn(&spawn, Box::pin(async move { live(host).await }));
     }
 
+    /// The newest root key.
+    pub fn root_key(&self) -> SimRoot {
+        let open = Arc::clone(&self.root_keys);
+        SimRoot { no: None, open }
+    }
+
     fn ports(&self, host: &Arc<Host>) -> Ports {
         let inner = self.memory.handle(holder(host));
         let skew_ms = Arc::clone(&self.skews[host.n]);
@@ -275,19 +295,22 @@ impl World {
             transport: Arc::new(SimTransport(Arc::clone(host))),
             clock: Arc::new(SimClock { start: self.clock.start, skew_ms }),
             random: Arc::new(SimRandom(self.this())),
-            root_key: Arc::new(SimRoot),
+            root_key: Arc::new(self.root_key()),
             journal: Arc::new(SimJournal(Arc::clone(host))),
             spawn: Arc::new(SimSpawn(Arc::clone(host))),
         }
     }
 
-    async fn open(&self, host: &Arc<Host>) -> Result<Arc<Broker>, Error> {
-        let settings = Settings {
+    pub fn settings(&self) -> Settings {
+        Settings {
             #[cfg(feature = "mutants")]
             guards: self.plan.guards,
             ..Settings::default()
-        };
-        Broker::open(self.ports(host), Arc::clone(&self.catalogue), settings).await
+        }
+    }
+
+    async fn open(&self, host: &Arc<Host>) -> Result<Arc<Broker>, Error> {
+        Broker::open(self.ports(host), Arc::clone(&self.catalogue), self.settings()).await
     }
 
     /// Registers the clients, at the services and here, and makes the connections.
@@ -297,8 +320,8 @@ impl World {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let random = Arc::new(SimRandom(self.this()));
-        let vault =
-            Vault::open(Arc::clone(&self.eye), Arc::new(SimRoot), random, self.clock.now()).await;
+        let root = Arc::new(self.root_key());
+        let vault = Vault::open(Arc::clone(&self.eye), root, random, self.clock.now()).await;
         self.books().vault = Some(vault.expect("the key is right"));
         let broker = self.some_broker().expect("all are up");
         for (place, kind) in self.plan.kinds.iter().enumerate() {
