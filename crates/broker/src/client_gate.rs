@@ -61,11 +61,13 @@ fn candidates<'a>(client: &'a ClientRow, input: Option<&str>) -> Vec<&'a SecretR
     rows
 }
 
-/// The one to send: the first that wasn't refused, or the first of all.
+/// The one to send: the first that wasn't refused, or the one whose refusal is the longest ago: a
+/// service that refused all of them for a while takes one of them again, and not always the first.
 fn chosen<'a>(rows: &[&'a SecretRow], client: &ClientRow) -> Option<&'a SecretRow> {
     let refused = client.refused.as_ref();
-    let untried = rows.iter().find(|s| refused.is_none_or(|r| !r.secrets.contains(&s.n)));
-    untried.or(rows.first()).copied()
+    // mark: each-secret-in-turn
+    let ago = |s: &&&SecretRow| refused.and_then(|r| r.secrets.iter().position(|n| *n == s.n));
+    rows.iter().min_by_key(ago).copied()
 }
 
 /// Number of the secret that the gate would give, were it open; 0: none.
@@ -144,9 +146,8 @@ impl Broker {
                 retry_at: now,
                 said: String::new(),
             });
-            if !refused.secrets.contains(&secret_n) {
-                refused.secrets.push(secret_n);
-            }
+            refused.secrets.retain(|n| *n != secret_n);
+            refused.secrets.push(secret_n);
             refused.said.clone_from(&evidence.text);
             let left = candidates(&row, input).iter().any(|s| !refused.secrets.contains(&s.n));
             refused.retry_at = if left { now } else { now.plus(REFUSED_PAUSE) };

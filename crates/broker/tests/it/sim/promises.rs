@@ -402,3 +402,19 @@ fn a_client_that_is_refused_on_a_bad_day_for_grants_is_tried_again() {
         converge(world).await;
     });
 }
+
+// proves: each-secret-in-turn
+#[test]
+fn a_new_secret_that_was_added_on_a_bad_day_is_tried_again() {
+    in_world(quiet(Kind::Strict), async |world| {
+        bad_days::set(world, Some(BadDay::Client));
+        secs(100).await;
+        let (new, broker) = ("canary-secret-new", world.brokers().remove(0));
+        world.models[0].lock().unwrap().set_secrets("app-0", vec![new.to_owned()]);
+        let client = Kind::Strict.service();
+        broker.add_secret(client, ClientSecret::new(new), None, None).await.unwrap();
+        secs(1_000).await;
+        bad_days::set(world, None);
+        converge(world).await;
+    });
+}
