@@ -32,6 +32,8 @@ pub enum BadDay {
     Client,
 }
 
+type Lease = (Option<GrantId>, Option<u64>);
+
 /// What the checkers know of bad days, by place.
 #[derive(Clone, Default)]
 pub struct Day {
@@ -43,8 +45,8 @@ pub struct Day {
     noticed: bool,
     /// Since when the client is held.
     held_since: Option<u64>,
-    /// When the latest canary went out.
-    canary_at: Option<u64>,
+    /// When the latest canary went out, and under which lease of which grant.
+    canary: Option<(u64, Lease)>,
 }
 
 /// Begins one, of either sort; it ends by itself.
@@ -107,7 +109,7 @@ impl World {
         if held != day.held_since.is_some() {
             day.held_since = held.then_some(now);
             day.noticed |= held;
-            day.canary_at = None;
+            day.canary = None;
             drop(books);
             self.tell(&format!("client of service {place} is held: {held}"));
         }
@@ -149,9 +151,11 @@ impl Books {
             return;
         }
         let every = u64::try_from(CANARY_EVERY.as_millis()).unwrap();
-        let before = day.canary_at.replace(now);
+        let lease = (writing.sent.store_grant.clone(), writing.sent.lease_no);
+        // Where the service forgives it, a canary whose answer is lost is sent again at once.
+        let before = day.canary.replace((now, lease.clone())).filter(|(_, its)| *its != lease);
         // From the gate to the write some time passes.
-        if before.is_some_and(|before| now + 60_000 < before + every) {
+        if before.is_some_and(|(before, _)| now + 60_000 < before + every) {
             let holder = &writing.sent.holder;
             let text =
                 format!("{holder} sent a second canary of service {place}, held since {since}");
