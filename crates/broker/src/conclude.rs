@@ -83,18 +83,20 @@ async fn act(
         broker.client_was_accepted(&fuel.bound.client, attempt.secret_n, now).await.ok();
     }
     let grant = claim.grant().clone();
-    let mut revived = Vec::new();
+    let mut believed = None;
     // mark: many-refused-not-believed
     if let Outcome::GrantRefused(evidence) = &outcome
         && broker.guards().many_refused
         && decision.state.life == Life::Dead
         && grant.state.life != Life::Dead
         && let Some(cause) = decision.state.reason.as_ref().and_then(|reason| reason.cause)
-        && let Believed::No { retry_at, revive } =
-            broker.grant_was_refused((&grant.client, &grant.id), cause, &evidence.text, now).await?
     {
-        decision = decide::not_believed(&grant, evidence, retry_at, now);
-        revived = revive;
+        let whose = (&grant.client, &grant.id);
+        let said = broker.grant_was_refused(whose, cause, &evidence.text, now).await?;
+        if let Believed::No { retry_at } = said {
+            decision = decide::not_believed(&grant, evidence, retry_at, now);
+        }
+        believed = Some(said);
     }
     let events = decision.event.map(|kind| {
         let mut event = grant_event(&grant, kind, now);
@@ -108,10 +110,12 @@ async fn act(
         clear_rejected: false,
     };
     let settled = claim.settle(broker, change, events.into_iter().collect()).await;
-    let retry_at = decision.next_at.unwrap_or(now);
-    broker.revive(&revived, retry_at, now).await;
-    if matches!(outcome, Outcome::GrantRefused(_)) && decision.state.life == Life::Dead {
-        broker.revive_with_others((&grant.client, &grant.id), now).await;
+    match believed {
+        None | Some(Believed::Yes) => {}
+        Some(Believed::Counted) => {
+            broker.take_up_again(&grant.client, Some(&grant.id), now).await;
+        }
+        Some(Believed::No { .. }) => broker.take_up_again(&grant.client, None, now).await,
     }
     if another_secret {
         return Ok(Concluded::Step(Step::Again));

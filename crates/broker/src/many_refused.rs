@@ -14,7 +14,7 @@ use crate::commit::{Claim, Taken};
 use crate::decide::may_come_back;
 use crate::error::Error;
 use crate::model::{
-    Cause, ClientId, ClientRow, EventKind, GrantId, GrantsHeld, GrantsRefused, Life,
+    Cause, ClientId, ClientRow, EventKind, GrantId, GrantRow, GrantsHeld, GrantsRefused, Life,
 };
 use crate::ports::Settlement;
 
@@ -34,13 +34,14 @@ pub const CANARY_EVERY: Duration = Duration::from_secs(300);
 pub const BELIEVED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether a refusal that would end a grant is believed.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Believed {
     Yes,
+    /// So far: it is written down among those that may turn out to be too many.
+    Counted,
     No {
         /// When to ask again.
         retry_at: Timestamp,
-        /// Grants that were given up before it was seen.
-        revive: Vec<GrantId>,
     },
 }
 
@@ -75,6 +76,20 @@ pub(crate) fn held_error(bound: &Bound, held: &GrantsHeld, now: Timestamp) -> Er
 }
 
 impl GrantsRefused {
+    /// Nothing was refused that an answer could speak against.
+    fn is_quiet(&self) -> bool {
+        self.held.is_none() && !self.believed && self.all().next().is_none()
+    }
+
+    /// What was refused after this.
+    fn since(self, sent_at: Timestamp) -> Self {
+        let later = |list: Vec<(GrantId, Timestamp)>| {
+            list.into_iter().filter(|(_, at)| *at > sent_at).collect()
+        };
+        let (grants, lost) = (later(self.grants), later(self.lost));
+        Self { grants, lost, believed: false, ..self }
+    }
+
     fn are_few(&self) -> bool {
         self.grants.len() < UNEXPLAINED_MIN || self.all().count() < MANY
     }
@@ -136,7 +151,7 @@ impl Broker {
                 let retry_at = held.retry_at.max(now.plus(CANARY_EVERY));
                 held.retry_at = retry_at;
                 if self.ports.store.update_client(row, Vec::new()).await? {
-                    return Ok(Believed::No { retry_at, revive: Vec::new() });
+                    return Ok(Believed::No { retry_at });
                 }
                 continue;
             }
@@ -151,18 +166,16 @@ impl Broker {
             list.push((grant.clone(), now));
             if refused.are_few() {
                 if self.ports.store.update_client(row, Vec::new()).await? {
-                    return Ok(Believed::Yes);
+                    return Ok(Believed::Counted);
                 }
                 continue;
             }
             let retry_at = now.plus(CANARY_EVERY);
             refused.held = Some(GrantsHeld { since: now, retry_at, said: said.to_owned() });
-            let revive = refused.all().cloned();
-            let revive = revive.filter(|id| id != grant).collect();
             let event = client_event(&row, EventKind::ClientRefused, now);
             if self.ports.store.update_client(row, vec![event]).await? {
                 self.cache.client_changed();
-                return Ok(Believed::No { retry_at, revive });
+                return Ok(Believed::No { retry_at });
             }
         }
     }
@@ -186,72 +199,117 @@ impl Broker {
                 refused.held.as_ref().is_some_and(|held| held.since > sent_at)
             };
             // mark: a-late-answer-ends-no-bad-day
-            if row.grants_refused == GrantsRefused::default() || since(&row.grants_refused) {
+            if row.grants_refused.is_quiet() || since(&row.grants_refused) {
                 return Ok(());
             }
             let refused = std::mem::take(&mut row.grants_refused);
-            if refused.held.is_none() {
-                let left = &mut row.grants_refused;
-                left.grants.clone_from(&refused.grants);
-                left.lost.clone_from(&refused.lost);
-                left.grants.retain(|(_, at)| *at > sent_at);
-                left.lost.retain(|(_, at)| *at > sent_at);
-            }
+            let was_held = refused.held.is_some();
+            row.grants_refused = match was_held {
+                true => GrantsRefused {
+                    revive: refused.all().chain(&refused.revive).cloned().collect(),
+                    ..GrantsRefused::default()
+                },
+                false => refused.since(sent_at),
+            };
             row.revision += 1;
-            let event = refused.held.as_ref().map(|_| EventKind::ClientAccepted);
-            let event = event.map(|kind| client_event(&row, kind, now));
+            let event = was_held.then(|| client_event(&row, EventKind::ClientAccepted, now));
             if self.ports.store.update_client(row, event.into_iter().collect()).await? {
-                if refused.held.is_some() {
+                if was_held {
                     self.cache.client_changed();
-                    let ids: Vec<GrantId> = refused.all().cloned().collect();
-                    self.revive(&ids, now, now).await;
+                    self.take_up_again(&client.id, None, now).await;
                 }
                 return Ok(());
             }
         }
     }
 
-    /// A grant was given up just now, by a refusal that was believed: where it was one of too many
-    /// by then, whoever took the others up again found its lease taken.
+    /// Takes up again what was given up by refusals that aren't believed any more, `given_up` among
+    /// it: one that was counted and given up just now, while others may have ended the count. What
+    /// can't be taken up yet stays written down, and the next round of duties tries it again.
     // mark: taken-up-with-the-others
-    pub(crate) async fn revive_with_others(
+    pub(crate) async fn take_up_again(
         self: &Arc<Self>,
-        (client, grant): (&ClientId, &GrantId),
+        client: &ClientId,
+        given_up: Option<&GrantId>,
         now: Timestamp,
     ) {
-        let Ok(Some(row)) = self.ports.store.client(client).await else { return };
-        let Some(held) = held(&row, now) else { return };
-        if row.grants_refused.all().any(|id| id == grant) {
-            self.revive(std::slice::from_ref(grant), held.retry_at, now).await;
+        if let Err(error) = self.try_to_take_up(client, given_up, now).await {
+            tracing::warn!(%client, %error, "refused grants can't be taken up again yet");
         }
     }
 
-    /// Takes up again what was given up by a refusal that isn't believed any more.
-    pub(crate) async fn revive(
+    async fn try_to_take_up(
         self: &Arc<Self>,
-        ids: &[GrantId],
-        retry_at: Timestamp,
+        client: &ClientId,
+        given_up: Option<&GrantId>,
         now: Timestamp,
-    ) {
-        for id in ids {
-            if let Err(error) = self.revive_one(id, retry_at, now).await {
-                tracing::warn!(grant = %id, %error, "a refused grant can't be taken up again");
+    ) -> Result<(), Error> {
+        let row = loop {
+            let Some(mut row) = self.ports.store.client(client).await? else { return Ok(()) };
+            let refused = &mut row.grants_refused;
+            let uncounted = |id: &&GrantId| !refused.believed && refused.all().all(|a| a != *id);
+            let Some(id) = given_up.filter(uncounted).filter(|id| !refused.revive.contains(id))
+            else {
+                break row;
+            };
+            refused.revive.push(id.clone());
+            row.revision += 1;
+            if self.ports.store.update_client(row.clone(), Vec::new()).await? {
+                break row;
+            }
+        };
+        let refused = &row.grants_refused;
+        let held = held(&row, now);
+        let retry_at = held.map_or(now, |held| held.retry_at);
+        let of_held = refused.all().filter(|_| held.is_some());
+        let mut done = Vec::new();
+        for id in refused.revive.iter().chain(of_held) {
+            if self.revive(id, retry_at, now).await? {
+                done.push(id.clone());
             }
         }
+        self.taken_up(row, &done).await
     }
 
-    async fn revive_one(
+    /// Strikes from the list what was taken up.
+    async fn taken_up(&self, mut row: ClientRow, done: &[GrantId]) -> Result<(), Error> {
+        loop {
+            let before = row.grants_refused.revive.len();
+            row.grants_refused.revive.retain(|id| !done.contains(id));
+            if row.grants_refused.revive.len() == before {
+                return Ok(());
+            }
+            row.revision += 1;
+            let id = row.id.clone();
+            if self.ports.store.update_client(row, Vec::new()).await? {
+                return Ok(());
+            }
+            let Some(now_stored) = self.ports.store.client(&id).await? else { return Ok(()) };
+            row = now_stored;
+        }
+    }
+
+    /// Whether nothing of it is left to be taken up again.
+    async fn revive(
         self: &Arc<Self>,
         id: &GrantId,
         retry_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), Error> {
-        // Who has it is at work on it with something newer.
-        let Taken::Claim(claim) = Claim::take(self, id).await? else { return Ok(()) };
+    ) -> Result<bool, Error> {
+        let is_dead =
+            |grant: &GrantRow| grant.state.life == Life::Dead && grant.facts.refresh.is_some();
+        if !self.ports.store.grant(id).await?.is_some_and(|grant| is_dead(&grant)) {
+            return Ok(true);
+        }
+        let claim = match Claim::take(self, id).await? {
+            Taken::Claim(claim) => claim,
+            Taken::Busy { .. } => return Ok(false),
+            Taken::Missing => return Ok(true),
+        };
         let grant = claim.grant();
-        if grant.state.life != Life::Dead || grant.facts.refresh.is_none() {
+        if !is_dead(grant) {
             claim.release(self).await;
-            return Ok(());
+            return Ok(true);
         }
         let change = Settlement {
             state: may_come_back(grant, retry_at, now),
@@ -259,8 +317,8 @@ impl Broker {
             clear_intent: false,
             clear_rejected: false,
         };
-        claim.settle(self, change, Vec::new()).await?;
+        let done = claim.settle(self, change, Vec::new()).await?;
         self.cache.touch(id);
-        Ok(())
+        Ok(done)
     }
 }

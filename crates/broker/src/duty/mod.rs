@@ -5,6 +5,7 @@ mod purge_flows;
 mod recover_open;
 mod refresh_due;
 mod revoke_pending;
+mod take_up_refused;
 
 use std::sync::Arc;
 
@@ -53,6 +54,7 @@ impl Broker {
     async fn run(self: &Arc<Self>, which: Which) -> Result<DutyReport, Error> {
         let mut report = DutyReport::default();
         recover_open::run(self, &mut report).await?;
+        take_up_refused::run(self).await?;
         if !self.is_held().await {
             refresh_due::run(self, which, &mut report).await?;
             revoke_pending::run(self, &mut report).await?;

@@ -81,6 +81,9 @@ pub struct GrantsRefused {
     /// Those whose answer was lost before, which says nothing of others; the latest last.
     #[serde(default)]
     pub lost: Vec<(GrantId, Timestamp)>,
+    /// Given up before they were too many, or before that was over, and not taken up again yet.
+    #[serde(default)]
+    pub revive: Vec<GrantId>,
     /// Set when they are too many to be believed.
     pub held: Option<GrantsHeld>,
     /// Nothing was granted for so long that they are, until something is.

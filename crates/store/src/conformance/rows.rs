@@ -113,6 +113,7 @@ pub fn client(id: &str) -> ClientRow {
             said: "no".to_owned(),
         }),
         grants_refused: GrantsRefused {
+            revive: vec![grant_id("revived")],
             grants: vec![(grant_id("x"), at(1))],
             lost: vec![(grant_id("y"), at(2))],
             held: Some(GrantsHeld { since: at(1), retry_at: at(2), said: "no".to_owned() }),
