@@ -166,5 +166,6 @@ impl World {
 }
 
 fn short(row: &GrantRow) -> &str {
-    &row.id.as_str()[..6]
+    let id = row.id.as_str();
+    &id[id.len() - 6..]
 }
