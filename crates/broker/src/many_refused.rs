@@ -159,7 +159,8 @@ impl Broker {
             if !speaks_of_others && cause != Cause::AnswerLost {
                 return Ok(Believed::Yes);
             }
-            let recent = |at: Timestamp| at <= now && now.since(at) < WITHIN;
+            // Another may have looked at its clock a moment after we did, or have another clock.
+            let recent = |at: Timestamp| now.since(at).max(at.since(now)) < WITHIN;
             refused.grants.retain(|(id, at)| id != grant && recent(*at));
             refused.lost.retain(|(id, at)| id != grant && recent(*at));
             let list = if speaks_of_others { &mut refused.grants } else { &mut refused.lost };

@@ -173,6 +173,8 @@ impl Books {
     pub fn check_held(&mut self, what: &str, writing: Option<&Writing>, holder: &HolderId) {
         let Some(since) = self.held_since() else { return };
         let sent = match writing {
+            // Frozen between its last look and the write, it may have lost its lease by the restore.
+            Some(writing) if writing.sent.late => false,
             Some(writing) => writing.claim.as_ref().is_none_or(|claim| claim.at > since),
             None => self.now > since + NOTICED_MS && self.undisturbed(holder, since),
         };
@@ -204,7 +206,7 @@ impl Books {
                 && s.store_grant.as_ref() == Some(&before.id)
                 && s.version >= before.version
         };
-        restored == Some(&before.version) && self.sent.iter().any(later)
+        restored.is_some_and(|at| *at <= before.version) && self.sent.iter().any(later)
     }
 
     /// A grant that a store ended which knew no better says so.
