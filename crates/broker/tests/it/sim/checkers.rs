@@ -291,7 +291,9 @@ impl Books {
     /// What was taken back is served by nobody, two seconds later.
     pub fn check_off(&mut self, holder: &HolderId, grant: &GrantId, asked_at: u64) {
         let Some(since) = self.revoked.get(grant).copied() else { return };
-        if asked_at > since + 2_000 && self.undisturbed(holder, since) {
+        // What the store had a moment ago, before it was put back, may be at hand still.
+        let noticed = !self.put_back_since(asked_at.saturating_sub(2_000));
+        if asked_at > since + 2_000 && noticed && self.undisturbed(holder, since) {
             self.broken(format!("{holder} serves {grant}, which was taken back at {since}"));
         }
     }
