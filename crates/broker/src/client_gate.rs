@@ -88,8 +88,8 @@ impl Broker {
         let Some(refused) = &client.refused else {
             return self.open_secret(client, chosen(&rows, client)).map(Gate::Open);
         };
-        // One that lies much further ahead than any pause of ours was written under a clock that was
-        // wrong. A little further it is where another looked at its clock a moment later than we.
+        // One that lies much further ahead than any pause of ours was written under a clock that
+        // was wrong. A little further it is where another looked at its clock a moment later.
         if now < refused.retry_at && refused.retry_at.since(now) <= 2 * REFUSED_PAUSE {
             return Ok(Gate::Closed(refused.clone()));
         }

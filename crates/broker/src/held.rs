@@ -108,8 +108,8 @@ impl Broker {
         }
     }
 
-    /// The last question before a spend, under the lease: whoever put a copy in this store's place a
-    /// moment ago isn't noticed yet, and what the copy has may have been spent since. One that is
+    /// The last question before a spend, under the lease: whoever put a copy in this store's place
+    /// a moment ago isn't noticed yet, and what the copy has may have been spent since. One that is
     /// put back after this has no such lease.
     pub(crate) async fn may_spend(&self) -> Result<(), Error> {
         // mark: looked-at-before-a-spend

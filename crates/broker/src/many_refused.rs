@@ -104,8 +104,8 @@ impl Broker {
         now: Timestamp,
     ) -> Result<GrantsGate, Error> {
         let Some(held) = held(client, now) else { return Ok(GrantsGate::Open) };
-        // One that lies much further ahead than any pause of ours was written under a clock that was
-        // wrong. A little further it is where another looked at its clock a moment later than we.
+        // One that lies much further ahead than any pause of ours was written under a clock that
+        // was wrong. A little further it is where another looked at its clock a moment later.
         // mark: one-canary
         if now < held.retry_at && held.retry_at.since(now) <= 2 * CANARY_EVERY {
             return Ok(GrantsGate::Held(held.clone()));

@@ -72,8 +72,8 @@ pub(crate) async fn fly(broker: &Arc<Broker>, id: &GrantId, mut seen: u64, force
     }
 }
 
-/// The version of a token set that was kept, or stored by another, so long ago that it has ended: it
-/// is no answer, but the next one comes of it. None was obtained just now, whatever its life is.
+/// The version of a token set that was kept, or stored by another, so long ago that it has ended:
+/// it is no answer, but the next one comes of it. None was obtained just now, whatever its life is.
 fn ended_since(broker: &Broker, end: &End, seen: u64) -> Option<u64> {
     let End::Committed(committed, Behind::No) = end else { return None };
     let (row, now) = (committed.row(), broker.ports.clock.now());

@@ -9,7 +9,7 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// How far below `// proves:` the test's attribute may stand: further proofs and doc comments.
-const LINES_TO_TEST_MAX: usize = 8;
+const LINES_TO_TEST_MAX: usize = 16;
 
 /// A mark or proof: its name to file and line.
 type Places<'a> = BTreeMap<&'a str, (&'a File, usize)>;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use indicia_broker::Force;
 use indicia_broker::connect::ConnectRequest;
 use indicia_broker::model::RevocationItemState;
 use indicia_broker::revoke::{Selector, Shared};
@@ -79,4 +80,20 @@ async fn an_old_revocation_does_not_end_a_newer_connection() {
     assert!(receipt.service.iter().all(|i| i.state == RevocationItemState::Cannot), "{receipt:?}");
     assert!(receipt.service.iter().all(|i| i.next_step.is_some()));
     assert!(rig.broker.token("crm", None).await.is_ok());
+}
+
+// proves: what-was-kept-may-have-ended
+#[tokio::test]
+async fn what_was_kept_and_has_ended_since_is_refreshed_and_not_handed_out() {
+    let rig = Rig::new().await;
+    rig.client("keap", "k").await.unwrap();
+    rig.connect("keap", rig.request("k", "k"), "alice").await.unwrap();
+    let days = |n: u64| Duration::from_secs(n * 24 * 3600);
+    rig.advance(days(2));
+    let after = rig.crash_when_kept(rig.broker.refresh("k", Force::Yes)).await;
+    let sent = rig.posts().len();
+    rig.advance(days(2));
+    let token = after.token("k", None).await.unwrap();
+    assert_eq!((token.version, rig.posts().len()), (3, sent + 1), "the second came of the first");
+    assert!(token.expires_at.unwrap() > rig.clock_now());
 }

@@ -20,7 +20,8 @@ impl Memory {
         Snapshot(self.with(|state| state.clone()))
     }
 
-    /// Puts a copy of this store back into its place. It is held afterwards, until it is taken over.
+    /// Puts a copy of this store back into its place. It is held afterwards, until it is taken
+    /// over.
     ///
     /// # Errors
     /// The event that tells it can't be written; nothing was changed then.

@@ -1,5 +1,5 @@
-//! A copy of the store, opened on a host of its own beside the original: it serves what is good, and
-//! sends nothing, whatever is asked of it.
+//! A copy of the store, opened on a host of its own beside the original: it serves what is good,
+//! and sends nothing, whatever is asked of it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -1,6 +1,6 @@
-//! The store is put back to a copy of earlier, as `indicia restore` does: what was refreshed since is
-//! forgotten, the journals know better (or are lost, too), and nothing may be sent until somebody
-//! has taken over.
+//! The store is put back to a copy of earlier, as `indicia restore` does: what was refreshed since
+//! is forgotten, the journals know better (or are lost, too), and nothing may be sent until
+//! somebody has taken over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -173,7 +173,7 @@ impl Books {
     pub fn check_held(&mut self, what: &str, writing: Option<&Writing>, holder: &HolderId) {
         let Some(since) = self.held_since() else { return };
         let sent = match writing {
-            // Frozen between its last look and the write, it may have lost its lease by the restore.
+            // Frozen between its last look and the write, it may have lost its lease by that.
             Some(writing) if writing.sent.late => false,
             Some(writing) => writing.claim.as_ref().is_none_or(|claim| claim.at > since),
             None => self.now > since + NOTICED_MS && self.undisturbed(holder, since),
