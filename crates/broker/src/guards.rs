@@ -24,8 +24,6 @@ pub struct Guards {
     pub refused_fingerprint: bool,
     /// A copied or restored store sends nothing until it is taken over.
     pub held: bool,
-    /// What a taken-over store has of old is looked for in the journal before it is spent.
-    pub journal_of_old: bool,
     /// Many refusals at once aren't believed.
     pub many_refused: bool,
 }
@@ -42,7 +40,6 @@ impl Guards {
         single_flight: true,
         refused_fingerprint: true,
         held: true,
-        journal_of_old: true,
         many_refused: true,
     };
 }

@@ -47,7 +47,7 @@ pub(crate) async fn prepare(
             let free = free(grant, &fuel.rule).is_some();
             let unusual = force == Force::Yes || grant.state.life != Life::Alive;
             // mark: a-copy-looks-into-the-journal
-            let old = unusual || (broker.guards().journal_of_old && broker.is_doubtful(grant));
+            let old = unusual || broker.is_doubtful(grant);
             if open_spend(grant) || (old && !free) {
                 return recover_or(broker, claim, fuel, MustRead::Yes).await;
             }

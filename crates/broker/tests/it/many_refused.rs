@@ -185,3 +185,26 @@ async fn what_a_copy_has_of_old_is_each_believed_and_says_so() {
     let told = broker.explain(&last).await.unwrap();
     assert!(!told.summary.contains("the original"), "{told:?}");
 }
+
+// proves: a-late-answer-ends-no-bad-day
+#[tokio::test]
+async fn an_answer_to_what_was_sent_before_a_bad_day_does_not_end_it() {
+    let rig = ended(MANY + 3).await;
+    let all = names(MANY + 3);
+    let (late, others) = all.split_first().unwrap();
+    // One was refused by then: something is written down that the answer could speak against.
+    rig.fate(refused());
+    let _ = rig.broker.token(&others[0], None).await;
+    let day = async {
+        rig.advance(Duration::from_secs(1));
+        for name in &others[1..MANY] {
+            rig.fate(refused());
+            let _ = rig.broker.token(name, None).await;
+        }
+    };
+    let (granted, ()) = rig.answered_after(rig.broker.token(late, None), day).await;
+    assert_eq!(granted.unwrap().version, 2, "it was sent before");
+    let sent = rig.posts().len();
+    let told = code(rig.broker.token(&others[MANY], None).await);
+    assert_eq!((told, rig.posts().len()), ("many_refused", sent), "the day goes on");
+}

@@ -129,7 +129,6 @@ fn the_same_seed_tells_the_same_story() {
 // proves: one-flight
 // proves: refused-not-sent-again
 // proves: a-copy-is-held
-// proves: a-copy-looks-into-the-journal
 // proves: many-refused-not-believed
 #[test]
 #[cfg(feature = "mutants")]

@@ -77,7 +77,9 @@ impl World {
         let grant = of.map(|(grant, no)| format!("{} lease {no}", &grant.as_str()[..6]));
         let (name, version) = (host.name(), sent.version);
         self.tell(&format!("{name} sends {token:?} of {grant:?} version {version}"));
-        books.write(place, Writing { sent, claim, leased, clock: clock.now(), clocks_right })
+        let store_held = self.memory.is_held();
+        let clock = clock.now();
+        books.write(place, Writing { sent, claim, leased, store_held, clock, clocks_right })
     }
 
     /// A service's turn; what it gave is written down, whether it arrives or not.

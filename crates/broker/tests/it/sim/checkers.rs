@@ -12,6 +12,8 @@ use super::services::{GRACE_MS, Kind};
 pub struct Writing {
     pub sent: Sent,
     pub claim: Option<Claimed>,
+    /// The store itself says that it is held: the takeover is noted a moment after it is done.
+    pub store_held: bool,
     /// The lease that was claimed is still in force.
     pub leased: bool,
     /// The writer's wall clock.

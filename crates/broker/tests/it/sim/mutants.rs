@@ -134,16 +134,6 @@ const MUTANTS: &[Mutant] = &[
         breaks: &["a held copy sends"],
     },
     Mutant {
-        guard: "journal_of_old",
-        out: Guards { journal_of_old: false, ..ALL },
-        why: "the store is put back and taken over while the journal can't be read, so that no duty \
-                  has repaired it: who asks for a token must wait for what the journal knows",
-        kind: Kind::Strict,
-        faults: || Faults { restores: true, journal_away: true, ..Faults::default() },
-        lease_per_host: false,
-        breaks: &["sent a spent token again"],
-    },
-    Mutant {
         guard: "many_refused",
         out: Guards { many_refused: false, ..ALL },
         why: "the service refuses everybody for a while, though every grant lives",

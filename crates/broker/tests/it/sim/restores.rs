@@ -174,7 +174,7 @@ impl Books {
         let Some(since) = self.held_since() else { return };
         let sent = match writing {
             // Frozen between its last look and the write, it may have lost its lease by that.
-            Some(writing) if writing.sent.late => false,
+            Some(writing) if writing.sent.late || !writing.store_held => false,
             Some(writing) => writing.claim.as_ref().is_none_or(|claim| claim.at > since),
             None => self.now > since + NOTICED_MS && self.undisturbed(holder, since),
         };
