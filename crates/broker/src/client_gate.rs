@@ -70,6 +70,13 @@ fn chosen<'a>(rows: &[&'a SecretRow], client: &ClientRow) -> Option<&'a SecretRo
     rows.iter().min_by_key(ago).copied()
 }
 
+/// Whether what was refused is of others: this input value (a data centre) has secrets of its own,
+/// and none of them was.
+fn is_of_others(refused: &ClientRefused, rows: &[&SecretRow]) -> bool {
+    let mut own = rows.iter().filter(|s| s.for_input.is_some()).peekable();
+    own.peek().is_some() && own.all(|s| !refused.secrets.contains(&s.n))
+}
+
 /// Number of the secret that the gate would give, were it open; 0: none.
 pub(crate) fn next_secret(client: &ClientRow, input: Option<&str>) -> u32 {
     chosen(&candidates(client, input), client).map_or(0, |s| s.n)
@@ -85,7 +92,9 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Gate, Error> {
         let rows = candidates(client, input);
-        let Some(refused) = &client.refused else {
+        // mark: each-data-centre-by-itself
+        let refused = client.refused.as_ref().filter(|refused| !is_of_others(refused, &rows));
+        let Some(refused) = refused else {
             return self.open_secret(client, chosen(&rows, client)).map(Gate::Open);
         };
         // One that lies much further ahead than any pause of ours was written under a clock that
@@ -171,9 +180,14 @@ impl Broker {
         secret_n: u32,
         now: Timestamp,
     ) -> Result<(), Error> {
+        let ends = |row: &ClientRow| {
+            let of = row.secrets.iter().find(|s| s.n == secret_n).and_then(|s| s.for_input.clone());
+            let rows = candidates(row, of.as_deref());
+            row.refused.as_ref().is_some_and(|r| of.is_none() || !is_of_others(r, &rows))
+        };
         let is_news = |row: &ClientRow| {
             let current = |s: &SecretRow| s.n == secret_n && s.state == SecretState::Current;
-            row.refused.is_some() || (secret_n != 0 && !row.secrets.iter().any(current))
+            ends(row) || (secret_n != 0 && !row.secrets.iter().any(current))
         };
         if !is_news(client) {
             return Ok(());
@@ -185,7 +199,9 @@ impl Broker {
             if !is_news(&row) {
                 return Ok(());
             }
-            row.refused = None;
+            if ends(&row) {
+                row.refused = None;
+            }
             crate::clients::make_current(&mut row.secrets, secret_n);
             row.revision += 1;
             let event = client_event(&row, EventKind::ClientAccepted, now);

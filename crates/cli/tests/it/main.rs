@@ -12,6 +12,7 @@ mod browser;
 mod canary;
 mod canary_wire;
 mod client_keys;
+mod data_centres;
 mod demo;
 mod device;
 mod examples;
