@@ -278,4 +278,4 @@ const KILL_WITHIN_US: u64 = 120_000;
 /// How long that is.
 const SLOW_MS: u64 = 12;
 /// Long enough for a laden machine to look at a round before its token ends.
-const LIFE: &str = "15s";
+const LIFE: &str = "30s";
