@@ -265,8 +265,11 @@ impl Broker {
         let of_held = refused.all().filter(|_| held.is_some());
         let mut done = Vec::new();
         for id in refused.revive.iter().chain(of_held) {
-            if self.revive(id, retry_at, now).await? {
-                done.push(id.clone());
+            match self.revive(id, retry_at, now).await {
+                Ok(true) => done.push(id.clone()),
+                Ok(false) => {}
+                // What is wrong with one holds up no other.
+                Err(error) => tracing::warn!(grant = %id, %error, "it can't be taken up again yet"),
             }
         }
         self.taken_up(row, &done).await
