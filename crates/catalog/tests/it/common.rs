@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use indicia_catalog::{Catalogue, ClientKind, Context, GrantType, Presented};
+use indicia_catalog::{Catalogue, ClientKind, Context, GrantType, Presented, Service};
 use indicia_oauth::Verdict;
 
 use crate::quirks::{api_refusal, api_verdict};
@@ -130,17 +130,19 @@ pub(crate) fn what_a_token_can_do_is_not_made_smaller_than_it_is() {
     }
 }
 
+/// Each input as its file's example has it.
+fn examples(service: &Service) -> BTreeMap<String, String> {
+    let inputs = service.inputs.iter();
+    inputs.map(|input| (input.name.clone(), input.example.clone())).collect()
+}
+
 /// Metadata found on a vendor's host may be of another server, such as one for agents: the
 /// endpoints stand in the file.
 #[test]
 pub(crate) fn no_shipped_service_takes_its_endpoints_from_metadata() {
     for id in Catalogue::shipped().ids() {
         let service = service(&id);
-        let inputs: BTreeMap<_, _> = service
-            .inputs
-            .iter()
-            .map(|input| (input.name.clone(), input.example.clone()))
-            .collect();
+        let inputs = examples(&service);
         let settings = BTreeMap::new();
         let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
         let issuer = service.authorize(cx).ok().and_then(|call| call.issuer);
@@ -157,11 +159,7 @@ pub(crate) fn no_shipped_service_takes_its_endpoints_from_metadata() {
 fn st_5_st_6_each_shipped_api_takes_its_token_in_one_header_alone() {
     for id in Catalogue::shipped().ids() {
         let service = service(&id);
-        let inputs: BTreeMap<_, _> = service
-            .inputs
-            .iter()
-            .map(|input| (input.name.clone(), input.example.clone()))
-            .collect();
+        let inputs = examples(&service);
         let settings = BTreeMap::new();
         let cx = Context { kind: ClientKind::Confidential, inputs: &inputs, settings: &settings };
         let token = Presented::new("the~token", None);
