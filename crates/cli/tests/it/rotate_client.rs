@@ -82,3 +82,21 @@ fn who_has_no_secret_or_nobody_to_ask_is_told() {
     let left = on_terminal(home.command(&["clients", "rotate", "nobody"]), "", "");
     assert!(left.contains("nobody"), "{left}");
 }
+
+#[test]
+fn where_two_may_live_the_old_one_goes_last_and_a_wrong_one_changes_nothing() {
+    let home = Home::new();
+    let file = include_str!("../../../../services/klaviyo.toml");
+    crate::peers::own_file(&home, "klaviyo", &file.replace("live_max = 1", "live_max = 2"));
+    let sandbox = Sandbox::start_in(&home, &[]);
+    home.add_client(&sandbox, "klaviyo", &[]);
+    home.connect(&sandbox, &["klaviyo", "--can", "contacts.read"]);
+    let old = crate::stage::SECRET;
+    let shown = rotate(&home, &sandbox, "klaviyo", "mistyped", &[old, NEW]);
+    assert!(shown.contains("the old one stays"), "{shown}");
+    assert_eq!(states(&home, "klaviyo")[0], "current");
+    let shown = rotate(&home, &sandbox, "klaviyo", NEW, &[old, NEW]);
+    assert!(shown.contains("leave the old one as it is"), "{shown}");
+    assert!(shown.contains("delete the old one in the portal now"), "{shown}");
+    assert_eq!(states(&home, "klaviyo"), ["retired", "retired", "current"]);
+}
