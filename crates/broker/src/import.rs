@@ -176,7 +176,7 @@ impl Broker {
             return unchanged(connection);
         }
         if self.may_be_known(request.one_of_many, &tokens).await?
-            && let Some(known) = self.known(&bound, &tokens, wish).await?
+            && let Some(known) = Box::pin(self.known(&bound, &tokens, wish)).await?
         {
             return unchanged(known);
         }
@@ -218,7 +218,8 @@ impl Broker {
         };
         let connection = match request.one_of_many && there.is_none() && !reserved.is_known {
             true => self.import_first(&adoption).await?,
-            false => Some(self.adopt(adoption).await?),
+            // Boxed: a thousand imports at once shan't each hold room for what they rarely need.
+            false => Some(Box::pin(self.adopt(adoption)).await?),
         };
         Ok(connection.map(|connection| Imported { connection, changed: true }))
     }

@@ -19,8 +19,9 @@ use crate::commands::connect::key::client_of_its_own;
 use crate::failure::Failure;
 use crate::home::Cx;
 
-/// Token sets that are on their way to the store at once.
-const AT_ONCE: usize = 256;
+/// Token sets that are on their way to the store at once: twice what it writes in one go, so that
+/// the next are read meanwhile.
+const AT_ONCE: usize = 4096;
 
 /// A line is rarely longer.
 const LINE_BYTES_USUAL: usize = 8 * 1024;

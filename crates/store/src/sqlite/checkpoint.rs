@@ -132,5 +132,6 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const OPERATIONS_BETWEEN: usize = 64;
 /// A longer log isn't left behind.
 const WAL_BYTES_LEFT_MAX: u64 = 1024 * 1024;
-/// A log this long is ended by the writer.
-const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A log that has grown beyond this is ended by the writer. The file keeps so much while it is
+/// written to: to cut it and let it grow again costs twice what writing over it does.
+pub(super) const WAL_BYTES_MAX: u64 = 128 * 1024 * 1024;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::checkpoint::WAL_BYTES_MAX;
 use super::failure::Failure;
 use super::file::File;
 use super::home::is_read_only;
@@ -38,7 +39,7 @@ pub(super) fn to_write(db: &Path, busy_wait: Duration) -> Result<Connection, Fai
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "cache_size", -WRITE_CACHE_KIB)?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
-    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_LIMIT)?;
+    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
     Ok(conn)
 }
 
@@ -136,5 +137,3 @@ const STATEMENTS_KEPT_MAX: usize = 64;
 /// each page. Address space, not memory.
 const MAPPED_BYTES_MAX: i64 = 4 * 1024 * 1024 * 1024;
 const WRITE_CACHE_KIB: i64 = 64 * 1024;
-/// The log is cut to this when it starts anew.
-const WAL_BYTES_LIMIT: u64 = 16 * 1024 * 1024;

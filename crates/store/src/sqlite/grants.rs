@@ -90,7 +90,8 @@ pub(super) fn grant_of_refresh_token(
 
 pub(super) const OF_REFRESH_TOKEN: &str = select_grants!(
     "",
-    "WHERE t.refresh = ? AND NOT t.rotated AND g.client = ? AND g.life <> 'revoked'
+    "WHERE substr(t.refresh, 1, 8) = substr(?1, 1, 8) AND t.refresh = ?1 AND NOT t.rotated
+       AND g.client = ?2 AND g.life <> 'revoked'
      ORDER BY g.id LIMIT 1"
 );
 

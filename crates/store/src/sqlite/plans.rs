@@ -35,7 +35,7 @@ fn nothing_walks_over_all_that_is_stored() {
     }
     for (sql, first) in [
         (STALE, "SEARCH flows USING INDEX flows_by_end (expires_at>? AND expires_at<?)"),
-        (OF_REFRESH_TOKEN, "SEARCH t USING INDEX token_sets_kept (refresh=?)"),
+        (OF_REFRESH_TOKEN, "SEARCH t USING INDEX token_sets_kept (<expr>=?)"),
         (REVOKED_ITEM, "SEARCH i USING COVERING INDEX revocation_items_of_grant (grant_id=?)"),
     ] {
         let steps = plan(&conn, sql);

@@ -20,8 +20,11 @@ use super::holder::nonce;
 use super::home::{cannot, place};
 
 /// In order; one that was shipped is never changed.
-pub(super) const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_copies.sql")];
+pub(super) const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_copies.sql"),
+    include_str!("migrations/0003_short_fingerprints.sql"),
+];
 
 /// Makes the store `db` in `home`, unless somebody was faster.
 pub(super) fn create(home: &Path, db: &Path, now: Timestamp) -> Result<(), Failure> {
