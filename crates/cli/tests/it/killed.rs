@@ -18,7 +18,7 @@ use crate::http;
 use crate::peers;
 use crate::peers_proxy::Proxy;
 use crate::processes::rotating;
-use crate::stage::{Home, SECRET, Sandbox, wait_for_the_end};
+use crate::stage::{Home, SECRET, Sandbox, has_ended, wait_for_the_end};
 use crate::worker::{With, Worker, open};
 
 /// What a kill left open.
@@ -38,6 +38,8 @@ enum Looked {
     Recovered,
     /// An open spend.
     Open(Open),
+    /// An open spend whose token ended before all was looked at: it may well be sent again by now.
+    TooLate,
 }
 
 /// A round whose spend is open: what was left, and the connection as it was.
@@ -60,7 +62,7 @@ fn rf_5_no_kept_answer_is_lost_by_a_kill_and_each_lost_one_is_explained() {
     home.run_with(&[&args[..], &["--secret-stdin"]].concat(), SECRET).ok();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (mut open_ones, mut whole, mut recovered) = (Vec::new(), 0, 0);
-    let (mut refreshes, mut windows) = (0, Vec::new());
+    let (mut refreshes, mut windows, mut too_late) = (0, Vec::new(), 0);
     for n in 0..rounds {
         // By turns: as fast as it goes; an answer that is long on its way is lost more often; one
         // that waits between journal and store must be found in the journal more often.
@@ -76,6 +78,7 @@ fn rf_5_no_kept_answer_is_lost_by_a_kill_and_each_lost_one_is_explained() {
             Looked::Whole => whole += 1,
             Looked::Recovered => recovered += 1,
             Looked::Open(open) => open_ones.push(open),
+            Looked::TooLate => too_late += 1,
         }
         if (n + 1) % TELL_EVERY == 0 {
             println!("{} of {rounds} kills, {refreshes} refreshes", n + 1);
@@ -90,6 +93,8 @@ fn rf_5_no_kept_answer_is_lost_by_a_kill_and_each_lost_one_is_explained() {
         seed(),
         open_ones.len() - lost
     );
+    // Else it looks at nothing any more.
+    assert!(too_late * 10 <= rounds, "{too_late} tokens ended before they were looked at");
     println!("from the answer's arrival to its fsync: {}", histogram(windows));
     if let Some(last) = open_ones.last() {
         wait_for_the_end(&last.connection);
@@ -166,8 +171,10 @@ impl Round<'_> {
             1 => Left::AnswerLost,
             n => panic!("{}: {n} answers behind the service", self.id),
         };
-        let connection = self.left_alone(&broker, theirs).await;
-        Looked::Open(Open { id: self.id.clone(), left, connection })
+        match self.left_alone(&broker, theirs).await {
+            Some(connection) => Looked::Open(Open { id: self.id.clone(), left, connection }),
+            None => Looked::TooLate,
+        }
     }
 
     async fn version(&self, broker: &Broker) -> u64 {
@@ -182,11 +189,15 @@ impl Round<'_> {
         broker.drain().await;
     }
 
-    /// The loss is explained, the token is served, and nothing is sent, whoever asks.
-    async fn left_alone(&self, broker: &Arc<Broker>, theirs: u64) -> Value {
+    /// The loss is explained, the token is served, and nothing is sent, whoever asks. `None`: the
+    /// token ended meanwhile.
+    async fn left_alone(&self, broker: &Arc<Broker>, theirs: u64) -> Option<Value> {
         let calls = self.calls();
-        let served = broker.token(&self.id, None).await.unwrap();
-        assert_eq!(call_api(&served.headers, served.api_base_url.as_deref()), 200, "{}", self.id);
+        let served = broker.token(&self.id, None).await;
+        let status = served
+            .as_ref()
+            .map(|served| call_api(&served.headers, served.api_base_url.as_deref()))
+            .map_err(Error::to_string);
         for force in [Force::No, Force::Yes] {
             // Served or told why not: either is right, as long as nothing goes out.
             let _ = broker.refresh(&self.id, force).await;
@@ -194,10 +205,17 @@ impl Round<'_> {
         broker.run_due().await.unwrap();
         broker.drain().await;
         let told = broker.explain(&self.id).await.unwrap();
+        let connection = broker.connection(&self.id).await.unwrap();
+        let (calls_then, newest) = (self.calls(), self.newest_there());
+        let connection = serde_json::to_value(connection).unwrap();
+        if has_ended(&connection) {
+            return None;
+        }
+        assert_eq!(status, Ok(200), "{}", self.id);
         assert_eq!(told.code, Some(ReasonCode::AnswerLost), "{}: {told:?}", self.id);
-        assert_eq!(self.calls(), calls, "{}: something was sent before the token's end", self.id);
-        assert_eq!(self.newest_there(), theirs);
-        serde_json::to_value(broker.connection(&self.id).await.unwrap()).unwrap()
+        assert_eq!(calls_then, calls, "{}: something was sent before the token's end", self.id);
+        assert_eq!(newest, theirs);
+        Some(connection)
     }
 
     /// What shows a refresh of this grant, granted or not: an old refresh token would end it.

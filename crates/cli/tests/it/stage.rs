@@ -389,10 +389,19 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Sleeps until a connection's token has ended.
 pub fn wait_for_the_end(connection: &Value) {
-    let end: jiff::Timestamp = connection["expires_at"].as_str().unwrap().parse().unwrap();
     // It is told in whole seconds.
-    let left = end.duration_since(jiff::Timestamp::now()) + jiff::SignedDuration::from_secs(1);
+    let left = left_of(connection) + jiff::SignedDuration::from_secs(1);
     std::thread::sleep(Duration::try_from(left).unwrap_or_default());
+}
+
+/// Whether a connection's token has ended.
+pub fn has_ended(connection: &Value) -> bool {
+    !left_of(connection).is_positive()
+}
+
+fn left_of(connection: &Value) -> jiff::SignedDuration {
+    let end: jiff::Timestamp = connection["expires_at"].as_str().unwrap().parse().unwrap();
+    end.duration_since(jiff::Timestamp::now())
 }
 
 /// All files under a folder.
