@@ -47,6 +47,7 @@ mod guards;
 mod held;
 mod implicit;
 pub mod import;
+mod leaked;
 mod lease;
 pub mod list;
 pub mod many_refused;

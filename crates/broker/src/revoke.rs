@@ -48,7 +48,7 @@ pub enum Selector {
     Service(String),
     /// All with a label.
     Label(String, String),
-    /// Those whose access or refresh token this is.
+    /// Those whose access token, refresh token or API key this is, or the secret part of whose key.
     Leaked(Zeroizing<String>),
 }
 
@@ -337,21 +337,10 @@ impl Broker {
         Ok(living)
     }
 
-    /// Finds whose token this is, by its keyed fingerprint: nothing is opened.
-    async fn leaked(&self, token: &str) -> Result<Vec<(ConnectionRow, GrantRow)>, Error> {
-        let fingerprint = self.vault.fingerprint(token.trim());
-        let mut rows = Vec::new();
-        for grant in self.ports.store.grants_by_fingerprint(&fingerprint).await? {
-            rows.extend(self.sharing(&grant).await?);
-        }
-        if rows.is_empty() {
-            let id = "the given token".to_owned();
-            return Err(Error::NotFound { what: "connection with", id, nearest: Vec::new() });
-        }
-        Ok(rows)
-    }
-
-    async fn sharing(&self, grant: &GrantRow) -> Result<Vec<(ConnectionRow, GrantRow)>, Error> {
+    pub(crate) async fn sharing(
+        &self,
+        grant: &GrantRow,
+    ) -> Result<Vec<(ConnectionRow, GrantRow)>, Error> {
         let filter =
             ConnectionFilter { grant: Some(grant.id.clone()), ..ConnectionFilter::default() };
         self.all_connections(&filter).await

@@ -15,6 +15,7 @@ use indicia_broker::{Error, Force};
 use indicia_catalog::{Capability, Catalogue, Flow};
 use indicia_oauth::AccessToken;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::rig::{Rig, code};
 
@@ -247,6 +248,21 @@ async fn another_accounts_key_is_left_as_it_is() {
     let view = rig.broker.connect_key(moves, AccessToken::new(pair("b"))).await.unwrap();
     assert_eq!(view.id, "sg");
     assert_eq!(*rig.broker.token("sg", None).await.unwrap().access_token, pair("b"));
+}
+
+#[tokio::test]
+async fn a_leaked_secret_part_finds_its_key_and_the_public_one_does_not() {
+    let pair = format!("{}:{}", "a".repeat(32), "b".repeat(32));
+    let rig = rig_of(Catalogue::shipped(), "mailjet", &pair, &[]).await;
+    hand_over(&rig, &pair).await.unwrap();
+    let leaked = |text: &str| Selector::Leaked(Zeroizing::new(text.to_owned()));
+    for found in [&pair, &format!("{}\n", "b".repeat(32))] {
+        let plan = rig.broker.revoke_plan(&leaked(found)).await.unwrap();
+        assert_eq!(plan.connections, ["sg"], "{found}");
+    }
+    for other in ["a".repeat(32), "b".repeat(31), String::new()] {
+        assert_eq!(code(rig.broker.revoke_plan(&leaked(&other)).await.map(drop)), "not_found");
+    }
 }
 
 #[tokio::test]
