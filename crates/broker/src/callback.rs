@@ -198,7 +198,8 @@ impl Broker {
         view
     }
 
-    async fn flow_is_done(&self, flow: &FlowRow, now: Timestamp) {
+    /// Nothing is to be made of its answer any more.
+    pub(crate) async fn flow_is_done(&self, flow: &FlowRow, now: Timestamp) {
         let _ = self.ports.journal.committed(&flow.state_hash, 0, now).await;
         let _ = self.ports.store.remove_flow(&flow.state_hash).await;
     }

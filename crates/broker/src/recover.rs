@@ -9,7 +9,7 @@ use indicia_oauth::Answer;
 use crate::Broker;
 use crate::commit_code::CodeKept;
 use crate::error::Error;
-use crate::model::{GrantId, GrantRow, Life};
+use crate::model::{FlowRow, GrantId, GrantRow, Life};
 use crate::outcome::{self, Outcome};
 use crate::ports::{ConnectionFilter, JournalEntry};
 use crate::prepare;
@@ -61,17 +61,17 @@ impl Broker {
         })?;
         let mut report = RecoverReport::default();
         let mut seen = BTreeSet::new();
-        for entry in entries.into_iter().rev() {
+        for entry in entries.iter().rev() {
             let what = entry.of.clone();
             let done = match GrantId::new(&entry.of) {
                 Ok(id) => match self.ports.store.grant(&id).await? {
                     Some(grant) if !seen.insert(grant.id.clone()) => Ok(()),
-                    Some(grant) => self.recover_grant(&grant, &entry, &mut report).await,
+                    Some(grant) => self.recover_grant(&grant, entry, &mut report).await,
                     None => match self.ports.store.revoked_item(&id).await? {
                         // What was granted for an earlier version was stored, and taken back.
                         Some(item) if entry.version < item.version => Ok(()),
-                        Some(item) => self.revoke_kept(Whose::of_item(item), &entry).await,
-                        None => self.recover_flow(&entry, age, &mut report).await,
+                        Some(item) => self.revoke_kept(Whose::of_item(item), entry).await,
+                        None => self.recover_flow(entry, age, &entries, &mut report).await,
                     },
                 },
                 Err(_) => Ok(()),
@@ -152,6 +152,7 @@ impl Broker {
         self: &Arc<Self>,
         entry: &JournalEntry,
         age: Duration,
+        entries: &[JournalEntry],
         report: &mut RecoverReport,
     ) -> Result<(), Error> {
         let now = self.ports.clock.now();
@@ -159,6 +160,10 @@ impl Broker {
         // another may know it.
         let Some(flow) = self.ports.store.flow(&entry.of).await? else { return Ok(()) };
         if now < entry.sent_at.plus(age) {
+            return Ok(());
+        }
+        if self.is_overtaken(&flow, entry, entries).await? {
+            self.flow_is_done(&flow, now).await;
             return Ok(());
         }
         let name = flow.connection.to_string();
@@ -173,6 +178,27 @@ impl Broker {
             other => report.unreadable.push((name, other.name().to_owned())),
         }
         Ok(())
+    }
+
+    /// Whether this store is a copy that was made while the consent was being stored, and something
+    /// later of its connection is known: at the original the consent was stored and its refresh
+    /// token may be spent, so that what came later is the better one.
+    async fn is_overtaken(
+        &self,
+        flow: &FlowRow,
+        entry: &JournalEntry,
+        entries: &[JournalEntry],
+    ) -> Result<bool, Error> {
+        let taken_over = self.taken_over_at().is_some_and(|at| entry.sent_at < at);
+        // mark: overtaken-consent-left
+        if !taken_over && self.may_spend().await.is_ok() {
+            return Ok(false);
+        }
+        let there = self.ports.store.connection(&flow.connection).await?;
+        Ok(there.is_some_and(|(_, grant)| {
+            let later = |e: &JournalEntry| e.of == grant.id.as_str() && e.sent_at > entry.sent_at;
+            grant.facts.obtained_at > entry.sent_at || entries.iter().any(later)
+        }))
     }
 
     /// The store is behind: goes on trying until it has the answer, or this process ends (the next

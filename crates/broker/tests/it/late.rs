@@ -7,9 +7,11 @@ use indicia_broker::connect::ConnectRequest;
 use indicia_broker::revoke::ForgetGrant;
 use indicia_broker::view::ConnectionView;
 use indicia_broker::{Error, Force};
-use indicia_catalog::Capability;
+use indicia_catalog::{Capability, Catalogue};
 
 use crate::rig::{Fate, Rig, code};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn request(id: &str) -> ConnectRequest {
     ConnectRequest {
@@ -276,4 +278,26 @@ async fn a_connection_that_is_made_again_while_it_is_forgotten_is_taken_back_too
     rig.broker.run_due().await.unwrap();
     assert_eq!(code(rig.broker.connection("k").await), "not_found");
     assert_eq!(living(&rig, "klaviyo"), 0, "nothing lives on that nobody here knows");
+}
+
+// proves: overtaken-consent-left
+#[tokio::test]
+async fn a_consent_that_a_restored_store_waits_for_comes_not_over_what_was_made_of_it() {
+    let rig = connected("keap", &["k"]).await;
+    let step = rig.begin(request("k")).await.unwrap();
+    let callback = rig.approve("keap", &step, "alice");
+    let copying = async { rig.memory.copied() };
+    let (done, copy) = rig.answered_after(rig.broker.finish(&callback), copying).await;
+    assert_eq!(done.unwrap().version, 2);
+    rig.advance(Duration::from_secs(60));
+    let refreshed = rig.broker.refresh("k", Force::Yes).await.unwrap();
+    assert_eq!(refreshed.version, 3, "its refresh token is spent");
+    rig.memory.put_back(&copy).unwrap();
+    let broker = rig.reopen(Catalogue::shipped()).await;
+    broker.recover().await.unwrap();
+    broker.take_over().await.unwrap();
+    broker.recover().await.unwrap();
+    assert_eq!(broker.connection("k").await.unwrap().version, 3, "as the journal knows it");
+    rig.advance(2 * DAY);
+    assert_eq!(broker.token("k", None).await.unwrap().version, 4, "the grant lives on");
 }

@@ -201,11 +201,13 @@ impl Books {
     /// Whether a version was replaced by what a journal knew of a later one.
     pub fn repaired(&self, before: &GrantRow, access: Fingerprint) -> bool {
         let restored = self.restore.as_ref().and_then(|r| r.versions.get(&before.id));
-        let later = |s: &Sent| {
-            s.gave.is_some_and(|g| g.access == access)
-                && s.store_grant.as_ref() == Some(&before.id)
-                && s.version >= before.version
+        let there = before.facts.refresh.and_then(|refresh| self.tokens.get(&refresh));
+        let later = |s: &Sent| match &s.store_grant {
+            Some(grant) => *grant == before.id && s.version >= before.version,
+            // Its claim was forgotten with the restore: the service knows whose the token is.
+            None => self.tokens.get(&s.token) == there,
         };
+        let later = |s: &Sent| s.gave.is_some_and(|g| g.access == access) && later(s);
         restored.is_some_and(|at| *at <= before.version) && self.sent.iter().any(later)
     }
 

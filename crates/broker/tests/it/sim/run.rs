@@ -119,8 +119,8 @@ async fn renew(world: &World) {
         }
         let mut said = None;
         // A secret that was changed is found out by one try, and used by a later one: while
-        // somebody else finds it out, this one waits.
-        for _ in 0..8 {
+        // somebody else finds it out, this one waits, where the clocks differ up to ten minutes.
+        for _ in 0..12 {
             match world.connect(&broker, conn).await {
                 Ok(view) if view.id == conn.id => said = None,
                 Ok(view) => said = Some(format!("it is {} now", view.id)),
