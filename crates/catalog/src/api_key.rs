@@ -10,7 +10,8 @@ use crate::template::{FillError, Whole};
 /// A key that stands in for a grant: made by the account's owner, and told once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKeyRule {
-    /// What it is called there; more than one: they are joined by `:`, and the last is the secret one.
+    /// What it is called there; more than one: they are joined by `:`, and the last is the secret
+    /// one.
     pub parts: Vec<String>,
     /// An example; the simulated service takes it.
     pub example: String,

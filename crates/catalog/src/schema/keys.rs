@@ -8,8 +8,8 @@ use crate::spelling::Audience;
 section! {
     /// Keys that an account's owner makes, in place of a grant.
     pub(crate) ApiKeyFile {
-        /// What it is called there. More than one: each is asked for, and they are joined by `:`; the
-        /// last is the secret one.
+        /// What it is called there. More than one: each is asked for, and they are joined by `:`;
+        /// the last is the secret one.
         req parts: Vec<String>,
         /// Regular expression that the whole must match.
         req pattern: String,

@@ -68,6 +68,7 @@ pub async fn converge(world: &World) {
         }
         let mut well = world.is_all_up()
             && !world.memory.is_held()
+            && world.bad_days.lock().unwrap().is_empty()
             && world.new_secrets.lock().unwrap().is_empty();
         for conn in &world.conns {
             well = well && is_well(world, conn).await;
