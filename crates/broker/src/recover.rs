@@ -191,7 +191,9 @@ impl Broker {
     ) -> Result<bool, Error> {
         let taken_over = self.taken_over_at().is_some_and(|at| entry.sent_at < at);
         // mark: overtaken-consent-left
-        if !taken_over && self.may_spend().await.is_ok() {
+        if !taken_over {
+            // Held, or not to be read just now: it is looked at again, and nothing is dropped.
+            self.may_spend().await?;
             return Ok(false);
         }
         let there = self.ports.store.connection(&flow.connection).await?;
